@@ -1,0 +1,1 @@
+"""Kinetic-GAN on Ray: train, sweep and judge generators of human skeleton motion."""

@@ -1,0 +1,64 @@
+"""What the verbs share: common options, and one line with exit code 2 for a mistake of the user's."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from kgan_ray.settings import PRESETS, Settings, UserError, flatten, parse_overrides, resolve_settings
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are UserErrors: one line, no usage block."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise UserError(f"{self.prog}: {message} (--help shows all options)")
+
+
+def verb_parser(verb: str, description: str) -> Parser:
+    """A parser for `python -m kgan_ray.<verb>`; `description` is usually the verb's docstring."""
+    return Parser(
+        prog=f"python -m kgan_ray.{verb}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_settings_options(parser: argparse.ArgumentParser) -> None:
+    """--preset, --set and --dry-run; read them with `settings_of`."""
+    parser.add_argument("--preset", metavar="NAME", help=f"named settings: {', '.join(PRESETS)}")
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE", help="one setting"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved settings and stop")
+
+
+def settings_of(options: argparse.Namespace, default_preset: str | None = None) -> Settings:
+    """The settings that --preset and --set name."""
+    return resolve_settings(options.preset or default_preset, parse_overrides(options.overrides))
+
+
+def print_settings(settings: Settings) -> None:
+    """Every dotted setting with its value, one a line, as --set takes them."""
+    for name, value in flatten(settings).items():
+        print(f"{name}={value if isinstance(value, str) else json.dumps(value)}")
+
+
+def run_verb(main: Callable[[Sequence[str] | None], int | None]) -> None:
+    """Run a verb's `main(arguments)` and exit with its code: 2 after a UserError, 130 after Ctrl-C."""
+    try:
+        code = main(None) or 0
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:  # the reader of our output (head, less) has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)

@@ -1,0 +1,274 @@
+"""Skeletons: layouts of joints and bones, their coarsening into three levels, and what a motion looks like.
+
+A graph network sees a skeleton at four levels of detail (level 0 = every joint). Going down keeps some
+joints; going up, a kept joint copies its value and every removed joint gets the mean of its kept neighbours.
+Source: Degardin et al., "Generative Adversarial Graph Convolutional Networks", WACV 2022, arXiv 2110.11191.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import yaml
+from pydantic import Field, model_validator
+
+from kgan_ray.settings import FrozenModel, UserError, close_match, validated
+
+NUM_LEVELS = 4
+Bone = tuple[int, int]
+
+
+class SkeletonLayout(FrozenModel):
+    """A tree of joints. Joints are 0-based; `root` splits each joint's neighbours into nearer and farther ones."""
+
+    name: str
+    joints: tuple[str, ...]
+    bones: tuple[Bone, ...]
+    root: int = Field(ge=0)
+    always_kept: tuple[int, ...] = ()  # joints that the first coarsening must not remove
+
+    @property
+    def num_joints(self) -> int:
+        return len(self.joints)
+
+    @model_validator(mode="after")
+    def _is_a_tree(self) -> SkeletonLayout:
+        joints = range(len(self.joints))
+        for joint in (self.root, *self.always_kept, *itertools.chain(*self.bones)):
+            if joint not in joints:
+                raise ValueError(f"joint {joint} is not among the {len(joints)} joints 0..{len(joints) - 1}")
+        reached = {self.root}
+        while grown := {b for a, b in _both_ways(self.bones) if a in reached} - reached:
+            reached |= grown
+        if missing := sorted(set(joints) - reached):
+            raise ValueError(f"no bones lead from the root {self.root} to joint {missing[0]}")
+        if len(self.bones) != len(joints) - 1:
+            raise ValueError(f"{len(joints)} joints need {len(joints) - 1} bones, found {len(self.bones)}")
+        return self
+
+
+def _both_ways(edges: Any) -> set[Bone]:
+    return {pair for a, b in edges for pair in ((a, b), (b, a))}
+
+
+def _bones(text: str) -> tuple[Bone, ...]:
+    pairs = (pair.split("-") for pair in text.split())
+    return tuple((int(a), int(b)) for a, b in pairs)
+
+
+NTU25 = SkeletonLayout(
+    name="ntu25",
+    joints=tuple(
+        "spine_base spine_mid neck head left_shoulder left_elbow left_wrist left_hand right_shoulder "
+        "right_elbow right_wrist right_hand left_hip left_knee left_ankle left_foot right_hip right_knee "
+        "right_ankle right_foot spine_shoulder left_hand_tip left_thumb right_hand_tip right_thumb".split()
+    ),
+    bones=_bones(
+        "0-1 1-20 2-20 3-2 4-20 5-4 6-5 7-6 8-20 9-8 10-9 11-10 0-12 13-12 14-13 15-14 "
+        "0-16 17-16 18-17 19-18 21-7 22-7 23-11 24-11"
+    ),
+    root=20,
+)
+H36M16 = SkeletonLayout(
+    name="h36m16",
+    joints=tuple(
+        "pelvis right_hip right_knee right_ankle left_hip left_knee left_ankle spine thorax head "
+        "left_shoulder left_elbow left_wrist right_shoulder right_elbow right_wrist".split()
+    ),
+    bones=_bones("1-2 2-3 0-1 4-5 5-6 0-4 0-7 7-8 8-9 8-10 10-11 11-12 8-13 13-14 14-15"),
+    root=8,
+    always_kept=(9,),
+)
+UCLA20 = SkeletonLayout(
+    name="ucla20",
+    joints=tuple(
+        "hip_center spine shoulder_center head left_shoulder left_elbow left_wrist left_hand right_shoulder "
+        "right_elbow right_wrist right_hand left_hip left_knee left_ankle left_foot right_hip right_knee "
+        "right_ankle right_foot".split()
+    ),
+    bones=_bones(
+        "0-1 1-2 3-2 4-2 5-4 6-5 7-6 8-2 9-8 10-9 11-10 12-0 13-12 14-13 15-14 16-0 17-16 18-17 19-18"
+    ),
+    root=2,
+)
+LAYOUTS = {layout.name: layout for layout in (NTU25, H36M16, UCLA20)}
+
+
+def find_layout(layout: str | SkeletonLayout) -> SkeletonLayout:
+    """A layout by name, or the layout itself. Raises UserError for a name that is not known."""
+    if isinstance(layout, SkeletonLayout):
+        return layout
+    if layout not in LAYOUTS:
+        raise UserError(
+            f"unknown skeleton layout {layout!r}.{close_match(layout, LAYOUTS)} Known: {', '.join(LAYOUTS)}"
+        )
+    return LAYOUTS[layout]
+
+
+def read_layout(path: str | Path) -> SkeletonLayout:
+    """A user's layout from YAML: `name`, `joints` (names, or their number), `bones` (pairs), `root`.
+
+    In `bones`, `root` and `always_kept` a joint is its name or its 0-based index. Raises UserError.
+    """
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]})") from None
+    if not isinstance(tree, dict) or "joints" not in tree:
+        raise UserError(f"{path}: a layout needs the keys name, joints, bones and root")
+    if isinstance(tree["joints"], int):
+        tree["joints"] = [f"joint_{i}" for i in range(tree["joints"])]
+    names = {str(name): index for index, name in enumerate(tree["joints"])}
+
+    def index(joint: Any) -> Any:
+        if isinstance(joint, str) and joint not in names:
+            raise UserError(f"{path}: unknown joint {joint!r}.{close_match(joint, names)}")
+        return names[joint] if isinstance(joint, str) else joint
+
+    for key in ("bones", "always_kept"):
+        if isinstance(tree.get(key), list):
+            tree[key] = [
+                [index(j) for j in item] if isinstance(item, list) else index(item) for item in tree[key]
+            ]
+    tree["root"] = index(tree.get("root"))
+    tree.setdefault("name", Path(path).stem)
+    return validated(SkeletonLayout, tree, where=str(path))
+
+
+@dataclass(frozen=True)
+class SkeletonLevel:
+    """One level of detail. `keep` are this level's joints as indices into the finer level (level 0: all)."""
+
+    num_joints: int
+    root: int
+    edges: tuple[Bone, ...]
+    keep: tuple[int, ...]
+
+    @cached_property
+    def adjacency(self) -> np.ndarray:
+        """float32 (3, V, V), indexed [partition, from, to], columns normalised by degree, self loops included.
+
+        Partition 0 is the joint itself; 1 holds neighbours as far from the root or farther, 2 nearer ones,
+        where every distance from 2 on counts as equal.
+        """
+        linked = np.eye(self.num_joints, dtype=bool)
+        for a, b in self.edges:
+            linked[a, b] = linked[b, a] = True
+        weight = linked / linked.sum(axis=0)
+        distance = np.where(linked[self.root], 1, 2)
+        distance[self.root] = 0
+        itself = np.eye(self.num_joints, dtype=bool)
+        nearer = distance[:, None] < distance[None, :]
+        return np.stack([weight * itself, weight * (~itself & ~nearer), weight * nearer]).astype(np.float32)
+
+
+class SkeletonGraph:
+    """A layout at its four levels, and the maps between them."""
+
+    def __init__(self, layout: str | SkeletonLayout) -> None:
+        self.layout = find_layout(layout)
+        levels = [
+            SkeletonLevel(
+                num_joints=self.layout.num_joints,
+                root=self.layout.root,
+                edges=self.layout.bones,
+                keep=tuple(range(self.layout.num_joints)),
+            )
+        ]
+        for level in range(1, NUM_LEVELS):
+            always = {levels[-1].root, *(self.layout.always_kept if level == 1 else ())}
+            levels.append(_coarsen(levels[-1], always, last=level == NUM_LEVELS - 1))
+        self.levels: tuple[SkeletonLevel, ...] = tuple(levels)
+
+    def unpool(self, level: int) -> np.ndarray:
+        """float32 (V_level, V_finer): the linear map from `level` up to the finer level - 1, as x @ unpool.
+
+        In the step from the last level up, removed joints get half of the mean (as published).
+        """
+        finer, coarse = self.levels[level - 1], self.levels[level]
+        distance = _distances(finer)
+        factor = 0.5 if level == NUM_LEVELS - 1 else 1.0
+        up = np.zeros((coarse.num_joints, finer.num_joints), dtype=np.float32)
+        for joint in range(finer.num_joints):
+            if joint in coarse.keep:
+                up[coarse.keep.index(joint), joint] = 1.0
+                continue
+            to_kept = distance[joint, list(coarse.keep)]
+            nearest = to_kept == to_kept.min()  # its kept neighbours; a user's tree may have none next to it
+            up[nearest, joint] = factor / nearest.sum()
+        return up
+
+
+def _distances(level: SkeletonLevel) -> np.ndarray:
+    """Hops between every two joints of a level, (V, V)."""
+    distance = np.full((level.num_joints, level.num_joints), np.inf)
+    np.fill_diagonal(distance, 0)
+    for a, b in level.edges:
+        distance[a, b] = distance[b, a] = 1
+    for via in range(level.num_joints):
+        distance = np.minimum(distance, distance[:, via : via + 1] + distance[via : via + 1])
+    return distance
+
+
+def _coarsen(level: SkeletonLevel, always: set[int], *, last: bool) -> SkeletonLevel:
+    """The next level: remove joints by rising degree, keeping and joining the neighbours of each one removed."""
+    neighbours: dict[int, set[int]] = {joint: set() for joint in range(level.num_joints)}
+    for a, b in level.edges:
+        neighbours[a].add(b)
+        neighbours[b].add(a)
+    kept = set(always)
+
+    def remove(joint: int) -> None:
+        around = neighbours.pop(joint)
+        kept.update(around)
+        for other in around:
+            neighbours[other] |= around - {other}
+            neighbours[other].discard(joint)
+
+    for degree in range(1, level.num_joints):
+        if degree == 2 and all(len(around) == 2 for around in neighbours.values()):
+            break  # a ring of all that is left
+        for joint in [j for j, around in neighbours.items() if len(around) == degree]:
+            if joint not in kept:
+                remove(joint)
+    for joint in [j for j in neighbours if last and j != level.root]:
+        remove(joint)
+    for joint in [j for j in neighbours if j not in kept]:  # the ring's unmarked joints
+        remove(joint)
+    keep = tuple(sorted(neighbours))
+    number = {joint: index for index, joint in enumerate(keep)}
+    edges = sorted({(number[a], number[b]) for a in keep for b in neighbours[a] if a < b})
+    return SkeletonLevel(num_joints=len(keep), root=number[level.root], edges=tuple(edges), keep=keep)
+
+
+class MotionSpec(FrozenModel):
+    """What the networks need to know of a dataset, and what turns their output back into metres.
+
+    A motion is float32 (C, T, V) with values in [-1, 1]: 2 (x - low) / (high - low) - 1 of metres.
+    """
+
+    layout: SkeletonLayout
+    coordinates: int = Field(ge=2, le=3)
+    frames: int
+    class_names: tuple[str, ...]
+    value_range: tuple[float, float]
+    centre: Literal["none", "first", "frame"] = "none"
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, T, V)."""
+        return self.coordinates, self.frames, self.layout.num_joints
+
+    def to_metres(self, motions: Any) -> Any:
+        """Motions (..., C, T, V) in [-1, 1], array or tensor, as metres."""
+        low, high = self.value_range
+        return (motions + 1) * (0.5 * (high - low)) + low
