@@ -91,9 +91,7 @@ UCLA20 = SkeletonLayout(
         "right_elbow right_wrist right_hand left_hip left_knee left_ankle left_foot right_hip right_knee "
         "right_ankle right_foot".split()
     ),
-    bones=_bones(
-        "0-1 1-2 3-2 4-2 5-4 6-5 7-6 8-2 9-8 10-9 11-10 12-0 13-12 14-13 15-14 16-0 17-16 18-17 19-18"
-    ),
+    bones=_bones("0-1 1-2 3-2 4-2 5-4 6-5 7-6 8-2 9-8 10-9 11-10 12-0 13-12 14-13 15-14 16-0 17-16 18-17 19-18"),
     root=2,
 )
 LAYOUTS = {layout.name: layout for layout in (NTU25, H36M16, UCLA20)}
@@ -132,9 +130,7 @@ def read_layout(path: str | Path) -> SkeletonLayout:
 
     for key in ("bones", "always_kept"):
         if isinstance(tree.get(key), list):
-            tree[key] = [
-                [index(j) for j in item] if isinstance(item, list) else index(item) for item in tree[key]
-            ]
+            tree[key] = [[index(j) for j in item] if isinstance(item, list) else index(item) for item in tree[key]]
     tree["root"] = index(tree.get("root"))
     tree.setdefault("name", Path(path).stem)
     return validated(SkeletonLayout, tree, where=str(path))
