@@ -1,0 +1,244 @@
+"""MLflow: the record of every run. The only module that imports mlflow, and only when it is first needed.
+
+Every process writes through `Run`, which knows its own id and touches no global state, so that several
+trials, threads and restarts write side by side. Continuing a run doubles nothing: a step that is already
+recorded is left out, and a parameter keeps its first value.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlparse
+
+from kgan_ray.settings import TrackingSettings, UserError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+Item = TypeVar("Item")
+
+PARENT_TAG = "mlflow.parentRunId"
+_SQLITE = "sqlite:///"
+_PARAMS_PER_CALL = 100  # MLflow's own limits
+_METRICS_PER_CALL = 1000
+_PARAM_LENGTH = 6000
+_TAG_LENGTH = 8000
+
+
+def tracking_uri(settings: TrackingSettings, results: Path) -> str:
+    """Where the record is kept: the setting, else $MLFLOW_TRACKING_URI, else a SQLite file in `results`."""
+    uri = settings.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{results.resolve()}/mlflow.db"
+    scheme = urlparse(uri).scheme
+    if scheme not in ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks"):
+        raise UserError(
+            f"tracking.uri: found {uri!r}; accepted are sqlite:///FILE, the http(s):// address of an MLflow "
+            "server, or a postgresql:// or mysql:// database"
+        )
+    return uri
+
+
+def is_local_file(uri: str) -> bool:
+    """Whether only this machine can reach the record."""
+    return uri.startswith("sqlite:")
+
+
+def prepare_store(uri: str) -> None:
+    """Create or migrate the record's database. Call it once, before several processes open the record.
+
+    Raises:
+        UserError: no record can be reached or made there.
+    """
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    if is_local_file(uri):
+        _sqlite_file(uri).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _client(uri).search_experiments(max_results=1)
+    except (MlflowException, SQLAlchemyError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"tracking.uri: no MLflow record can be opened at {uri}: {reason}") from None
+
+
+def ui_command(uri: str) -> str:
+    """The exact shell command that opens the record in a browser."""
+    if urlparse(uri).scheme in ("http", "https"):
+        return f"python -m webbrowser {shlex.quote(uri)}"
+    return f"mlflow ui --backend-store-uri {shlex.quote(uri)}  # then open http://127.0.0.1:5000"
+
+
+class Run:
+    """One MLflow run, written by hand. `start_run` makes them."""
+
+    def __init__(self, client: MlflowClient, run_id: str, *, continued: bool) -> None:
+        self.id = run_id
+        self._client = client
+        self._continued = continued
+        self._last_step: dict[str, int] = {}  # per metric: what an earlier process recorded, or we did
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Record the metrics at `step`; whatever is recorded for that step or a later one stays as it is."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        new = [Metric(key, float(value), now, step) for key, value in metrics.items() if self._is_new(key, step)]
+        for part in _parts(new, _METRICS_PER_CALL):
+            self._client.log_batch(self.id, metrics=part)
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Record the parameters; one that the run already has keeps its value."""
+        from mlflow.entities import Param
+
+        known = self._client.get_run(self.id).data.params if self._continued else {}
+        new = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in params.items() if key not in known]
+        for part in _parts(new, _PARAMS_PER_CALL):
+            self._client.log_batch(self.id, params=part)
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Set the tags, over earlier ones of the same name."""
+        from mlflow.entities import RunTag
+
+        new = [RunTag(key, str(value)[:_TAG_LENGTH]) for key, value in tags.items()]
+        for part in _parts(new, _PARAMS_PER_CALL):
+            self._client.log_batch(self.id, tags=part)
+
+    def log_artifact(self, path: str | Path, folder: str | None = None) -> None:
+        """Store a file, or a folder with all that is in it, under the run's `folder`."""
+        path = Path(path)
+        if path.is_dir():
+            self._client.log_artifacts(self.id, str(path), folder)
+        else:
+            self._client.log_artifact(self.id, str(path), folder)
+
+    def finish(self, status: str = "FINISHED") -> None:
+        """End the run; `status` is FINISHED, FAILED or KILLED. Starting it again by its id reopens it."""
+        self._client.set_terminated(self.id, status)
+
+    def _is_new(self, key: str, step: int) -> bool:
+        if key not in self._last_step:
+            history = self._client.get_metric_history(self.id, key) if self._continued else []
+            self._last_step[key] = max((point.step for point in history), default=-1)
+        if step <= self._last_step[key]:
+            return False
+        self._last_step[key] = step
+        return True
+
+
+def start_run(
+    uri: str,
+    *,
+    experiment: str,
+    name: str,
+    parent_id: str | None = None,
+    run_id: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, Any] | None = None,
+) -> Run:
+    """Start a run of `experiment` (made where missing), or continue the run `run_id`.
+
+    Args:
+        uri: as `tracking_uri` names it.
+        parent_id: the run that this one is listed under.
+
+    Raises:
+        UserError: `run_id` is not in the record.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client = _client(uri)
+    if run_id is None:
+        all_tags = {"mlflow.user": os.environ.get("USER", "kgan_ray"), **(tags or {})}
+        if parent_id:
+            all_tags[PARENT_TAG] = parent_id
+        created = client.create_run(_experiment_id(client, uri, experiment), run_name=name)
+        run = Run(client, created.info.run_id, continued=False)
+        run.set_tags(all_tags)
+    else:
+        try:
+            client.update_run(run_id, status="RUNNING")
+        except MlflowException as error:
+            raise UserError(f"the MLflow record at {uri} has no run {run_id}: {error}") from None
+        run = Run(client, run_id, continued=True)
+        run.set_tags(tags or {})
+    run.log_params(params or {})
+    return run
+
+
+def find_run(uri: str, *, experiment: str, tags: Mapping[str, str]) -> str | None:
+    """The id of the experiment's first run that carries all of these tags, or None."""
+    client = _client(uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return None
+    query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+    runs = client.search_runs([found.experiment_id], query, max_results=1, order_by=["attributes.start_time ASC"])
+    return runs[0].info.run_id if runs else None
+
+
+def metric_history(uri: str, run_id: str, keys: Iterable[str]) -> dict[str, list[tuple[int, float]]]:
+    """(step, value) of each of the metrics that the run has, by step."""
+    client = _client(uri)
+    history = {key: client.get_metric_history(run_id, key) for key in keys}
+    return {
+        key: sorted((point.step, point.value) for point in points) for key, points in history.items() if points
+    }
+
+
+def _parts(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+_clients: dict[str, MlflowClient] = {}  # one a process and address: a client costs a database connection
+
+
+def _client(uri: str) -> MlflowClient:
+    if uri not in _clients:
+        _silence()
+        from mlflow import MlflowClient
+
+        _silence()  # again: importing mlflow sets its own levels
+        _clients[uri] = MlflowClient(tracking_uri=uri)
+    return _clients[uri]
+
+
+def _silence() -> None:
+    """No migration log, no look for a git executable, no usage statistics sent home."""
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return client.create_experiment(name, artifact_location=_artifact_location(uri, name))
+        except MlflowException:  # another process was first
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def _artifact_location(uri: str, experiment: str) -> str | None:
+    """Beside the SQLite file, not in the folder we happen to run in; a server knows its own place."""
+    if not is_local_file(uri):
+        return None
+    folder = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in experiment)
+    return (_sqlite_file(uri).parent / "mlartifacts" / folder).as_uri()
+
+
+def _sqlite_file(uri: str) -> Path:
+    return Path(uri.removeprefix(_SQLITE)).resolve()

@@ -1,0 +1,132 @@
+"""The MLflow record: nesting, continuing without doubling, several writers, silence."""
+
+import multiprocessing
+import subprocess
+import sys
+
+import pytest
+
+from kgan_ray.settings import TrackingSettings, UserError
+from kgan_ray.tracking import (
+    PARENT_TAG,
+    find_run,
+    metric_history,
+    prepare_store,
+    start_run,
+    tracking_uri,
+    ui_command,
+)
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory):
+    address = tracking_uri(TrackingSettings(), tmp_path_factory.mktemp("results"))
+    prepare_store(address)
+    return address
+
+
+def test_uri_prefers_the_setting_then_the_environment_then_the_results_folder(monkeypatch, tmp_path):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert tracking_uri(TrackingSettings(), tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://head:5000")
+    assert tracking_uri(TrackingSettings(), tmp_path) == "http://head:5000"
+    assert tracking_uri(TrackingSettings(uri="sqlite:////tmp/own.db"), tmp_path) == "sqlite:////tmp/own.db"
+
+
+def test_a_file_store_is_refused_with_what_is_accepted(tmp_path):
+    with pytest.raises(UserError, match=r"tracking\.uri: found './mlruns'.*sqlite:///FILE"):
+        tracking_uri(TrackingSettings(uri="./mlruns"), tmp_path)
+
+
+def test_a_record_that_cannot_be_opened_is_one_line(tmp_path):
+    (tmp_path / "mlflow.db").write_bytes(b"this is no database at all, whatever its name says" * 50)
+    with pytest.raises(UserError, match=r"no MLflow record can be opened") as refusal:
+        prepare_store(f"sqlite:///{tmp_path}/mlflow.db")
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_child_is_listed_under_its_parent_and_found_by_its_tags(uri):
+    parent = start_run(uri, experiment="nested", name="sweep")
+    child = start_run(uri, experiment="nested", name="trial", parent_id=parent.id, tags={"trial": "e001"})
+    assert find_run(uri, experiment="nested", tags={PARENT_TAG: parent.id, "trial": "e001"}) == child.id
+    assert find_run(uri, experiment="nested", tags={"trial": "e002"}) is None
+    assert find_run(uri, experiment="never made", tags={"trial": "e001"}) is None
+
+
+def test_a_continued_run_doubles_no_step_and_keeps_its_params(uri):
+    first = start_run(uri, experiment="again", name="trial", params={"seed": 1})
+    for step in (0, 10, 20):
+        first.log_metrics({"metric/fid": 100.0 - step}, step)
+    again = start_run(uri, experiment="again", name="trial", run_id=first.id, params={"seed": 2, "width": 0.5})
+    for step in (10, 20, 30):  # from the checkpoint at step 10 on
+        again.log_metrics({"metric/fid": 100.0 - step, "metric/new": float(step)}, step)
+    again.finish()
+    assert again.id == first.id
+    history = metric_history(uri, first.id, ["metric/fid", "metric/new", "metric/absent"])
+    assert history == {
+        "metric/fid": [(0, 100.0), (10, 90.0), (20, 80.0), (30, 70.0)],
+        "metric/new": [(10, 10.0), (20, 20.0), (30, 30.0)],
+    }
+    from mlflow import MlflowClient
+
+    data = MlflowClient(uri).get_run(first.id)
+    assert data.data.params == {"seed": "1", "width": "0.5"}
+    assert data.info.status == "FINISHED"
+
+
+def test_continuing_an_unknown_run_says_where_it_was_sought(uri):
+    with pytest.raises(UserError, match=r"has no run 0123"):
+        start_run(uri, experiment="again", name="trial", run_id="0123")
+
+
+def test_artifacts_lie_beside_the_database(uri, tmp_path):
+    (tmp_path / "table.md").write_text("| a |")
+    run = start_run(uri, experiment="with files", name="report")
+    run.log_artifact(tmp_path / "table.md", "report")
+    run.log_artifact(tmp_path, "folder")
+    from pathlib import Path
+
+    root = Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts" / "with_files"
+    found = sorted(str(path.relative_to(root / run.id)) for path in root.rglob("*.md"))
+    assert found == ["artifacts/folder/table.md", "artifacts/report/table.md"]
+
+
+def _write(uri: str, index: int) -> None:
+    run = start_run(uri, experiment="many", name=f"trial {index}", params={"index": index})
+    for step in range(20):
+        run.log_metrics({"metric/fid": float(step)}, step)
+    run.finish()
+
+
+@pytest.mark.slow
+def test_several_processes_write_at_once(uri):
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_write, args=(uri, index)) for index in range(3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(120)
+    assert [writer.exitcode for writer in writers] == [0, 0, 0]
+
+
+def test_opening_a_record_prints_nothing(tmp_path):
+    script = (
+        "from kgan_ray.tracking import prepare_store, start_run\n"
+        f"uri = 'sqlite:///{tmp_path}/mlflow.db'\n"
+        "prepare_store(uri)\n"
+        "start_run(uri, experiment='quiet', name='run').finish()\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+def test_importing_the_module_does_not_import_mlflow():
+    script = "import sys, kgan_ray.tracking; sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0
+
+
+def test_the_command_that_opens_the_record_quotes_its_path():
+    assert ui_command("sqlite:////tmp/my results/mlflow.db").startswith(
+        "mlflow ui --backend-store-uri 'sqlite:////tmp/my results/mlflow.db'"
+    )
+    assert ui_command("http://head:5000") == "python -m webbrowser http://head:5000"
