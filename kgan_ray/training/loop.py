@@ -1,0 +1,277 @@
+"""The training loop: steps, evaluations, checkpoints and the record, in whatever process it finds itself.
+
+It knows no Ray. A `Context` says who this worker is and takes its reports; `kgan_ray.training.launch` (Ray Train)
+and `kgan_ray.tuning` (Tune trials) make theirs. All workers take part in steps; rank 0 alone evaluates, saves and
+records, while the others wait in their next gradient average.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import torch
+
+from kgan_ray.data.dataset import Dataset
+from kgan_ray.data.loading import Batches
+from kgan_ray.metrics.suite import DivergedError, Evaluator, lower_is_better
+from kgan_ray.settings import Settings, UserError
+from kgan_ray.training import distributed
+from kgan_ray.training.checkpoint import Checkpoint, CheckpointStore, restore
+from kgan_ray.training.gan import GAN
+from kgan_ray.visual.stick import contact_sheet
+
+if TYPE_CHECKING:
+    from kgan_ray.tracking import Run
+
+
+class Context(Protocol):
+    """The loop's view of the process that runs it."""
+
+    rank: int
+    world_size: int
+    device: str
+
+    def report(self, metrics: dict[str, float]) -> None:
+        """Called on every rank after each evaluation and at the end."""
+
+    def progress(self, progress: Progress) -> None:
+        """Called on rank 0 every `training.log_every` steps."""
+
+    def should_stop(self) -> bool:
+        """Asked after every evaluation: True ends the run early, with a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is. Rates are of this process's own steps, evaluations left out."""
+
+    step: int
+    steps: int
+    steps_per_second: float
+    seconds_left: float
+    metrics: Mapping[str, float]
+
+    def line(self) -> str:
+        shown = [f"{name} {value:.4g}" for name, value in self.metrics.items() if name in ("fid", "accuracy")]
+        minutes, seconds = divmod(round(self.seconds_left), 60)
+        hours, minutes = divmod(minutes, 60)
+        left = f"{hours}:{minutes:02}:{seconds:02}"
+        parts = [f"step {self.step}/{self.steps}", f"{self.steps_per_second:.2f} steps/s", f"{left} left", *shown]
+        return "  ".join(parts)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. `metrics` are the last finite ones; `reason` says why it diverged."""
+
+    status: Literal["finished", "stopped", "diverged"]
+    step: int
+    metrics: dict[str, float]
+    reason: str = ""
+
+
+@dataclass
+class Stopwatch:
+    """Seconds spent on each part of the loop since the last log."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
+
+    def lap(self, part: str) -> None:
+        now = time.perf_counter()
+        self.seconds[part] = self.seconds.get(part, 0.0) + now - self.started
+        self.started = now
+
+
+def train(
+    settings: Settings, dataset_path: str, folder: str, context: Context, run: Run | None = None
+) -> Outcome:
+    """Train until `training.steps`, continuing from the newest checkpoint in `folder`/checkpoints.
+
+    `folder` is a local path or a URI that every worker can reach. Raises UserError for settings, data or a
+    checkpoint that do not fit together.
+    """
+    dataset = Dataset.open(dataset_path)
+    store = CheckpointStore(f"{folder.rstrip('/')}/checkpoints")
+    gan = GAN(settings, dataset.spec(settings.data), context.device)
+    resumed = _resume(gan, store, dataset)
+    batches = Batches(
+        dataset,
+        settings.data,
+        batch_size=settings.training.batch_size,
+        seed=settings.seed,
+        rank=context.rank,
+        world_size=context.world_size,
+        device=context.device,
+    )
+    recorder = Recorder(settings, dataset, gan, store, run, resumed) if context.rank == 0 else None
+    training, evaluation = settings.training, settings.evaluation
+    outcome = Outcome("finished", gan.step_count, dict(resumed.state["metrics"]) if resumed else {})
+    try:
+        if recorder and resumed is None:
+            recorder.evaluate()  # the untrained generator: where the learning curve starts
+        watch = Stopwatch()
+        since, steps_since = time.perf_counter(), gan.step_count
+        while gan.step_count < training.steps:
+            motions, labels = batches.batch(gan.step_count)
+            watch.lap("loader")
+            losses = gan.step(motions, labels)
+            watch.lap("step")
+            step, last = gan.step_count, gan.step_count == training.steps
+            evaluates = step % evaluation.every_steps == 0 or last
+            logs = step % training.log_every == 0 or last
+            if recorder and (logs or evaluates):
+                values = {name: float(value) for name, value in losses.items()}  # the only synchronisation
+                elapsed = time.perf_counter() - since
+                recorder.log(values, (step - steps_since) / elapsed, watch.seconds, context)
+                watch = Stopwatch()
+                since, steps_since = time.perf_counter(), step
+            if recorder and evaluates:
+                recorder.evaluate()
+            if recorder and (evaluates or step % training.checkpoint_every == 0):
+                recorder.save()
+            if evaluates:
+                context.report({**(recorder.metrics if recorder else {}), "step": float(step)})
+                if not last and distributed.any_rank(context.should_stop()):
+                    outcome = Outcome("stopped", step, {})
+                    break
+                since, watch = time.perf_counter(), Stopwatch()
+    except DivergedError as error:
+        outcome = Outcome("diverged", gan.step_count, {}, str(error))
+    if recorder is None:
+        return outcome
+    recorder.finish(outcome.status)
+    return Outcome(outcome.status, gan.step_count, recorder.metrics or outcome.metrics, outcome.reason)
+
+
+def _resume(gan: GAN, store: CheckpointStore, dataset: Dataset) -> Checkpoint | None:
+    """Load the newest checkpoint on every rank: the one that rank 0 sees, in case another appears meanwhile."""
+    folders = store.folders()
+    newest = distributed.from_rank_zero(folders[-1] if folders else None)
+    if newest is None:
+        return None
+    checkpoint = store.read_folder(newest)
+    if checkpoint.state["dataset"] != dataset.hash:
+        raise UserError(
+            f"{newest}: trained on another dataset ({checkpoint.state['dataset'][:12]}, here {dataset.hash[:12]}); "
+            f"use another --name, or the same data"
+        )
+    restore(gan, checkpoint)
+    return checkpoint
+
+
+class Recorder:
+    """Rank 0's side of the loop: evaluations, checkpoints, MLflow."""
+
+    SECONDS_BETWEEN_SAMPLES = 300.0
+
+    def __init__(
+        self,
+        settings: Settings,
+        dataset: Dataset,
+        gan: GAN,
+        store: CheckpointStore,
+        run: Run | None,
+        resumed: Checkpoint | None,
+    ) -> None:
+        self.settings, self.dataset, self.gan, self.store, self.run = settings, dataset, gan, store, run
+        self.metrics: dict[str, float] = dict(resumed.state["metrics"]) if resumed else {}
+        self.evaluator = Evaluator(dataset, settings, device=gan.device, progress=lambda line: None)
+        self.sampled_at = time.perf_counter()
+        if run:
+            run.set_tags({"dataset": dataset.hash, "extractor": self.evaluator.extractor_hash})
+
+    @property
+    def objective(self) -> str:
+        return self.settings.evaluation.metrics[0]
+
+    def evaluate(self) -> None:
+        """Measure `evaluation.metrics` on generated motions and record them as metric/<name>."""
+        started = time.perf_counter()
+        evaluation = self.settings.evaluation
+
+        def sample(labels: torch.Tensor, seed: int) -> torch.Tensor:
+            return self.gan.sample(
+                labels, seed=seed, truncation=evaluation.truncation, batch_norm=evaluation.batch_norm
+            )
+
+        scores = self.evaluator.evaluate(sample, evaluation.metrics)
+        self.metrics.update(scores)
+        self._record({f"metric/{name}": value for name, value in scores.items()})
+        self._record({"time/evaluation_seconds": time.perf_counter() - started})
+        if self.run and time.perf_counter() - self.sampled_at > self.SECONDS_BETWEEN_SAMPLES:
+            self.log_samples()
+
+    def log(self, losses: Mapping[str, float], rate: float, seconds: Mapping[str, float], context: Context) -> None:
+        """Record the losses and the speed. Raises DivergedError at a loss that is not finite."""
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                raise DivergedError(f"{name} is {value} at step {self.gan.step_count}")
+        self.metrics.update(losses)
+        training = self.settings.training
+        speed = {
+            "time/steps_per_second": rate,
+            "time/motions_per_second": rate * training.batch_size,
+            "time/loader_share": seconds.get("loader", 0.0) / max(sum(seconds.values()), 1e-9),
+        }
+        if torch.cuda.is_available():
+            speed["memory/device_bytes"] = float(torch.cuda.max_memory_allocated())
+        self._record({**losses, **speed})
+        self.metrics["steps_per_second"] = rate
+        left = (training.steps - self.gan.step_count) / max(rate, 1e-9)
+        context.progress(Progress(self.gan.step_count, training.steps, rate, left, dict(self.metrics)))
+
+    def save(self) -> None:
+        """Write a checkpoint, and delete those that neither are recent nor the best."""
+        state: dict[str, Any] = {
+            "step": self.gan.step_count,
+            "metrics": self.metrics,
+            "dataset": self.dataset.hash,
+            "extractor": self.evaluator.extractor_hash,
+            "run": self.run.id if self.run else None,
+        }
+        self.store.save(self.gan, state)
+        lowest = lower_is_better(self.objective)
+        self.store.prune(self.settings.training.keep_checkpoints, self.objective, lowest=lowest)
+
+    def log_samples(self) -> None:
+        """A contact sheet of one motion a class, as an artifact of the run."""
+        if not self.run:
+            return
+        spec = self.gan.spec
+        labels = torch.arange(min(spec.num_classes, 12))
+        motions = spec.to_metres(self.gan.sample(labels, seed=self.settings.evaluation.seed).cpu()).numpy()
+        with tempfile.TemporaryDirectory() as scratch:
+            sheet = Path(scratch) / f"samples-step-{self.gan.step_count:08d}.png"
+            rows = [(spec.class_names[label], motion) for label, motion in zip(labels.tolist(), motions, strict=True)]
+            contact_sheet(rows, spec.layout, sheet)
+            self.run.log_artifact(sheet, "samples")
+        self.sampled_at = time.perf_counter()
+
+    def finish(self, status: str) -> None:
+        """Samples and the best and the newest checkpoint go to MLflow."""
+        if not self.run:
+            return
+        self.run.set_tags({"outcome": status})
+        if status != "diverged":
+            self.log_samples()
+        lowest = lower_is_better(self.objective)
+        folders = self.store.folders()
+        if not folders or not self.store.is_local:
+            return
+        for name, folder in (("best", self.store.best(self.objective, lowest=lowest)), ("newest", folders[-1])):
+            if folder:
+                self.run.log_artifact(Path(folder), f"checkpoints/{name}")
+
+    def _record(self, metrics: dict[str, float]) -> None:
+        if self.run:
+            self.run.log_metrics(metrics, self.gan.step_count)
+
+
+ProgressPrinter = Callable[[str], None]
