@@ -127,7 +127,9 @@ class CheckpointStore:
     def __init__(self, root: str) -> None:
         self.is_local = "://" not in root
         try:
-            self.filesystem, self.root = pyarrow.fs.FileSystem.from_uri(root if not self.is_local else _absolute(root))
+            self.filesystem, self.root = pyarrow.fs.FileSystem.from_uri(
+                root if not self.is_local else _absolute(root)
+            )
         except (ValueError, OSError) as error:
             raise UserError(f"{root}: cannot be opened ({error})") from None
 
@@ -203,7 +205,9 @@ def _read(folder: Path, shown_as: str) -> Checkpoint:
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         if state["format_version"] > FORMAT_VERSION:
-            raise UserError(f"{shown_as}: written by a newer kgan_ray (format {state['format_version']}); update it")
+            raise UserError(
+                f"{shown_as}: written by a newer kgan_ray (format {state['format_version']}); update it"
+            )
         described = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
         weights = load_file(folder / "weights.safetensors")
         optimiser = torch.load(folder / "optimiser.pt", weights_only=True, map_location="cpu")

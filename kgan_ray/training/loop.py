@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -38,7 +38,7 @@ class Context(Protocol):
     device: str
 
     def report(self, metrics: dict[str, float]) -> None:
-        """Called on every rank after each evaluation and at the end."""
+        """Called on every rank after each evaluation; only rank 0's metrics are full."""
 
     def progress(self, progress: Progress) -> None:
         """Called on rank 0 every `training.log_every` steps."""
@@ -88,10 +88,29 @@ class Stopwatch:
         self.seconds[part] = self.seconds.get(part, 0.0) + now - self.started
         self.started = now
 
+    @property
+    def total(self) -> float:
+        return sum(self.seconds.values())
 
-def train(
-    settings: Settings, dataset_path: str, folder: str, context: Context, run: Run | None = None
-) -> Outcome:
+
+@dataclass(frozen=True)
+class Due:
+    """What the loop owes at a step. An evaluation always saves, so that the best generator can be had again."""
+
+    log: bool
+    evaluate: bool
+    save: bool
+
+    @classmethod
+    def at(cls, step: int, settings: Settings) -> Due:
+        training = settings.training
+        last = step == training.steps
+        evaluate = last or step % settings.evaluation.every_steps == 0
+        save = evaluate or step % training.checkpoint_every == 0
+        return cls(log=save or step % training.log_every == 0, evaluate=evaluate, save=save)
+
+
+def train(settings: Settings, dataset_path: str, folder: str, context: Context, run: Run | None = None) -> Outcome:
     """Train until `training.steps`, continuing from the newest checkpoint in `folder`/checkpoints.
 
     `folder` is a local path or a URI that every worker can reach. Raises UserError for settings, data or a
@@ -111,43 +130,34 @@ def train(
         device=context.device,
     )
     recorder = Recorder(settings, dataset, gan, store, run, resumed) if context.rank == 0 else None
-    training, evaluation = settings.training, settings.evaluation
-    outcome = Outcome("finished", gan.step_count, dict(resumed.state["metrics"]) if resumed else {})
-    try:
-        if recorder and resumed is None:
-            recorder.evaluate()  # the untrained generator: where the learning curve starts
-        watch = Stopwatch()
-        since, steps_since = time.perf_counter(), gan.step_count
-        while gan.step_count < training.steps:
-            motions, labels = batches.batch(gan.step_count)
-            watch.lap("loader")
-            losses = gan.step(motions, labels)
-            watch.lap("step")
-            step, last = gan.step_count, gan.step_count == training.steps
-            evaluates = step % evaluation.every_steps == 0 or last
-            logs = step % training.log_every == 0 or last
-            if recorder and (logs or evaluates):
-                values = {name: float(value) for name, value in losses.items()}  # the only synchronisation
-                elapsed = time.perf_counter() - since
-                recorder.log(values, (step - steps_since) / elapsed, watch.seconds, context)
-                watch = Stopwatch()
-                since, steps_since = time.perf_counter(), step
-            if recorder and evaluates:
-                recorder.evaluate()
-            if recorder and (evaluates or step % training.checkpoint_every == 0):
-                recorder.save()
-            if evaluates:
-                context.report({**(recorder.metrics if recorder else {}), "step": float(step)})
-                if not last and distributed.any_rank(context.should_stop()):
-                    outcome = Outcome("stopped", step, {})
-                    break
-                since, watch = time.perf_counter(), Stopwatch()
-    except DivergedError as error:
-        outcome = Outcome("diverged", gan.step_count, {}, str(error))
-    if recorder is None:
-        return outcome
-    recorder.finish(outcome.status)
-    return Outcome(outcome.status, gan.step_count, recorder.metrics or outcome.metrics, outcome.reason)
+    training = settings.training
+    status: Literal["finished", "stopped", "diverged"] = "finished"
+    reason = ""
+    if recorder and resumed is None:
+        recorder.evaluate()  # the untrained generator: where the learning curve starts
+    watch = Stopwatch()
+    while gan.step_count < training.steps:
+        motions, labels = batches.batch(gan.step_count)
+        watch.lap("loader")
+        losses = gan.step(motions, labels)
+        watch.lap("step")
+        due = Due.at(gan.step_count, settings)
+        if not due.log:
+            continue
+        if recorder:
+            reason = recorder.visit(due, losses, watch, context)
+            watch = Stopwatch()
+        if distributed.any_rank(bool(reason)):
+            status = "diverged"
+            break
+        if due.evaluate:
+            context.report({**(recorder.metrics if recorder else {}), "step": float(gan.step_count)})
+            if distributed.any_rank(context.should_stop()) and gan.step_count < training.steps:
+                status = "stopped"
+                break
+    if recorder:
+        recorder.finish(status)
+    return Outcome(status, gan.step_count, recorder.metrics if recorder else {}, reason)
 
 
 def _resume(gan: GAN, store: CheckpointStore, dataset: Dataset) -> Checkpoint | None:
@@ -184,6 +194,7 @@ class Recorder:
         self.metrics: dict[str, float] = dict(resumed.state["metrics"]) if resumed else {}
         self.evaluator = Evaluator(dataset, settings, device=gan.device, progress=lambda line: None)
         self.sampled_at = time.perf_counter()
+        self.logged_at = gan.step_count
         if run:
             run.set_tags({"dataset": dataset.hash, "extractor": self.evaluator.extractor_hash})
 
@@ -208,24 +219,38 @@ class Recorder:
         if self.run and time.perf_counter() - self.sampled_at > self.SECONDS_BETWEEN_SAMPLES:
             self.log_samples()
 
-    def log(self, losses: Mapping[str, float], rate: float, seconds: Mapping[str, float], context: Context) -> None:
+    def visit(self, due: Due, losses: Mapping[str, torch.Tensor], watch: Stopwatch, context: Context) -> str:
+        """Log, evaluate and save what is due. Returns why the run diverged, or the empty string."""
+        try:
+            self.log({name: float(value) for name, value in losses.items()}, watch, context)  # synchronises
+            if due.evaluate:
+                self.evaluate()
+        except DivergedError as error:
+            return str(error)
+        if due.save:
+            self.save()
+        return ""
+
+    def log(self, losses: Mapping[str, float], watch: Stopwatch, context: Context) -> None:
         """Record the losses and the speed. Raises DivergedError at a loss that is not finite."""
+        watch.lap("step")  # the steps that a GPU still had to do
+        step, steps = self.gan.step_count, self.settings.training.steps
         for name, value in losses.items():
             if not math.isfinite(value):
-                raise DivergedError(f"{name} is {value} at step {self.gan.step_count}")
+                raise DivergedError(f"{name} is {value} at step {step}")
         self.metrics.update(losses)
-        training = self.settings.training
+        rate = (step - self.logged_at) / watch.total
+        self.logged_at = step
         speed = {
             "time/steps_per_second": rate,
-            "time/motions_per_second": rate * training.batch_size,
-            "time/loader_share": seconds.get("loader", 0.0) / max(sum(seconds.values()), 1e-9),
+            "time/motions_per_second": rate * self.settings.training.batch_size,
+            "time/loader_share": watch.seconds["loader"] / watch.total,
         }
-        if torch.cuda.is_available():
+        if self.gan.device.type == "cuda":
             speed["memory/device_bytes"] = float(torch.cuda.max_memory_allocated())
         self._record({**losses, **speed})
         self.metrics["steps_per_second"] = rate
-        left = (training.steps - self.gan.step_count) / max(rate, 1e-9)
-        context.progress(Progress(self.gan.step_count, training.steps, rate, left, dict(self.metrics)))
+        context.progress(Progress(step, steps, rate, (steps - step) / rate, dict(self.metrics)))
 
     def save(self) -> None:
         """Write a checkpoint, and delete those that neither are recent nor the best."""
@@ -249,7 +274,9 @@ class Recorder:
         motions = spec.to_metres(self.gan.sample(labels, seed=self.settings.evaluation.seed).cpu()).numpy()
         with tempfile.TemporaryDirectory() as scratch:
             sheet = Path(scratch) / f"samples-step-{self.gan.step_count:08d}.png"
-            rows = [(spec.class_names[label], motion) for label, motion in zip(labels.tolist(), motions, strict=True)]
+            rows = [
+                (spec.class_names[label], motion) for label, motion in zip(labels.tolist(), motions, strict=True)
+            ]
             contact_sheet(rows, spec.layout, sheet)
             self.run.log_artifact(sheet, "samples")
         self.sampled_at = time.perf_counter()
@@ -272,6 +299,3 @@ class Recorder:
     def _record(self, metrics: dict[str, float]) -> None:
         if self.run:
             self.run.log_metrics(metrics, self.gan.step_count)
-
-
-ProgressPrinter = Callable[[str], None]

@@ -1,0 +1,165 @@
+"""Train one Kinetic-GAN on Ray Train, from a dataset that `prepare` wrote or from the demo data.
+
+    python -m kgan_ray.train --data datasets/ntu60 --preset ntu60-xsub --workers 4 --set resources.gpus_per_worker=1
+
+Running the same command again continues from the newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kgan_ray.cli import add_settings_options, print_settings, run_verb, settings_of, verb_parser
+from kgan_ray.settings import Settings, UserError, flatten, override
+
+if TYPE_CHECKING:
+    from kgan_ray.tracking import Run
+    from kgan_ray.training.launch import RunRecord
+    from kgan_ray.training.loop import Outcome, Progress
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = verb_parser("train", __doc__)
+    parser.add_argument(
+        "--data", metavar="DIR", help="a dataset folder or URI; default: the demo data, made if need be"
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="the same as --set resources.num_workers=N")
+    parser.add_argument("--name", help="the run's name (default: preset and seed)")
+    parser.add_argument(
+        "--results", default="results", metavar="DIR", help="where runs are kept (default: results)"
+    )
+    add_settings_options(parser)
+    options = parser.parse_args(arguments)
+
+    settings = settings_of(options, default_preset=None if options.data else "demo")
+    if options.data:
+        settings = override(settings, {"data.path": options.data}, where="--data")
+    if options.workers is not None:
+        settings = override(settings, {"resources.num_workers": options.workers}, where="--workers")
+    if options.dry_run:
+        print_settings(settings)
+        return 0
+    name = options.name or f"{options.preset or ('run' if options.data else 'demo')}-seed{settings.seed}"
+    return train_run(settings, name, Path(options.results))
+
+
+def train_run(settings: Settings, name: str, results: Path) -> int:
+    """Train in results/`name`, recorded in MLflow; returns the exit code, 3 for a run that diverged."""
+    from kgan_ray.metrics.suite import check_metric_name
+    from kgan_ray.tracking import prepare_store, tracking_uri, ui_command
+    from kgan_ray.training.launch import launch_training
+
+    for metric in settings.evaluation.metrics:
+        check_metric_name(metric, where="evaluation.metrics")
+    settings = _with_data(settings)
+    folder = results / name
+    _check_same_settings(folder, settings)
+    uri = tracking_uri(settings.tracking, results)
+    prepare_store(uri)
+    run, record = _open_run(uri, settings, name, folder)
+    shown = _ProgressLine()
+    print(f"training {name} in {folder}; Ctrl-C stops it, the same command goes on", flush=True)
+    started = time.perf_counter()
+    try:
+        outcome = launch_training(
+            settings, str(settings.data.path), str(folder.absolute()), name=name, record=record, show=shown
+        )
+    except KeyboardInterrupt:
+        shown.end()
+        run.finish("KILLED")
+        raise
+    except UserError:
+        run.finish("FAILED")
+        raise
+    shown.end()
+    run.finish("FINISHED" if outcome.status != "diverged" else "FAILED")
+    _print_outcome(outcome, time.perf_counter() - started, folder)
+    print(f"compare the runs:  {ui_command(uri)}")
+    return 3 if outcome.status == "diverged" else 0
+
+
+def _with_data(settings: Settings) -> Settings:
+    """Settings that name a dataset: the demo's, made on first use, where none was given."""
+    from kgan_ray.data.dataset import Dataset
+    from kgan_ray.data.ingest import demo_dataset
+
+    if settings.data.path is None:
+        folder = Path("datasets/demo")
+        print(f"no --data given: using the demo data set of synthetic motion in {folder}", flush=True)
+        return override(settings, {"data.path": demo_dataset(folder).path})
+    Dataset.open(settings.data.path)
+    return settings
+
+
+def _check_same_settings(folder: Path, settings: Settings) -> None:
+    """Note the run's settings, or refuse to continue a run of that name that was started with others."""
+    file = folder / "settings.json"
+    flat = flatten(settings)
+    if file.exists():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        may_change = (
+            "resources.",
+            "tracking.",
+            "training.steps",
+            "training.log_every",
+            "training.keep_checkpoints",
+        )
+        for name, value in flat.items():
+            if before.get(name) != value and not name.startswith(may_change):
+                raise UserError(
+                    f"{folder} holds a run with {name}={before.get(name)}, this one has {value}; "
+                    f"choose another --name, or give the same settings to continue"
+                )
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(flat, indent=1), encoding="utf-8")
+
+
+def _open_run(uri: str, settings: Settings, name: str, folder: Path) -> tuple[Run, RunRecord]:
+    """Start the MLflow run, or the one that this folder was recorded in before."""
+    from kgan_ray.tracking import start_run
+    from kgan_ray.training.launch import RunRecord
+
+    experiment = settings.tracking.experiment or "train"
+    file = folder / "run.json"
+    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    run_id = known["id"] if known.get("uri") == uri else None
+    run = start_run(uri, experiment=experiment, name=name, run_id=run_id, params=flatten(settings))
+    run.set_tags({"folder": str(folder), "seed": str(settings.seed)})
+    file.write_text(json.dumps({"uri": uri, "id": run.id}), encoding="utf-8")
+    return run, RunRecord(uri=uri, experiment=experiment, name=name, id=run.id)
+
+
+class _ProgressLine:
+    """One line that renews itself on a terminal, and a line every ten seconds in a log."""
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stderr.isatty()
+        self._printed_at = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        if self._is_terminal:
+            print(f"\r\033[K{progress.line()}", end="", file=sys.stderr, flush=True)
+        elif time.monotonic() - self._printed_at > 10:
+            print(progress.line(), file=sys.stderr, flush=True)
+            self._printed_at = time.monotonic()
+
+    def end(self) -> None:
+        if self._is_terminal:
+            print(file=sys.stderr)
+
+
+def _print_outcome(outcome: Outcome, seconds: float, folder: Path) -> None:
+    scores = "  ".join(f"{name} {value:.4g}" for name, value in outcome.metrics.items() if "/" not in name)
+    print(f"{outcome.status} at step {outcome.step} after {seconds:.0f} s  {scores}")
+    if outcome.reason:
+        print(f"reason: {outcome.reason}")
+    print(f"checkpoints: {folder / 'checkpoints'}")
+
+
+if __name__ == "__main__":
+    run_verb(main)

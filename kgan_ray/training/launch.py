@@ -1,0 +1,167 @@
+"""Training on Ray Train: one or more workers, on one machine or many. The only module that imports ray.train."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from kgan_ray.cluster import connect, runs_that_fit
+from kgan_ray.settings import Settings, UserError, flatten, settings_from_flat
+from kgan_ray.tracking import start_run
+
+if TYPE_CHECKING:
+    from kgan_ray.training.loop import Outcome, Progress
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The MLflow run that a training run writes to; it exists before the workers start."""
+
+    uri: str
+    experiment: str
+    name: str
+    id: str
+
+
+class Mailbox:
+    """A Ray actor that holds the newest progress of a run, for whoever wants to show it."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._outcome: Outcome | None = None
+        self._mistake: str | None = None
+
+    def put(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def get(self) -> Progress | None:
+        return self._progress
+
+    def finish(self, outcome: Outcome | None, mistake: str | None = None) -> None:
+        self._outcome, self._mistake = outcome, mistake
+
+    def ending(self) -> tuple[Outcome | None, str | None]:
+        return self._outcome, self._mistake
+
+
+class TrainContext:
+    """The loop's context inside a Ray Train worker."""
+
+    def __init__(self, mailbox: Any) -> None:
+        import ray.train
+        import ray.train.torch
+
+        here = ray.train.get_context()
+        self.rank, self.world_size = here.get_world_rank(), here.get_world_size()
+        self.device = str(ray.train.torch.get_device())
+        self._mailbox = mailbox
+
+    def report(self, metrics: dict[str, float]) -> None:
+        import ray.train
+
+        ray.train.report(metrics)
+
+    def progress(self, progress: Progress) -> None:
+        self._mailbox.put.remote(progress)
+
+    def should_stop(self) -> bool:
+        return False
+
+
+def train_worker(config: dict[str, Any]) -> None:
+    """What every Ray Train worker runs."""
+    import ray
+    import torch
+
+    from kgan_ray.training.loop import train
+
+    settings = settings_from_flat(config["settings"], where="settings")
+    torch.set_num_threads(max(1, int(settings.resources.cpus_per_worker)))
+    context = TrainContext(config["mailbox"])
+    run = None
+    if context.rank == 0 and config["record"]:
+        record = RunRecord(**config["record"])
+        run = start_run(record.uri, experiment=record.experiment, name=record.name, run_id=record.id)
+    try:
+        outcome = train(settings, config["dataset"], config["folder"], context, run)
+    except UserError as error:  # a mistake to be told, not a failure to be retried
+        ray.get(config["mailbox"].finish.remote(None, str(error)))
+        return
+    if context.rank == 0:
+        ray.get(config["mailbox"].finish.remote(outcome))
+
+
+def launch_training(
+    settings: Settings,
+    dataset_path: str,
+    folder: str,
+    *,
+    name: str,
+    record: RunRecord | None = None,
+    max_failures: int = 3,
+    show: Callable[[Progress], None] | None = None,
+) -> Outcome:
+    """Train in `folder` on `resources.num_workers` Ray Train workers and wait for the end.
+
+    A worker or node that dies is replaced up to `max_failures` times; training goes on from the newest checkpoint
+    in the folder. Raises UserError for a mistake in settings or data, and for more workers than the cluster has.
+    """
+    ray = connect(dashboard=False)
+    import ray.train
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    resources = settings.resources
+    runs_that_fit(resources, where="--workers")
+    per_worker = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
+    mailbox = ray.remote(num_cpus=0)(Mailbox).remote()
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={
+            "settings": flatten(settings),
+            "dataset": dataset_path,
+            "folder": folder,
+            "record": asdict(record) if record else None,
+            "mailbox": mailbox,
+        },
+        torch_config=TorchConfig(backend="nccl" if resources.gpus_per_worker else "gloo"),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=resources.num_workers,
+            use_gpu=resources.gpus_per_worker > 0,
+            resources_per_worker={kind: amount for kind, amount in per_worker.items() if amount},
+        ),
+        run_config=ray.train.RunConfig(
+            # Ray's own record of the run is of no use to us: checkpoints are in `folder`, and a fresh name
+            # keeps Train from resuming from a record that a kill left half-written.
+            name=f"{name}-{time.time_ns()}",
+            storage_path=f"{folder.rstrip('/')}/ray_train",
+            failure_config=ray.train.FailureConfig(max_failures=max_failures),
+        ),
+    )
+    watcher = threading.Thread(target=_watch, args=(mailbox, show), daemon=True) if show else None
+    if watcher:
+        watcher.start()
+    trainer.fit()
+    outcome, mistake = ray.get(mailbox.ending.remote())
+    ray.kill(mailbox)
+    if mistake:
+        raise UserError(mistake)
+    return outcome
+
+
+def _watch(mailbox: Any, show: Callable[[Progress], None]) -> None:
+    """Show every new progress until the mailbox goes."""
+    import ray
+
+    shown = None
+    while True:
+        try:
+            progress = ray.get(mailbox.get.remote())
+        except ray.exceptions.RayError:
+            return
+        if progress and progress.step != (shown.step if shown else None):
+            show(progress)
+            shown = progress
+        time.sleep(0.5)
