@@ -1,6 +1,6 @@
 """Train one Kinetic-GAN on Ray Train, from a dataset that `prepare` wrote or from the demo data.
 
-    python -m kgan_ray.train --data datasets/ntu60 --preset ntu60-xsub --workers 4 --set resources.gpus_per_worker=1
+    python -m kgan_ray.train --data datasets/ntu60 --preset ntu60-xsub --workers 4
 
 Running the same command again continues from the newest checkpoint.
 """
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from kgan_ray.tracking import Run
     from kgan_ray.training.launch import RunRecord
     from kgan_ray.training.loop import Outcome, Progress
+
+# What a run may be continued with other values of.
+MAY_CHANGE = ("resources.", "tracking.", "training.steps", "training.log_every", "training.keep_checkpoints")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -102,15 +105,8 @@ def _check_same_settings(folder: Path, settings: Settings) -> None:
     flat = flatten(settings)
     if file.exists():
         before = json.loads(file.read_text(encoding="utf-8"))
-        may_change = (
-            "resources.",
-            "tracking.",
-            "training.steps",
-            "training.log_every",
-            "training.keep_checkpoints",
-        )
         for name, value in flat.items():
-            if before.get(name) != value and not name.startswith(may_change):
+            if before.get(name) != value and not name.startswith(MAY_CHANGE):
                 raise UserError(
                     f"{folder} holds a run with {name}={before.get(name)}, this one has {value}; "
                     f"choose another --name, or give the same settings to continue"

@@ -127,9 +127,8 @@ class CheckpointStore:
     def __init__(self, root: str) -> None:
         self.is_local = "://" not in root
         try:
-            self.filesystem, self.root = pyarrow.fs.FileSystem.from_uri(
-                root if not self.is_local else _absolute(root)
-            )
+            address = str(Path(root).expanduser().absolute()) if self.is_local else root
+            self.filesystem, self.root = pyarrow.fs.FileSystem.from_uri(address)
         except (ValueError, OSError) as error:
             raise UserError(f"{root}: cannot be opened ({error})") from None
 
@@ -195,10 +194,6 @@ class CheckpointStore:
                 pyarrow.fs.copy_files(folder, scratch, source_filesystem=self.filesystem)
                 return _read(Path(scratch), shown_as=folder)
         return _read(Path(folder), shown_as=folder)
-
-
-def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
 
 
 def _read(folder: Path, shown_as: str) -> Checkpoint:

@@ -109,7 +109,8 @@ def launch_training(
     A worker or node that dies is replaced up to `max_failures` times; training goes on from the newest checkpoint
     in the folder. Raises UserError for a mistake in settings or data, and for more workers than the cluster has.
     """
-    ray = connect(dashboard=False)
+    connect()
+    import ray
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 

@@ -169,7 +169,7 @@ def _resume(gan: GAN, store: CheckpointStore, dataset: Dataset) -> Checkpoint | 
     checkpoint = store.read_folder(newest)
     if checkpoint.state["dataset"] != dataset.hash:
         raise UserError(
-            f"{newest}: trained on another dataset ({checkpoint.state['dataset'][:12]}, here {dataset.hash[:12]}); "
+            f"{newest}: trained on dataset {checkpoint.state['dataset'][:12]}, here is {dataset.hash[:12]}; "
             f"use another --name, or the same data"
         )
     restore(gan, checkpoint)
@@ -274,10 +274,7 @@ class Recorder:
         motions = spec.to_metres(self.gan.sample(labels, seed=self.settings.evaluation.seed).cpu()).numpy()
         with tempfile.TemporaryDirectory() as scratch:
             sheet = Path(scratch) / f"samples-step-{self.gan.step_count:08d}.png"
-            rows = [
-                (spec.class_names[label], motion) for label, motion in zip(labels.tolist(), motions, strict=True)
-            ]
-            contact_sheet(rows, spec.layout, sheet)
+            contact_sheet(list(zip(spec.class_names, motions, strict=False)), spec.layout, sheet)
             self.run.log_artifact(sheet, "samples")
         self.sampled_at = time.perf_counter()
 
