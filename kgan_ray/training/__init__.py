@@ -1,0 +1,1 @@
+"""Losses, the GAN and its step, checkpoints, the loop, and its launch on Ray Train."""

@@ -1,0 +1,84 @@
+import pytest
+
+from kgan_ray.settings import (
+    PRESETS,
+    Settings,
+    UserError,
+    flatten,
+    override,
+    parse_overrides,
+    resolve_settings,
+    setting_names,
+    settings_from_flat,
+)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_valid(preset):
+    assert isinstance(resolve_settings(preset), Settings)
+
+
+def test_the_defaults_are_the_published_protocol():
+    settings = Settings()
+    assert settings.training.n_critic == 5
+    assert settings.training.generator_learning_rate == settings.training.discriminator_learning_rate == 2e-4
+    assert (settings.training.beta1, settings.training.beta2) == (0.5, 0.999)
+    assert settings.training.gradient_penalty == 10
+    assert settings.data.window == "first"
+    assert settings.data.centre == "none"
+    assert settings.model.width == 1
+
+
+def test_flattened_settings_come_back_the_same():
+    settings = resolve_settings("demo", {"techniques.mask_quantile": 0.5, "evaluation.metrics": ["fid"]})
+    assert settings_from_flat(flatten(settings), where="test") == settings
+    assert set(flatten(settings)) == set(setting_names())
+
+
+def test_an_override_changes_one_setting_and_keeps_the_rest():
+    before = resolve_settings("demo")
+    after = override(before, {"techniques.pooling": "max"})
+    changed = {name for name, value in flatten(after).items() if flatten(before)[name] != value}
+    assert changed == {"techniques.pooling"}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("seed=3", 3),
+        ("seed=2e-4", 2e-4),
+        ("seed=max", "max"),
+        ("seed=null", None),
+        ("seed=[fid, kid]", ["fid", "kid"]),
+    ],
+)
+def test_values_on_the_command_line_are_read_as_yaml(text, value):
+    assert parse_overrides([text]) == {"seed": value}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"techniques.poling": "max"}, "unknown setting 'techniques.poling'. Did you mean techniques.pooling?"),
+        ({"techniques.pooling": "maks"}, "found \"maks\", input should be 'avg' or 'max'. Did you mean max?"),
+        ({"data.frames": 20}, "frames is 20; the networks need a multiple of 16"),
+        ({"training.steps": 0}, "training.steps: found 0, input should be greater than 0"),
+        ({"resources.num_workers": 3}, "training.batch_size is 32, which 3 workers cannot share evenly"),
+        ({"training.beta1": float("nan")}, "training.beta1: found NaN"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_what_is_accepted(overrides, message):
+    with pytest.raises(UserError) as refusal:
+        resolve_settings(None, overrides)
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_unknown_preset_is_refused_with_the_nearest():
+    with pytest.raises(UserError, match="unknown preset 'dmo'. Did you mean demo?"):
+        resolve_settings("dmo")
+
+
+def test_an_override_without_a_value_is_refused():
+    with pytest.raises(UserError, match="--set seed: expected NAME=VALUE"):
+        parse_overrides(["seed"])
