@@ -33,7 +33,7 @@ class UserError(Exception):
 
 def close_match(name: str, accepted: Iterable[str]) -> str:
     """' Did you mean X?' for the nearest accepted name, or the empty string."""
-    near = difflib.get_close_matches(name, list(accepted), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name, list(accepted), n=1, cutoff=0.5)
     return f" Did you mean {near[0]}?" if near else ""
 
 

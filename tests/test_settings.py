@@ -49,7 +49,7 @@ def test_an_override_changes_one_setting_and_keeps_the_rest():
         ("seed=2e-4", 2e-4),
         ("seed=max", "max"),
         ("seed=null", None),
-        ("seed=[fid, kid]", ["fid", "kid"]),
+        ("seed=[a, b]", ["a", "b"]),
     ],
 )
 def test_values_on_the_command_line_are_read_as_yaml(text, value):
@@ -75,7 +75,7 @@ def test_a_wrong_setting_is_refused_with_what_is_accepted(overrides, message):
 
 
 def test_an_unknown_preset_is_refused_with_the_nearest():
-    with pytest.raises(UserError, match="unknown preset 'dmo'. Did you mean demo?"):
+    with pytest.raises(UserError, match=r"unknown preset .dmo.\. Did you mean demo"):
         resolve_settings("dmo")
 
 
