@@ -1,0 +1,45 @@
+"""Fixtures that several test modules share."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from kgan_ray.data.dataset import Dataset
+from kgan_ray.data.ingest import demo_dataset
+from kgan_ray.settings import Settings, override, resolve_settings
+
+REAL_DATA = Path(__file__).parents[2] / "shared/data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Tests share two cores with the clusters that some of them start."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory) -> Dataset:
+    """A small demo dataset: 160 synthetic sequences."""
+    return demo_dataset(tmp_path_factory.mktemp("datasets") / "demo", num_sequences=160)
+
+
+@pytest.fixture(scope="session")
+def tiny(demo) -> Settings:
+    """Settings that train on `demo` in a second or two."""
+    settings = resolve_settings("demo")
+    return override(
+        settings,
+        {
+            "data.path": demo.path,
+            "data.frames": 16,
+            "model.width": 0.0625,
+            "model.latent_dim": 16,
+            "training.steps": 6,
+            "training.batch_size": 8,
+            "training.log_every": 2,
+            "training.checkpoint_every": 2,
+            "evaluation.every_steps": 4,
+            "evaluation.num_motions": 32,
+        },
+    )

@@ -1,0 +1,109 @@
+import dataclasses
+import math
+
+import mlflow
+import pytest
+import torch
+
+from kgan_ray.settings import UserError, override
+from kgan_ray.tracking import prepare_store, start_run
+from kgan_ray.training import loop
+from kgan_ray.training.checkpoint import read_checkpoint
+from kgan_ray.training.loop import Due, Outcome, Progress, train
+
+
+@dataclasses.dataclass
+class PlainContext:
+    """A context that remembers what it was told."""
+
+    rank: int = 0
+    world_size: int = 1
+    device: str = "cpu"
+    stop_after: int = 10**9
+    reports: list = dataclasses.field(default_factory=list)
+    lines: list = dataclasses.field(default_factory=list)
+
+    def report(self, metrics):
+        self.reports.append(metrics)
+
+    def progress(self, progress):
+        self.lines.append(progress)
+
+    def should_stop(self):
+        return self.reports[-1]["step"] >= self.stop_after
+
+
+def run(settings, folder, context=None, record=None) -> Outcome:
+    return train(settings, settings.data.path, str(folder), context or PlainContext(), record)
+
+
+def test_training_reports_after_every_evaluation_and_saves(tiny, tmp_path):
+    context = PlainContext()
+    outcome = run(tiny, tmp_path, context)
+    assert outcome.status == "finished"
+    assert [report["step"] for report in context.reports] == [4, 6]
+    assert {"fid", "accuracy", "discriminator/loss", "steps_per_second"} <= outcome.metrics.keys()
+    assert all(math.isfinite(value) for value in outcome.metrics.values())
+    assert read_checkpoint(tmp_path).state["metrics"]["fid"] == outcome.metrics["fid"]
+
+
+def test_a_run_that_was_stopped_ends_bit_for_bit_like_one_that_was_not(tiny, tmp_path):
+    run(tiny, tmp_path / "whole")
+    stopped = run(tiny, tmp_path / "parts", PlainContext(stop_after=4))
+    assert (stopped.status, stopped.step) == ("stopped", 4)
+    assert run(tiny, tmp_path / "parts").status == "finished"
+    whole, parts = read_checkpoint(tmp_path / "whole"), read_checkpoint(tmp_path / "parts")
+    assert all(torch.equal(whole.weights[name], parts.weights[name]) for name in whole.weights)
+    assert whole.state["metrics"]["fid"] == parts.state["metrics"]["fid"]
+
+
+def test_a_finished_run_is_not_trained_again(tiny, tmp_path):
+    first = run(tiny, tmp_path)
+    context = PlainContext()
+    again = run(tiny, tmp_path, context)
+    assert (again.status, again.step, again.metrics) == ("finished", first.step, first.metrics)
+    assert not context.reports
+
+
+def test_a_diverged_run_ends_with_its_last_finite_metrics(tiny, tmp_path):
+    wild = override(tiny, {"training.discriminator_learning_rate": 1e30, "training.generator_learning_rate": 1e30})
+    outcome = run(wild, tmp_path)
+    assert outcome.status == "diverged"
+    assert "discriminator/" in outcome.reason
+    assert all(math.isfinite(value) for value in outcome.metrics.values())
+    assert math.isfinite(outcome.metrics["fid"])
+
+
+def test_another_dataset_is_refused(tiny, tmp_path, monkeypatch):
+    run(tiny, tmp_path)
+    monkeypatch.setattr(loop.Dataset, "hash", "f" * 64, raising=False)
+    with pytest.raises(UserError, match="trained on dataset"):
+        run(tiny, tmp_path)
+
+
+def test_the_record_holds_curves_samples_and_checkpoints(tiny, tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    prepare_store(uri)
+    record = start_run(uri, experiment="test", name="run")
+    run(tiny, tmp_path / "run", record=record)
+    client = mlflow.MlflowClient(uri)
+    assert [point.step for point in client.get_metric_history(record.id, "metric/fid")] == [0, 4, 6]
+    assert [point.step for point in client.get_metric_history(record.id, "discriminator/loss")] == [2, 4, 6]
+    assert client.get_run(record.id).data.tags["outcome"] == "finished"
+    artifacts = {file.path for file in client.list_artifacts(record.id)}
+    assert artifacts == {"samples", "checkpoints"}
+    weights = {file.path for file in client.list_artifacts(record.id, "checkpoints/best")}
+    assert "checkpoints/best/weights.safetensors" in weights
+
+
+@pytest.mark.parametrize(
+    ("step", "log", "evaluate", "save"),
+    [(1, False, False, False), (2, True, False, True), (4, True, True, True), (6, True, True, True)],
+)
+def test_what_is_due_at_a_step(tiny, step, log, evaluate, save):
+    assert Due.at(step, tiny) == Due(log=log, evaluate=evaluate, save=save)
+
+
+def test_the_progress_line_says_rate_and_time_left():
+    line = Progress(50, 600, 12.5, 3661.0, {"fid": 12.34567, "discriminator/loss": 1.0}).line()
+    assert line == "step 50/600  12.50 steps/s  1:01:01 left  fid 12.35"
