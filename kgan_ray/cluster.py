@@ -45,7 +45,6 @@ def connect(*, dashboard: bool = False, object_store_bytes: int = 512 << 20) -> 
             include_dashboard=dashboard,
             dashboard_host="127.0.0.1",
             object_store_memory=object_store_bytes,
-            _node_ip_address="127.0.0.1",
             **quiet,
         )
     for name in ("ray", "ray.data", "ray.train", "ray.tune"):
