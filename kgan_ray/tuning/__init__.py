@@ -1,0 +1,1 @@
+"""Sweeps: the question (space), its proposals (search), the trials, the stages (sweep), the answer (verdict)."""

@@ -1,0 +1,281 @@
+"""A search-space file: one question, read strictly. Every mistake names the file, the key and what is accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from kgan_ray.settings import (
+    PRESETS,
+    FrozenModel,
+    Settings,
+    UserError,
+    check_setting_name,
+    close_match,
+    override,
+    resolve_settings,
+    validated,
+)
+from kgan_ray.tuning.domains import Domain, parse_domain, plain
+
+BASELINE = "baseline"
+
+# Settings that a sweep's trials must share: they decide what is measured, or what a trial may use.
+_FIXED = ("data.", "resources.", "tracking.", "seed", "evaluation.")
+_MAY_VARY = ("evaluation.truncation", "evaluation.batch_norm")
+
+
+class Objective(FrozenModel):
+    """What the search improves. `mode` follows from the metric unless given."""
+
+    metric: str = "fid"
+    mode: Literal["min", "max"] | None = None
+
+
+class Search(FrozenModel):
+    """How the explore stage proposes configurations."""
+
+    algorithm: Literal["tpe", "gp", "random", "grid"] = "tpe"
+    num_trials: PositiveInt = 12  # a grid has as many as it has points
+    seed: NonNegativeInt = 0
+    startup_trials: PositiveInt | None = None  # random ones before tpe or gp learns; None = a third, 4 to 10
+    start_with: tuple[dict[str, Any], ...] = ()  # configurations to try first
+
+
+class Scheduler(FrozenModel):
+    """Which explored trials end early: asha keeps the best 1/reduction_factor at every rung."""
+
+    type: Literal["asha", "none"] = "none"
+    grace_evaluations: PositiveInt = 1  # nothing ends before so many evaluations
+    reduction_factor: int = Field(default=3, ge=2)
+
+
+class Confirm(FrozenModel):
+    """Fresh runs of the best configurations and of the baseline: the only ones that count as evidence."""
+
+    top: NonNegativeInt = 2
+    seeds: PositiveInt = 3
+    baseline: bool = True
+
+
+class Budget(FrozenModel):
+    """When the explore stage stops proposing, whatever num_trials says. None = no limit."""
+
+    minutes: PositiveFloat | None = None
+
+
+class _File(FrozenModel):
+    """The shape of the file; `space`, `configurations` and `groups` are read further by hand."""
+
+    preset: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+    objective: Objective = Objective()
+    search: Search = Search()
+    scheduler: Scheduler = Scheduler()
+    confirm: Confirm = Confirm()
+    budget: Budget = Budget()
+    space: dict[str, Any] = Field(default_factory=dict)
+    configurations: dict[str, Any] = Field(default_factory=dict)
+    groups: dict[str, Any] = Field(default_factory=dict)
+
+
+class Space(FrozenModel):
+    """A read and checked search-space file.
+
+    It has either a `space` to explore, or `configurations` to compare as they are. `groups` are conditions under
+    which everything is repeated and judged on its own, for instance one benchmark each.
+    """
+
+    name: str
+    tree: dict[str, Any]  # the file's content, kept with the sweep
+    preset: str | None
+    settings: dict[str, Any]
+    objective: Objective
+    search: Search
+    scheduler: Scheduler
+    confirm: Confirm
+    budget: Budget
+    domains: tuple[Domain, ...]
+    configurations: dict[str, dict[str, Any]]
+    groups: dict[str, dict[str, Any]]
+
+    @property
+    def mode(self) -> Literal["min", "max"]:
+        from kgan_ray.metrics.suite import lower_is_better
+
+        return self.objective.mode or ("min" if lower_is_better(self.objective.metric) else "max")
+
+    @property
+    def explores(self) -> bool:
+        return bool(self.domains)
+
+    def num_explored(self) -> int:
+        """How many trials the explore stage has."""
+        if not self.explores:
+            return 0
+        return self._grid_size() if self.search.algorithm == "grid" else self.search.num_trials
+
+    def _grid_size(self) -> int:
+        from kgan_ray.tuning.search import grid
+
+        return len(grid(self.domains))
+
+
+def load_space(path: Path | str) -> Space:
+    """Read a search-space file. Raises UserError at the first mistake."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        others = [file.name for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        raise UserError(f"--space {path}: {error.strerror}.{close_match(path.name, others)}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"--space {path}: not a text file (UTF-8)") from None
+    try:
+        tree = yaml.load(text, _StrictLoader)
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: expected keys such as preset, objective, space; found {type(tree).__name__}")
+    return parse_space(tree, name=path.stem, where=str(path))
+
+
+def parse_space(tree: Mapping[str, Any], *, name: str, where: str) -> Space:
+    """The space that a parsed file describes; `where` names the file in messages."""
+    file = validated(_File, dict(tree), where=where)
+    _check_preset(file.preset, where)
+    _check_metric(file.objective.metric, f"{where}: objective.metric")
+    if bool(file.space) == bool(file.configurations):
+        found = "both" if file.space else "neither"
+        raise UserError(f"{where}: expected one of space and configurations, found {found}")
+    settings = _overrides(file.settings, f"{where}: settings", fixed=True)
+    base = _base(file.preset, settings, where)
+    groups = {
+        str(group): _overrides(tree, f"{where}: groups.{group}", fixed=True) for group, tree in file.groups.items()
+    }
+    for group, overrides in groups.items():
+        override(base, overrides, where=f"{where}: groups.{group}")
+    domains = _domains(file, base, where)
+    configurations = {
+        str(key): _overrides(tree, f"{where}: configurations.{key}") for key, tree in file.configurations.items()
+    }
+    for key, overrides in configurations.items():
+        override(base, overrides, where=f"{where}: configurations.{key}")
+    if configurations and BASELINE not in configurations:
+        raise UserError(f"{where}: configurations has no {BASELINE!r}, against which the others are judged")
+    search = _search(file, domains, base, where)
+    return Space(
+        name=name,
+        tree=dict(tree),
+        settings=settings,
+        domains=domains,
+        configurations=configurations,
+        groups=groups,
+        search=search,
+        **{key: getattr(file, key) for key in ("preset", "objective", "scheduler", "confirm", "budget")},
+    )
+
+
+def base_settings(space: Space, preset: str | None, overrides: Mapping[str, Any]) -> Settings:
+    """What every trial starts from: the preset, the file's `settings`, then --set. The objective is measured first."""
+    settings = resolve_settings(preset or space.preset, {**space.settings, **overrides})
+    for group, changes in space.groups.items():
+        override(settings, changes, where=f"{space.name}: groups.{group}")
+    for domain in space.domains:
+        for value in domain.ends():
+            override(settings, {domain.name: value}, where=f"{space.name}: space.{domain.name}")
+    metric = space.objective.metric
+    metrics = (metric, *(other for other in settings.evaluation.metrics if other != metric))
+    return override(settings, {"evaluation.metrics": metrics})
+
+
+def _domains(file: _File, base: Settings, where: str) -> tuple[Domain, ...]:
+    domains: list[Domain] = []
+    for name, tree in file.space.items():
+        place = f"{where}: space.{name}"
+        check_setting_name(name, f"{where}: space")
+        _check_may_vary(name, place)
+        domain = parse_domain(name, tree, place)
+        for other in domain.when:
+            if other not in [earlier.name for earlier in domains]:
+                earlier = ", ".join(earlier.name for earlier in domains) or "none"
+                raise UserError(f"{place}.when: {other!r} is not searched above it; searched above: {earlier}")
+        for value in domain.ends():
+            override(base, {name: value}, where=place)
+        domains.append(domain)
+    return tuple(domains)
+
+
+def _search(file: _File, domains: tuple[Domain, ...], base: Settings, where: str) -> Search:
+    if file.search.algorithm == "grid":
+        for domain in domains:
+            try:
+                domain.listed()
+            except ValueError:
+                raise UserError(
+                    f"{where}: space.{domain.name}: a grid needs choice, randint or quniform, found {domain.kind}"
+                ) from None
+    start_with = []
+    for index, tree in enumerate(file.search.start_with):
+        place = f"{where}: search.start_with.{index}"
+        point = _overrides(tree, place)
+        searched = [domain.name for domain in domains]
+        for name in point:
+            if name not in searched:
+                raise UserError(f"{place}: {name!r} is not in space.{close_match(name, searched)}")
+        override(base, point, where=place)
+        start_with.append(point)
+    return file.search.model_copy(update={"start_with": tuple(start_with)})
+
+
+def _overrides(tree: Any, where: str, *, fixed: bool = False) -> dict[str, Any]:
+    if not isinstance(tree, Mapping):
+        raise UserError(f"{where}: expected {{SETTING: VALUE, ...}}, found {tree!r}")
+    for name in tree:
+        check_setting_name(str(name), where)
+        if not fixed:
+            _check_may_vary(str(name), f"{where}.{name}")
+    return {str(name): plain(value) for name, value in tree.items()}
+
+
+def _check_may_vary(name: str, where: str) -> None:
+    if name.startswith(_FIXED) and name not in _MAY_VARY:
+        raise UserError(
+            f"{where}: trials with different values could not be compared; "
+            f"put it under settings or groups, or give it with --set"
+        )
+
+
+def _base(preset: str | None, settings: Mapping[str, Any], where: str) -> Settings:
+    return resolve_settings(preset, settings, where=f"{where}: settings")
+
+
+def _check_preset(preset: str | None, where: str) -> None:
+    if preset is not None and preset not in PRESETS:
+        close = close_match(preset, PRESETS)
+        raise UserError(f"{where}: preset: unknown preset {preset!r}.{close} Known: {', '.join(PRESETS)}")
+
+
+def _check_metric(metric: str, where: str) -> None:
+    from kgan_ray.metrics.suite import check_metric_name
+
+    check_metric_name(metric, where)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML without keys that silently replace an earlier one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is there twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,108 @@
+"""What a sweep has done so far: `sweep.json`, from which it can be resumed, reported and extended."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from kgan_ray.settings import UserError
+
+FORMAT_VERSION = 1
+FILE = "sweep.json"
+
+Status = Literal["waiting", "running", "finished", "stopped", "diverged", "failed", "interrupted"]
+ENDED: tuple[Status, ...] = ("finished", "stopped", "diverged", "failed")
+EXPLORE, CONFIRM = "explore", "confirm"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_assignment=False)
+
+
+class Trial(_Record):
+    """One training run of the sweep. `overrides` include those of its group."""
+
+    name: str
+    stage: str
+    configuration: str
+    overrides: dict[str, Any]
+    seed: int
+    group: str = ""
+    status: Status = "waiting"
+    reason: str = ""  # why it diverged or failed
+    ray_id: str = ""
+    run_id: str = ""  # in MLflow
+    step: int = 0
+    metrics: dict[str, float] = {}  # noqa: RUF012  the last ones; pydantic copies the default
+    curve: list[tuple[int, float]] = []  # noqa: RUF012  the objective over steps
+    seconds: float = 0.0
+    dataset: str = ""  # hashes: what it was trained on and measured with
+    extractor: str = ""
+
+    def value(self, metric: str) -> float | None:
+        """The last value of a metric, None for a run that has none or that diverged or failed."""
+        found = self.metrics.get(metric)
+        if self.status in ("diverged", "failed") or found is None or not math.isfinite(found):
+            return None
+        return found
+
+
+class Sweep(_Record):
+    """The whole record of a sweep."""
+
+    format_version: int = FORMAT_VERSION
+    name: str
+    space: dict[str, Any]  # the search-space file's content
+    settings: dict[str, Any]  # what every trial starts from, flat
+    metric: str
+    mode: Literal["min", "max"]
+    dataset: str = ""  # path
+    dataset_hash: str = ""
+    extractors: dict[str, str] = {}  # noqa: RUF012  group -> hash
+    uri: str = ""
+    experiment: str = ""
+    parent_id: str = ""
+    seconds: float = 0.0  # wall time over all sessions
+    num_explored: int = 0
+    trials: list[Trial] = []  # noqa: RUF012
+    verdicts: list[dict[str, Any]] = []  # noqa: RUF012
+
+    def stage(self, stage: str) -> list[Trial]:
+        return [trial for trial in self.trials if trial.stage == stage]
+
+    def trial(self, name: str) -> Trial | None:
+        return next((trial for trial in self.trials if trial.name == name), None)
+
+    def save(self, folder: Path) -> None:
+        """Write folder/sweep.json: the old content or the new one is there, never a part."""
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(prefix=f".{FILE}-", dir=folder)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                stream.write(self.model_dump_json(indent=1))
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(part).replace(folder / FILE)
+        except BaseException:
+            Path(part).unlink(missing_ok=True)
+            raise
+
+
+def load_sweep(folder: Path) -> Sweep:
+    """Read folder/sweep.json. Raises UserError where there is none, or one that cannot be read."""
+    file = folder / FILE
+    try:
+        tree = json.loads(file.read_text(encoding="utf-8"))
+        if tree["format_version"] > FORMAT_VERSION:
+            raise UserError(f"{file}: written by a newer kgan_ray (format {tree['format_version']}); update it")
+        return Sweep.model_validate(tree)
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no sweep here (expected a folder with {FILE}, which `tune` writes)") from None
+    except (OSError, ValueError, TypeError, KeyError, ValidationError) as error:
+        raise UserError(f"{file}: not a sweep's record: {str(error).splitlines()[0]}") from None
