@@ -1,0 +1,264 @@
+"""The discriminator: which motion is real, given its label.
+
+It computes what the published blocks compute, in another order. A block is linear up to its LeakyReLU:
+
+    y = temporal convolution( sum over partitions k of  A_k applied to the joints of W_k x ) + residual(x)
+
+so the joints' part A is applied first, while there are few channels and only for the joints that are kept; the
+1x1 convolution W_k and the temporal one are multiplied into one convolution where that costs less, and it is strided
+where frames are halved. The label's channels are the same everywhere in (T, V): their share of the first block is a
+small matrix product, less one tap at the first and at the last frame, where the padding is.
+
+Shapes: N motions, C channels, T frames, V joints, K partitions. Inside, everything is (N, T, V, C), channels last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kgan_ray.model.layers import DiscriminatorBlock, PublishedState
+from kgan_ray.model.plan import LEAK, NOISY_BLOCKS, PARTITIONS, BlockPlan, check_sizes, discriminator_plan
+from kgan_ray.settings import TechniqueSettings
+from kgan_ray.skeleton import SkeletonGraph, SkeletonLayout
+
+MOTION_PASSES = (
+    320  # a training step of batch 32 takes about ten passes over it: what merged weights are shared by
+)
+
+
+class BlockGeometry(nn.Module):
+    """The constants of one block: adjacency of the joints it keeps, partitions that are not zero, stride in time."""
+
+    adjacency: Tensor
+    keep: Tensor
+    select: Tensor
+
+    def __init__(self, plan: BlockPlan, graph: SkeletonGraph) -> None:
+        super().__init__()
+        level = graph.levels[plan.level]
+        keep = graph.levels[plan.out_level].keep if plan.out_level != plan.in_level else range(level.num_joints)
+        self.drops_joints = plan.out_level != plan.in_level
+        adjacency = level.adjacency[:, :, list(keep)]  # (K, V, V')
+        self.partitions = [k for k in range(PARTITIONS) if np.any(adjacency[k])]
+        self.stride = plan.in_frames // plan.out_frames
+        self.num_joints, self.num_kept = level.num_joints, len(keep)
+        self.register_buffer("adjacency", torch.tensor(adjacency[self.partitions]), persistent=False)
+        self.register_buffer("keep", torch.tensor(list(keep)), persistent=False)
+        select = torch.zeros(level.num_joints, len(keep))
+        select[list(keep), range(len(keep))] = 1
+        self.register_buffer("select", select, persistent=False)
+        k, c, d = len(self.partitions), plan.in_channels, plan.out_channels
+        rows = self.num_kept * plan.in_frames
+        apart = rows * k * c * d + rows // self.stride * 3 * d * d
+        merged = rows // self.stride * 3 * k * c * d
+        self.merges = (apart - merged) * MOTION_PASSES > 3 * (3 * k * c * d * d)  # once forward, twice backward
+
+    def joint_map(self, importance: Tensor) -> Tensor:
+        """(V' * K, V): what gathers the joints, every partition for itself."""
+        kept = importance[self.partitions] if len(self.partitions) < PARTITIONS else importance
+        if self.drops_joints:
+            kept = kept[:, :, self.keep]
+        return (self.adjacency * kept).permute(2, 0, 1).reshape(-1, self.num_joints)
+
+
+@dataclass
+class BlockWeights:
+    """One block's weights in the form that they are multiplied in. None where a block has no such part."""
+
+    joints: Tensor  # (V' * K, V)
+    point: Tensor | None  # (C_out, K * C_in, 1, 1), or None where it is merged into `time`
+    time: Tensor  # (C_out, C, 3, 1), C being K * C_in where merged, else C_out
+    bias: Tensor  # (C_out,)
+    residual: Tensor | None  # (C_out, C_in)
+
+
+@dataclass
+class DiscriminatorNoise:
+    """The random part of one call, already scaled. None = off."""
+
+    label: Tensor | None = None  # (N, num_classes), added to the label's embedding
+    blocks: Sequence[Tensor | None] = (None, None, None)  # of NOISY_BLOCKS: (N, 1, 1, 1) or (N, T, V, C)
+
+
+class Discriminator(PublishedState):
+    """Motions (N, C, T, V) in [-1, 1] and labels (N,) to scores (N,): the higher, the more real.
+
+    `latent_dim` is the number of features before the last layer. Options, all off by default: `techniques`
+    (pooling, input noise, label noise; noise only in training mode), `width` (factor on the channels),
+    `projection` (Miyato and Koyama, "cGANs with projection discriminator", 2018) and `auxiliary_classifier`
+    (Odena et al., "Conditional image synthesis with auxiliary classifier GANs", 2017). Raises UserError for
+    sizes that do not fit together.
+    """
+
+    extra_parameters = ("projection.", "classifier.")
+
+    def __init__(
+        self,
+        coordinates: int = 3,
+        num_classes: int = 60,
+        frames: int = 64,
+        latent_dim: int = 512,
+        layout: str | SkeletonLayout = "ntu25",
+        *,
+        techniques: TechniqueSettings | None = None,
+        width: float = 1.0,
+        projection: bool = False,
+        auxiliary_classifier: bool = False,
+    ) -> None:
+        super().__init__()
+        check_sizes(coordinates, num_classes, frames, latent_dim, 1)
+        graph = SkeletonGraph(layout)
+        self.coordinates, self.num_classes, self.frames = coordinates, num_classes, frames
+        self.techniques = techniques or TechniqueSettings()
+        plans = discriminator_plan(coordinates, num_classes, frames, latent_dim, width)
+        self.plans = plans
+        self.label_emb = nn.Embedding(num_classes, num_classes)
+        self.st_gcn_networks = nn.ModuleList(DiscriminatorBlock(plan) for plan in plans)
+        self.geometry = nn.ModuleList(BlockGeometry(plan, graph) for plan in plans)
+        sizes = [graph.levels[plan.level].num_joints for plan in plans]
+        self.edge_importance = nn.ParameterList(torch.ones(PARTITIONS, v, v) for v in sizes)
+        self.fcn = nn.Linear(latent_dim, 1)
+        if projection:
+            self.projection = nn.Embedding(num_classes, latent_dim)
+            nn.init.zeros_(self.projection.weight)
+        if auxiliary_classifier:
+            self.classifier = nn.Linear(latent_dim, num_classes)
+
+    def forward(self, motion: Tensor, label: Tensor, noise: DiscriminatorNoise | None = None) -> Tensor:
+        """Scores (N,). `noise` of the techniques is drawn from torch's global state unless given."""
+        return self.score(self.features(motion, label, noise), label)
+
+    def features(self, motion: Tensor, label: Tensor, noise: DiscriminatorNoise | None = None) -> Tensor:
+        """What the last block makes of each motion, pooled over (T, V): (N, latent_dim)."""
+        if noise is None:
+            noise = self.draw_noise(len(motion), device=motion.device) if self.training else DiscriminatorNoise()
+        weights = self.block_weights()
+        x = motion.permute(0, 2, 3, 1)
+        for i, block in enumerate(weights):
+            y = self.before_activation(i, block, x)
+            if i == 0:
+                y = add_label_terms(y, self.label_terms(label, noise.label))
+            if i in NOISY_BLOCKS and (added := noise.blocks[NOISY_BLOCKS.index(i)]) is not None:
+                y = y + added
+            x = F.leaky_relu(y, LEAK)
+        return x.amax(dim=(1, 2)) if self.techniques.pooling == "max" else x.mean(dim=(1, 2))
+
+    def score(self, features: Tensor, label: Tensor) -> Tensor:
+        """Scores (N,) of pooled features (N, latent_dim): linear in them."""
+        score: Tensor = self.fcn(features).squeeze(1)
+        if hasattr(self, "projection"):
+            score = score + (self.projection(label) * features).sum(dim=1)
+        return score
+
+    def draw_noise(
+        self, size: int, *, device: torch.device, calls: int = 1, generator: torch.Generator | None = None
+    ) -> DiscriminatorNoise:
+        """The techniques' noise for `calls` calls of `size` motions each, one after the other along N.
+
+        Scalar input noise is one number per call and block, as published; nothing is drawn for what is off.
+        """
+        techniques = self.techniques
+        count = calls * size
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(shape, device=device, generator=generator)
+
+        noise = DiscriminatorNoise()
+        if techniques.label_noise_std:
+            noise.label = techniques.label_noise_std * normal(count, self.num_classes)
+        if techniques.input_noise_std and techniques.input_noise_kind == "scalar":
+            scalars = techniques.input_noise_std * normal(calls, len(NOISY_BLOCKS)).repeat_interleave(size, dim=0)
+            noise.blocks = [scalars[:, i, None, None, None] for i in range(len(NOISY_BLOCKS))]
+        elif techniques.input_noise_std:
+            noise.blocks = [
+                techniques.input_noise_std
+                * normal(count, self.plans[i].out_frames, self.geometry[i].num_kept, self.plans[i].out_channels)
+                for i in NOISY_BLOCKS
+            ]
+        return noise
+
+    def block_weights(self) -> list[BlockWeights]:
+        """The parameters in the form that they are multiplied in; gradients flow back to them."""
+        weights = []
+        for i, block in enumerate(self.st_gcn_networks):
+            geometry: BlockGeometry = self.geometry[i]
+            point = block.gcn.by_partition(geometry.partitions)  # (K, C_out, C_in)
+            if i == 0:
+                point = point[:, :, self.num_classes :]
+            point = point.transpose(0, 1).flatten(1)  # (C_out, K * C_in)
+            time = block.tcn.weight
+            if geometry.merges:
+                time = merge(time, point)
+            bias = block.tcn.bias
+            residual = None
+            if hasattr(block, "residual"):
+                residual = block.residual.weight.flatten(1)
+                bias = bias + block.residual.bias
+            weights.append(
+                BlockWeights(
+                    joints=geometry.joint_map(self.edge_importance[i]),
+                    point=None if geometry.merges else point[:, :, None, None],
+                    time=time,
+                    bias=bias,
+                    residual=residual,
+                )
+            )
+        return weights
+
+    def label_terms(self, label: Tensor, noise: Tensor | None = None) -> Tensor:
+        """The label's share of the first block, for each tap of its temporal convolution: (N, 3, V', C_out)."""
+        geometry: BlockGeometry = self.geometry[0]
+        block = self.st_gcn_networks[0]
+        embedded = self.label_emb(label)
+        if noise is not None:
+            embedded = embedded + noise
+        point = block.gcn.by_partition(geometry.partitions)[:, :, : self.num_classes]  # (K, C_out, classes)
+        joints = geometry.joint_map(self.edge_importance[0]).sum(dim=1).view(geometry.num_kept, -1)  # (V', K)
+        per_partition = torch.einsum("ne,koe->nko", embedded, point)
+        per_joint = joints @ per_partition  # (N, V', C_out)
+        taps = block.tcn.weight.squeeze(3).permute(2, 1, 0)  # (3, C_out, C_out)
+        return per_joint[:, None] @ taps
+
+    def before_activation(self, index: int, weights: BlockWeights, x: Tensor) -> Tensor:
+        """Block `index` up to its LeakyReLU, without the label's share: (N, T, V, C_in) -> (N, T', V', C_out)."""
+        geometry: BlockGeometry = self.geometry[index]
+        y = gather_joints(weights.joints, x, geometry.num_kept)  # (N, T, V', K * C_in)
+        y = y.permute(0, 3, 1, 2)
+        if weights.point is not None:
+            y = F.conv2d(y, weights.point)
+        y = F.conv2d(y, weights.time, weights.bias, stride=(geometry.stride, 1), padding=(1, 0))
+        y = y.permute(0, 2, 3, 1)
+        if index == 0:
+            return y
+        kept = x[:, :: geometry.stride]
+        if geometry.drops_joints:
+            kept = kept[:, :, geometry.keep]
+        return y + (kept if weights.residual is None else kept @ weights.residual.T)
+
+
+def gather_joints(joints: Tensor, x: Tensor, num_kept: int) -> Tensor:
+    """(V' * K, V) times (N, T, V, C), as (N, T, V', K * C)."""
+    n, t, v, c = x.shape
+    gathered = torch.matmul(joints, x.reshape(n * t, v, c))
+    return gathered.view(n, t, num_kept, -1)
+
+
+def add_label_terms(y: Tensor, terms: Tensor) -> Tensor:
+    """Add what the label's channels bring; at either end of time one tap falls on the padding."""
+    everywhere = terms.sum(dim=1)  # (N, V', C_out)
+    ends = torch.stack([everywhere - terms[:, 0], everywhere - terms[:, 2]], dim=1)
+    middle = everywhere[:, None].expand(-1, y.shape[1] - 2, -1, -1)
+    return y + torch.cat([ends[:, :1], middle, ends[:, 1:]], dim=1)
+
+
+def merge(time: Tensor, point: Tensor) -> Tensor:
+    """A 1x1 convolution (C, C_in) followed by a temporal one (C_out, C, 3, 1), as one (C_out, C_in, 3, 1)."""
+    out, middle = time.shape[:2]
+    merged = time.squeeze(3).transpose(1, 2).reshape(out * 3, middle) @ point
+    return merged.view(out, 3, 1, -1).permute(0, 3, 1, 2)

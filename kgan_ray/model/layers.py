@@ -1,0 +1,109 @@
+"""Parameters under their published names, and the constants of a skeleton that go with them.
+
+These modules only hold parameters: the networks' own `forward` decides in which order to multiply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from kgan_ray.model.plan import LEAK, PARTITIONS, BlockPlan
+from kgan_ray.settings import UserError
+
+
+class GraphConvolution(nn.Module):
+    """A 1x1 convolution to one group of channels per partition: `conv.weight` (K * C_out, C_in, 1, 1)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, PARTITIONS * out_channels, 1, bias=False)
+
+    def by_partition(self, partitions: list[int]) -> Tensor:
+        """The weights of some partitions, (K', C_out, C_in)."""
+        weight = self.conv.weight.view(PARTITIONS, -1, self.conv.in_channels)
+        return weight if len(partitions) == PARTITIONS else weight[partitions]
+
+
+class InjectedNoise(nn.Module):
+    """The strength per channel of the noise that a generator block adds: `weight` (1, C, 1, 1)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1, channels, 1, 1))
+
+
+class GeneratorBlock(nn.Module):
+    """Parameters of one generator block."""
+
+    def __init__(self, plan: BlockPlan) -> None:
+        super().__init__()
+        channels = plan.out_channels
+        self.gcn = GraphConvolution(plan.in_channels, channels)
+        self.tcn = nn.Sequential(nn.Conv2d(channels, channels, (3, 1), padding=(1, 0)))
+        if plan.batch_norm:
+            self.tcn.append(nn.BatchNorm2d(channels))
+        if plan.residual == "conv":
+            self.residual = nn.Sequential(nn.Conv2d(plan.in_channels, channels, 1), nn.BatchNorm2d(channels))
+        self.noise = InjectedNoise(channels)
+
+
+class DiscriminatorBlock(nn.Module):
+    """Parameters of one discriminator block."""
+
+    def __init__(self, plan: BlockPlan) -> None:
+        super().__init__()
+        self.gcn = GraphConvolution(plan.in_channels, plan.out_channels)
+        self.tcn = nn.Conv2d(plan.out_channels, plan.out_channels, (3, 1), padding=(1, 0))
+        if plan.residual == "conv":
+            self.residual = nn.Conv2d(plan.in_channels, plan.out_channels, 1)
+
+
+class MappingNetwork(nn.Module):
+    """`depth` linear layers with LeakyReLU between (label embedding, z) and w: `mlp.{0,2,..}.{weight,bias}`.
+
+    Its weights start from N(0, gain^2), as published with gain 1; its biases from 0.
+    """
+
+    def __init__(self, width: int, depth: int, gain: float) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for _ in range(depth):
+            linear = nn.Linear(width, width)
+            nn.init.normal_(linear.weight, std=gain)
+            nn.init.zeros_(linear.bias)
+            layers += [linear, nn.LeakyReLU(LEAK)]
+        self.mlp = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        w: Tensor = self.mlp(x)
+        return w
+
+
+class PublishedState(nn.Module):
+    """A network whose parameters carry the published names."""
+
+    extra_parameters: tuple[str, ...] = ()  # of options that the published networks do not have
+
+    def published_state(self) -> dict[str, Tensor]:
+        """The weights under their published names, detached; parameters of options left out."""
+        return {
+            name: tensor.detach().clone()
+            for name, tensor in self.state_dict().items()
+            if not name.startswith(self.extra_parameters or ("\0",))
+        }
+
+    def load_published_state(self, state: Mapping[str, Tensor]) -> None:
+        """Load published weights. Raises UserError naming the first tensor that is missing, too much or misshapen."""
+        wanted = {name: tuple(tensor.shape) for name, tensor in self.published_state().items()}
+        found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+        if wanted != found:
+            differ = sorted(n for n in wanted.keys() | found.keys() if wanted.get(n) != found.get(n))
+            name = differ[0]
+            raise UserError(
+                f"published weights of another model: {len(differ)} tensors differ, first {name} "
+                f"(found {found.get(name, 'none')}, this model has {wanted.get(name, 'none')})"
+            )
+        self.load_state_dict({**self.state_dict(), **state})

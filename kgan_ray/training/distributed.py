@@ -1,0 +1,104 @@
+"""What several workers do together. With one worker, or without a process group, every function is a no-op."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+T = TypeVar("T")
+
+
+def _together() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def rank() -> int:
+    return dist.get_rank() if _together() else 0
+
+
+def world_size() -> int:
+    return dist.get_world_size() if _together() else 1
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Average the gradients over all workers with one flat all-reduce. All ranks take part."""
+    if not _together():
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    average_tensors(gradients)
+
+
+def average_tensors(tensors: list[Tensor]) -> None:
+    """Average tensors over all workers in place, with one flat all-reduce. All ranks take part."""
+    if not _together() or not tensors:
+        return
+    flat = torch.cat([t.flatten() for t in tensors])
+    dist.all_reduce(flat)
+    flat /= world_size()
+    for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+        tensor.copy_(part.view_as(tensor))
+
+
+def own_slice(drawn: Tensor) -> Tensor:
+    """This worker's rows of something drawn for the global batch, alike on all workers."""
+    size = len(drawn) // world_size()
+    return drawn[rank() * size : (rank() + 1) * size]
+
+
+class _SumOverWorkers(torch.autograd.Function):
+    """All-reduce whose gradient is the all-reduce of the gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        x = x.clone()
+        dist.all_reduce(x)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # type: ignore[override]
+        gradient = gradients[0].clone()
+        dist.all_reduce(gradient)
+        return gradient
+
+
+def sum_over_workers(x: Tensor) -> Tensor:
+    """The sum over all workers; differentiable. All ranks take part."""
+    return _SumOverWorkers.apply(x) if _together() else x  # type: ignore[no-any-return, no-untyped-call]
+
+
+def gathered(x: Tensor) -> Tensor:
+    """The rows of all workers, in rank order. All ranks take part."""
+    if not _together():
+        return x
+    parts = [torch.empty_like(x) for _ in range(world_size())]
+    dist.all_gather(parts, x.contiguous())
+    return torch.cat(parts)
+
+
+def any_rank(value: bool) -> bool:
+    """Whether it is true on any worker. All ranks take part."""
+    if not _together():
+        return value
+    flag = torch.tensor(float(value), device=_device())
+    dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+    return bool(flag.item())
+
+
+def from_rank_zero(value: T) -> T:
+    """Rank 0's (picklable) value, on all ranks. All ranks take part."""
+    if not _together():
+        return value
+    box: list[Any] = [value]
+    dist.broadcast_object_list(box, src=0, device=_device())
+    return box[0]  # type: ignore[no-any-return]
+
+
+def _device() -> torch.device:
+    """Where tensors must live for this process group."""
+    return (
+        torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+    )

@@ -1,0 +1,43 @@
+"""WGAN-GP losses (Gulrajani et al., "Improved training of Wasserstein GANs", 2017).
+
+Shapes: N motions, C coordinates, T frames, V joints. A motion is float32 in [-1, 1]; a score is unbounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+ScoreFn = Callable[[Tensor, Tensor], Tensor]
+
+
+def discriminator_loss(real_score: Tensor, fake_score: Tensor) -> Tensor:
+    """Mean score of fakes less that of real motions: minus the estimated Wasserstein distance."""
+    return fake_score.mean() - real_score.mean()
+
+
+def generator_loss(fake_score: Tensor) -> Tensor:
+    """Minus the mean score of fakes."""
+    return -fake_score.mean()
+
+
+def interpolate(real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
+    """mix real + (1 - mix) fake, with one mix per motion: (N, 1, 1, 1)."""
+    return mix * real + (1 - mix) * fake
+
+
+def slope_penalty(slope: Tensor) -> Tensor:
+    """Mean squared distance from 1 of the slopes' length over (C, T, V); slope is (N, C, T, V)."""
+    return (slope.flatten(1).norm(dim=1) - 1).square().mean()
+
+
+def gradient_penalty(discriminator: ScoreFn, real: Tensor, fake: Tensor, label: Tensor, mix: Tensor) -> Tensor:
+    """`slope_penalty` of the discriminator between each real motion and its fake, by double differentiation.
+
+    For any discriminator. Training uses `model.discriminator_pass`, which needs no second differentiation.
+    """
+    between = interpolate(real, fake, mix).detach().requires_grad_()
+    (slope,) = torch.autograd.grad(discriminator(between, label).sum(), between, create_graph=True)
+    return slope_penalty(slope)
