@@ -4,17 +4,18 @@ It computes what the published blocks compute, in another order. A block is line
 
     y = temporal convolution( sum over partitions k of  A_k applied to the joints of W_k x ) + residual(x)
 
-so the joints' part A is applied first, while there are few channels and only for the joints that are kept; the
-1x1 convolution W_k and the temporal one are multiplied into one convolution where that costs less, and it is strided
-where frames are halved. The label's channels are the same everywhere in (T, V): their share of the first block is a
-small matrix product, less one tap at the first and at the last frame, where the padding is.
+The joints' part A goes first, while there are few channels, and only to the joints that are kept; its partitions lie
+side by side along the joints, so that W_k is a convolution over them with stride K. W and the temporal convolution are
+multiplied into one convolution where that costs less, strided where frames are halved. The label's channels are the
+same everywhere in (T, V): their share of the first block is a small matrix product, less one tap at the first and at
+the last frame, where the padding is.
 
-Shapes: N motions, C channels, T frames, V joints, K partitions. Inside, everything is (N, T, V, C), channels last.
+Shapes: N motions, C channels, T frames, V joints, K partitions. Inside, (N, V, T, C) in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,11 +34,10 @@ MOTION_PASSES = (
 
 
 class BlockGeometry(nn.Module):
-    """The constants of one block: adjacency of the joints it keeps, partitions that are not zero, stride in time."""
+    """The constants of one block: adjacency of the joints that it keeps, partitions that are not zero, stride."""
 
     adjacency: Tensor
     keep: Tensor
-    select: Tensor
 
     def __init__(self, plan: BlockPlan, graph: SkeletonGraph) -> None:
         super().__init__()
@@ -50,9 +50,6 @@ class BlockGeometry(nn.Module):
         self.num_joints, self.num_kept = level.num_joints, len(keep)
         self.register_buffer("adjacency", torch.tensor(adjacency[self.partitions]), persistent=False)
         self.register_buffer("keep", torch.tensor(list(keep)), persistent=False)
-        select = torch.zeros(level.num_joints, len(keep))
-        select[list(keep), range(len(keep))] = 1
-        self.register_buffer("select", select, persistent=False)
         k, c, d = len(self.partitions), plan.in_channels, plan.out_channels
         rows = self.num_kept * plan.in_frames
         apart = rows * k * c * d + rows // self.stride * 3 * d * d
@@ -72,10 +69,13 @@ class BlockWeights:
     """One block's weights in the form that they are multiplied in. None where a block has no such part."""
 
     joints: Tensor  # (V' * K, V)
-    point: Tensor | None  # (C_out, K * C_in, 1, 1), or None where it is merged into `time`
-    time: Tensor  # (C_out, C, 3, 1), C being K * C_in where merged, else C_out
+    point: Tensor | None  # (C_out, C_in, K, 1), or None where it is merged into `time`
+    time: Tensor  # (C_out, C_in, K, 3) where merged, else (C_out, C_out, 1, 3)
     bias: Tensor  # (C_out,)
     residual: Tensor | None  # (C_out, C_in)
+
+    def parts(self) -> tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor | None]:
+        return self.joints, self.point, self.time, self.bias, self.residual
 
 
 @dataclass
@@ -83,7 +83,12 @@ class DiscriminatorNoise:
     """The random part of one call, already scaled. None = off."""
 
     label: Tensor | None = None  # (N, num_classes), added to the label's embedding
-    blocks: Sequence[Tensor | None] = (None, None, None)  # of NOISY_BLOCKS: (N, 1, 1, 1) or (N, T, V, C)
+    blocks: Sequence[Tensor | None] = (None, None, None)  # of NOISY_BLOCKS: (N, 1, 1, 1) or (N, V, T, C)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> DiscriminatorNoise:
+        """The same with every tensor changed."""
+        label = None if self.label is None else change(self.label)
+        return DiscriminatorNoise(label, [None if t is None else change(t) for t in self.blocks])
 
 
 class Discriminator(PublishedState):
@@ -139,11 +144,11 @@ class Discriminator(PublishedState):
         if noise is None:
             noise = self.draw_noise(len(motion), device=motion.device) if self.training else DiscriminatorNoise()
         weights = self.block_weights()
-        x = motion.permute(0, 2, 3, 1)
+        x = motion.permute(0, 3, 2, 1)
         for i, block in enumerate(weights):
             y = self.before_activation(i, block, x)
             if i == 0:
-                y = add_label_terms(y, self.label_terms(label, noise.label))
+                y = add_label_terms_(y, self.label_terms(label, noise.label))
             if i in NOISY_BLOCKS and (added := noise.blocks[NOISY_BLOCKS.index(i)]) is not None:
                 y = y + added
             x = F.leaky_relu(y, LEAK)
@@ -178,7 +183,7 @@ class Discriminator(PublishedState):
         elif techniques.input_noise_std:
             noise.blocks = [
                 techniques.input_noise_std
-                * normal(count, self.plans[i].out_frames, self.geometry[i].num_kept, self.plans[i].out_channels)
+                * normal(count, self.geometry[i].num_kept, self.plans[i].out_frames, self.plans[i].out_channels)
                 for i in NOISY_BLOCKS
             ]
         return noise
@@ -191,8 +196,7 @@ class Discriminator(PublishedState):
             point = block.gcn.by_partition(geometry.partitions)  # (K, C_out, C_in)
             if i == 0:
                 point = point[:, :, self.num_classes :]
-            point = point.transpose(0, 1).flatten(1)  # (C_out, K * C_in)
-            time = block.tcn.weight
+            time = block.tcn.weight.transpose(2, 3)  # (C_out, C_out, 1, 3)
             if geometry.merges:
                 time = merge(time, point)
             bias = block.tcn.bias
@@ -203,7 +207,7 @@ class Discriminator(PublishedState):
             weights.append(
                 BlockWeights(
                     joints=geometry.joint_map(self.edge_importance[i]),
-                    point=None if geometry.merges else point[:, :, None, None],
+                    point=None if geometry.merges else point.permute(1, 2, 0)[..., None],
                     time=time,
                     bias=bias,
                     residual=residual,
@@ -226,39 +230,41 @@ class Discriminator(PublishedState):
         return per_joint[:, None] @ taps
 
     def before_activation(self, index: int, weights: BlockWeights, x: Tensor) -> Tensor:
-        """Block `index` up to its LeakyReLU, without the label's share: (N, T, V, C_in) -> (N, T', V', C_out)."""
+        """Block `index` up to its LeakyReLU, without the label's share: (N, V, T, C_in) -> (N, V', T', C_out)."""
         geometry: BlockGeometry = self.geometry[index]
-        y = gather_joints(weights.joints, x, geometry.num_kept)  # (N, T, V', K * C_in)
-        y = y.permute(0, 3, 1, 2)
-        if weights.point is not None:
-            y = F.conv2d(y, weights.point)
-        y = F.conv2d(y, weights.time, weights.bias, stride=(geometry.stride, 1), padding=(1, 0))
-        y = y.permute(0, 2, 3, 1)
+        n, _, t, c = x.shape
+        y = torch.matmul(weights.joints, x.flatten(2)).view(n, -1, t, c)  # (N, V' * K, T, C_in)
+        y = temporal_convolution(y, weights.point, weights.time, weights.bias, geometry)
         if index == 0:
             return y
-        kept = x[:, :: geometry.stride]
-        if geometry.drops_joints:
-            kept = kept[:, :, geometry.keep]
+        kept = x[:, geometry.keep] if geometry.drops_joints else x
+        kept = kept[:, :, :: geometry.stride]
         return y + (kept if weights.residual is None else kept @ weights.residual.T)
 
 
-def gather_joints(joints: Tensor, x: Tensor, num_kept: int) -> Tensor:
-    """(V' * K, V) times (N, T, V, C), as (N, T, V', K * C)."""
-    n, t, v, c = x.shape
-    gathered = torch.matmul(joints, x.reshape(n * t, v, c))
-    return gathered.view(n, t, num_kept, -1)
+def temporal_convolution(
+    x: Tensor, point: Tensor | None, time: Tensor, bias: Tensor | None, geometry: BlockGeometry
+) -> Tensor:
+    """(N, V' * K, T, C_in) to (N, V', T', C_out): over the partitions of each joint, and over time."""
+    y, k = x.permute(0, 3, 1, 2), len(geometry.partitions)
+    if point is not None:
+        y, k = F.conv2d(y, point, stride=(k, 1)), 1
+    y = F.conv2d(y, time, bias, stride=(k, geometry.stride), padding=(0, 1))
+    return y.permute(0, 2, 3, 1)
 
 
-def add_label_terms(y: Tensor, terms: Tensor) -> Tensor:
-    """Add what the label's channels bring; at either end of time one tap falls on the padding."""
-    everywhere = terms.sum(dim=1)  # (N, V', C_out)
-    ends = torch.stack([everywhere - terms[:, 0], everywhere - terms[:, 2]], dim=1)
-    middle = everywhere[:, None].expand(-1, y.shape[1] - 2, -1, -1)
-    return y + torch.cat([ends[:, :1], middle, ends[:, 1:]], dim=1)
+def add_label_terms_(y: Tensor, terms: Tensor) -> Tensor:
+    """Add what the label's channels bring, in place; at either end of time one tap falls on the padding."""
+    y += terms.sum(dim=1)[:, :, None]
+    y[:, :, 0] -= terms[:, 0]
+    y[:, :, -1] -= terms[:, 2]
+    return y
 
 
 def merge(time: Tensor, point: Tensor) -> Tensor:
-    """A 1x1 convolution (C, C_in) followed by a temporal one (C_out, C, 3, 1), as one (C_out, C_in, 3, 1)."""
+    """1x1 convolutions (K, C, C_in) followed by a temporal one (C_out, C, 1, 3), as one (C_out, C_in, K, 3)."""
     out, middle = time.shape[:2]
-    merged = time.squeeze(3).transpose(1, 2).reshape(out * 3, middle) @ point
-    return merged.view(out, 3, 1, -1).permute(0, 3, 1, 2)
+    k, _, c = point.shape
+    taps = time.squeeze(2).transpose(1, 2).reshape(out * 3, middle)
+    merged = taps @ point.transpose(0, 1).reshape(middle, k * c)
+    return merged.view(out, 3, k, c).permute(0, 3, 2, 1)

@@ -11,7 +11,8 @@ Shapes: N motions, C channels, T frames, V joints, K partitions. Inside, (N, T, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -77,11 +78,21 @@ class Generator(PublishedState):
         self.geometry = nn.ModuleList(GrowthGeometry(plan, graph) for plan in self.plans)
         sizes = [graph.levels[plan.level].num_joints for plan in self.plans]
         self.edge_importance = nn.ParameterList(torch.ones(PARTITIONS, v, v) for v in sizes)
+        self._tracks_statistics = True
         self.noise_shapes = [(plan.out_frames, v) for plan, v in zip(self.plans, sizes, strict=True)]
 
     def forward(self, z: Tensor, label: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
         """Motions (N, C, T, V). `noise` is 7 tensors (N, 1, T_i, V_i), drawn from torch's global state unless given."""
         return self.synthesise(self.style(z, label), noise)
+
+    @contextmanager
+    def statistics_frozen(self) -> Iterator[None]:
+        """Within it, training-mode passes leave BatchNorm's running statistics alone."""
+        self._tracks_statistics = False
+        try:
+            yield
+        finally:
+            self._tracks_statistics = True
 
     def style(self, z: Tensor, label: Tensor) -> Tensor:
         """The mapping network: (N, latent_dim) and (N,) to w (N, latent_dim + num_classes)."""

@@ -7,12 +7,16 @@ batch from the one seed and each worker takes its slice: n workers with batch B 
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from kgan_ray.model import Discriminator, Generator
+from kgan_ray.model.discriminator import DiscriminatorNoise
+from kgan_ray.model.discriminator_pass import DiscriminatorPass
 from kgan_ray.settings import Settings
 from kgan_ray.skeleton import MotionSpec
 from kgan_ray.training import distributed
@@ -48,6 +52,29 @@ def build_networks(settings: Settings, spec: MotionSpec) -> tuple[Generator, Dis
     return generator, discriminator
 
 
+@torch.no_grad()
+def update_average(average: Generator, generator: Generator, decay: float) -> None:
+    """average <- decay average + (1 - decay) generator; buffers, such as running statistics, are copied."""
+    torch._foreach_lerp_(list(average.parameters()), list(generator.parameters()), 1 - decay)
+    for held, new in zip(average.buffers(), generator.buffers(), strict=True):
+        held.copy_(new)
+
+
+def quantile(values: Tensor, q: float) -> Tensor:
+    """The smallest of the values that is at or above their q-quantile.
+
+    So `values >= quantile(values, q)` selects what `values >= torch.quantile(values, q)` does, which refuses more than
+    16 million values.
+    """
+    k = math.ceil(q * (values.numel() - 1)) + 1
+    return values.flatten().kthvalue(k).values
+
+
+def own_slice_of_calls(drawn: Tensor, calls: int) -> Tensor:
+    """This worker's rows of every call of something drawn for `calls` calls, one after the other."""
+    return torch.cat([distributed.own_slice(call) for call in drawn.chunk(calls)])
+
+
 class GAN:
     """Everything that trains. `state_dict` names in one place all that must survive a restart."""
 
@@ -67,47 +94,109 @@ class GAN:
         # Techniques draw from a generator of their own: switching one on leaves every other draw as it was.
         self.chance = torch.Generator(self.device).manual_seed(settings.seed)
         self.technique_chance = torch.Generator(self.device).manual_seed(settings.seed + 1_000_003)
-        self._generator_loss = torch.zeros((), device=self.device)
+        self._generator_metrics: dict[str, Tensor] = {}
 
     def step(self, motions: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """One discriminator step, and every `n_critic`-th time, from the first on, a generator step on the same z.
 
-        motions (N, C, T, V) and labels (N,) are this worker's share of the global batch. Metrics are scalars on the
-        device, of this worker's share; nothing waits for the device.
+        motions (N, C, T, V) and labels (N,) are this worker's share of the global batch. The metrics are scalars on
+        the device, means over this worker's share; nothing waits for the device.
         """
-        size = len(motions)
+        size, training = len(motions), self.settings.training
+        fake_labels = self._balanced_labels(size) if training.balanced_classes else labels
         z = self._normal(size, self.settings.model.latent_dim)
-        with torch.no_grad():
-            fake = self.generator(z, labels, self._generator_noise(size))
-        real_score, fake_score = self.discriminator(torch.cat([motions, fake]), torch.cat([labels, labels])).chunk(
-            2
-        )
-        between = interpolate(motions, fake, self._uniform(size)[:, None, None, None]).requires_grad_()
-        (slope,) = torch.autograd.grad(self.discriminator(between, labels).sum(), between, create_graph=True)
-        penalty = slope_penalty(slope)
-        loss = discriminator_loss(real_score, fake_score) + self.settings.training.gradient_penalty * penalty
-        self.discriminator_adam.zero_grad()
-        loss.backward()
-        distributed.average_gradients(self.discriminator.parameters())
-        self.discriminator_adam.step()
-        if self.step_count % self.settings.training.n_critic == 0:
-            self._generator_loss = self._generator_step(z, labels)
+        metrics = self._discriminator_step(motions, labels, z, fake_labels)
+        if self.step_count % training.n_critic == 0:
+            self._generator_metrics = self._generator_step(z, fake_labels)
+            if self.average is not None:
+                update_average(self.average, self.generator, training.ema_decay)
         self.step_count += 1
-        return {
-            "discriminator/loss": loss.detach(),
-            "discriminator/gradient_penalty": penalty.detach(),
+        return metrics | self._generator_metrics
+
+    def _discriminator_step(
+        self, motions: Tensor, labels: Tensor, z: Tensor, fake_labels: Tensor
+    ) -> dict[str, Tensor]:
+        net, training, size = self.discriminator, self.settings.training, len(motions)
+        real_and_fake, between = slice(0, 2 * size), slice(2 * size, 3 * size)
+        with torch.no_grad():
+            fake = self._judged_fakes(z, fake_labels)
+            mix = self._uniform(size)[:, None, None, None]
+            motions = torch.cat([motions, fake, interpolate(motions, fake, mix)])
+        all_labels = torch.cat([labels, fake_labels, labels])
+        noise = self._discriminator_noise(size, calls=3)
+        weights, label_terms = net.block_weights(), net.label_terms(all_labels, noise.label)
+        blocks = DiscriminatorPass(net, weights, self._dtype)
+
+        features = blocks.forward(motions, label_terms, noise).requires_grad_()
+        real_score, fake_score, between_score = net.score(features, all_labels).chunk(3)
+        loss = discriminator_loss(real_score, fake_score)
+        metrics = {
             "discriminator/real_score": real_score.detach().mean(),
             "discriminator/fake_score": fake_score.detach().mean(),
-            "generator/loss": self._generator_loss,
         }
+        if self.settings.model.auxiliary_classifier:  # on real motions alone, as in WGAN-GP's own AC-GAN
+            class_loss = F.cross_entropy(net.classifier(features[:size]), labels)
+            metrics["discriminator/class_loss"] = class_loss.detach()
+            loss = loss + training.auxiliary_weight * class_loss
+        (downward,) = torch.autograd.grad(loss + between_score.sum(), features, retain_graph=True)
 
-    def _generator_step(self, z: Tensor, labels: Tensor) -> Tensor:
-        loss = generator_loss(self.discriminator(self.generator(z, labels, self._generator_noise(len(z))), labels))
+        slope = blocks.transposed(downward, slopes_of=between).requires_grad_()
+        penalty = slope_penalty(slope)
+        (direction,) = torch.autograd.grad(training.gradient_penalty * penalty, slope)
+        tangent = blocks.tangent(direction, between)  # d(penalty)/d(head) = d(score of the tangent)/d(head)
+        tangent_score = (net.score(tangent, labels) - net.fcn.bias).sum()
+        gradients, term_gradients = blocks.gradients(real_and_fake)
+        term_gradients[between] = 0  # the label shifts what enters the blocks, not its slope
+
+        self.discriminator_adam.zero_grad()
+        tensors = [t for block in weights for t in block.parts() if t is not None]
+        torch.autograd.backward(
+            [*tensors, label_terms, loss, tangent_score], [*gradients, term_gradients, None, None]
+        )
+        distributed.average_gradients(net.parameters())
+        self.discriminator_adam.step()
+        metrics["discriminator/gradient_penalty"] = penalty.detach()
+        metrics["discriminator/loss"] = loss.detach() + training.gradient_penalty * penalty.detach()
+        return metrics
+
+    def _generator_step(self, z: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        net = self.discriminator
+        fake = self._judged_fakes(z, labels)
+        noise = self._discriminator_noise(len(z), calls=1)
+        with torch.no_grad():
+            weights, label_terms = net.block_weights(), net.label_terms(labels, noise.label)
+        blocks = DiscriminatorPass(net, weights, self._dtype)
+        features = blocks.forward(fake, label_terms, noise).requires_grad_()
+        loss = generator_loss(net.score(features, labels))
+        metrics = {"generator/loss": loss.detach()}
+        if self.settings.model.auxiliary_classifier:
+            class_loss = F.cross_entropy(net.classifier(features), labels)
+            metrics["generator/class_loss"] = class_loss.detach()
+            loss = loss + self.settings.training.auxiliary_weight * class_loss
+        (downward,) = torch.autograd.grad(loss, features)
         self.generator_adam.zero_grad()
-        loss.backward()
+        fake.backward(blocks.transposed(downward, keep=False))
         distributed.average_gradients(self.generator.parameters())
         self.generator_adam.step()
-        return loss.detach()
+        return metrics
+
+    def _judged_fakes(self, z: Tensor, labels: Tensor) -> Tensor:
+        """Fakes of z, with noise on their most sensitive parts if the quantile mask is on."""
+        noise = self._generator_noise(len(z))
+        fake = self.generator(z, labels, noise)
+        techniques = self.settings.techniques
+        if techniques.mask_quantile is None:
+            return fake
+        moved_z = z + techniques.mask_latent_std * self._technique_normal(*z.shape)
+        with torch.no_grad(), self.generator.statistics_frozen():
+            change = (fake - self.generator(moved_z, labels, noise)).abs()
+            threshold = quantile(distributed.gathered(change), techniques.mask_quantile)
+        added = techniques.mask_noise_std * self._technique_normal(*fake.shape)
+        return fake + (change >= threshold) * added
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return torch.bfloat16 if self.settings.training.precision == "bfloat16" else torch.float32
 
     def _normal(self, size: int, width: int) -> Tensor:
         drawn = torch.randn(size * distributed.world_size(), width, device=self.device, generator=self.chance)
@@ -117,8 +206,29 @@ class GAN:
         drawn = torch.rand(size * distributed.world_size(), device=self.device, generator=self.chance)
         return distributed.own_slice(drawn)
 
+    def _technique_normal(self, size: int, *shape: int) -> Tensor:
+        drawn = torch.randn(
+            size * distributed.world_size(), *shape, device=self.device, generator=self.technique_chance
+        )
+        return distributed.own_slice(drawn)
+
     def _generator_noise(self, size: int) -> list[Tensor]:
         return self.generator.split_noise(self._normal(size, self.generator.noise_width))
+
+    def _discriminator_noise(self, size: int, calls: int) -> DiscriminatorNoise:
+        workers = distributed.world_size()
+        drawn = self.discriminator.draw_noise(
+            size * workers, device=self.device, calls=calls, generator=self.technique_chance
+        )
+        return drawn if workers == 1 else drawn.map(lambda t: own_slice_of_calls(t, calls))
+
+    def _balanced_labels(self, size: int) -> Tensor:
+        """Labels that hold every class equally often over the global batch, up to one, in random order."""
+        count = size * distributed.world_size()
+        order = torch.randperm(self.spec.num_classes, device=self.device, generator=self.technique_chance)
+        spread = order.repeat(-(-count // self.spec.num_classes))[:count]
+        shuffled = spread[torch.randperm(count, device=self.device, generator=self.technique_chance)]
+        return distributed.own_slice(shuffled)
 
     @torch.no_grad()
     def sample(
@@ -164,7 +274,7 @@ class GAN:
             },
             "random": {"chance": self.chance.get_state(), "technique_chance": self.technique_chance.get_state()},
             "step": self.step_count,
-            "generator_loss": self._generator_loss,
+            "generator_metrics": self._generator_metrics,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -181,4 +291,4 @@ class GAN:
         self.chance.set_state(state["random"]["chance"].cpu())
         self.technique_chance.set_state(state["random"]["technique_chance"].cpu())
         self.step_count = state["step"]
-        self._generator_loss = state["generator_loss"].to(self.device)
+        self._generator_metrics = {name: t.to(self.device) for name, t in state["generator_metrics"].items()}

@@ -1,0 +1,222 @@
+"""The discriminator's forward pass and all of its gradients, written out.
+
+Up to its head the discriminator is linear but for LeakyReLUs, whose slopes (1 or 0.2) are constants almost everywhere.
+So the slope of the score along the motion is one pass through the transposed blocks, and the gradient of the
+slope's length (the gradient penalty) is one more pass forward through the blocks, with the same slopes and no biases:
+
+    forward     x -> J x (joints) -> conv -> + R x -> LeakyReLU -> ...            all motions
+    transposed  g -> slopes * g -> conv^T -> J^T, + R^T -> ...                    all motions, g at the score downward
+    tangent     h -> J h -> conv -> + R h -> slopes * h -> ...                    interpolates, h at the motion upward
+
+Each weight's gradient is then a product of what entered the weight (x, or h for the interpolates) and what came back to
+its output (g): one product for real motions, fakes and interpolates together. Nothing is differentiated twice, and
+nothing is recorded: training needs 10 passes over a batch where plain double differentiation needs about 14.
+
+Shapes: N motions, C channels, T frames, V joints, K partitions. Inside, (N, V, T, C) in memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kgan_ray.model.discriminator import (
+    BlockGeometry,
+    BlockWeights,
+    Discriminator,
+    DiscriminatorNoise,
+    add_label_terms_,
+)
+from kgan_ray.model.plan import LEAK, NOISY_BLOCKS
+
+
+@dataclass
+class BlockTrace:
+    """What one block took in and what came back, for the gradients of its weights."""
+
+    x: Tensor  # (N, V, T, C_in)
+    gathered: Tensor  # (N, V' * K, T, C_in)
+    mixed: Tensor  # after the 1x1 convolution, where it is not merged; else `gathered`
+    kept: Tensor | None  # x at the kept joints and frames, (N, V', T', C_in)
+    from_gathered: Tensor | None = None  # g at `gathered`
+    from_mixed: Tensor | None = None  # g at `mixed`
+    from_output: Tensor | None = None  # g before the LeakyReLU, (N, V', T', C_out)
+
+
+@dataclass
+class DiscriminatorPass:
+    """One pass of motions through the discriminator's blocks, with weights that stay fixed meanwhile.
+
+    `weights` come from `Discriminator.block_weights` and are used detached. Everything but the head is computed in
+    `dtype`; what comes in and goes out has the weights' own.
+    """
+
+    discriminator: Discriminator
+    weights: list[BlockWeights]
+    dtype: torch.dtype = torch.float32
+    blocks: list[BlockTrace] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._tensors = [
+            [None if t is None else t.detach().to(self.dtype) for t in block.parts()] for block in self.weights
+        ]
+        self._geometry: list[BlockGeometry] = list(self.discriminator.geometry)  # type: ignore[arg-type]
+        self._head_dtype = self.weights[0].bias.dtype
+        self._outputs: list[Tensor] = []  # of the LeakyReLUs: their signs say which slope each had
+        self._pool_index: Tensor | None = None
+
+    def forward(self, motions: Tensor, label_terms: Tensor, noise: DiscriminatorNoise) -> Tensor:
+        """Pooled features (N, latent_dim) of motions (N, C, T, V), with `Discriminator.label_terms`."""
+        x = motions.detach().permute(0, 3, 2, 1).to(self.dtype).contiguous()
+        for i in range(len(self._geometry)):
+            y, trace = self._linear(i, x, with_bias=True)
+            if i == 0:
+                add_label_terms_(y, label_terms.detach().to(self.dtype))
+            if i in NOISY_BLOCKS and (added := noise.blocks[NOISY_BLOCKS.index(i)]) is not None:
+                y += added
+            x = F.leaky_relu_(y, LEAK)
+            self.blocks.append(trace)
+            self._outputs.append(x)
+        return self._pool(x).to(self._head_dtype)
+
+    def transposed(self, features: Tensor, *, slopes_of: slice = slice(None), keep: bool = True) -> Tensor:
+        """Send a gradient at the features (N, latent_dim) back to motions (N, C, T, V): all, or those of a slice.
+
+        With `keep` false nothing is remembered for `gradients`.
+        """
+        g = self._unpool(features.to(self.dtype))
+        for i in range(len(self._geometry) - 1, -1, -1):
+            joints, point, time, _, residual = self._tensors[i]
+            geometry, trace = self._geometry[i], self.blocks[i]
+            k = len(geometry.partitions)
+            at_output = torch.ops.aten.leaky_relu_backward(g, self._outputs[i], LEAK, True)
+            at_mixed = _input_gradient(at_output, trace.mixed, time, (k if point is None else 1, geometry.stride))
+            at_gathered = at_mixed if point is None else _input_gradient(at_mixed, trace.gathered, point, (k, 1))
+            if keep:
+                trace.from_output, trace.from_mixed, trace.from_gathered = at_output, at_mixed, at_gathered
+            back = at_gathered[slopes_of] if i == 0 else at_gathered
+            g = torch.matmul(joints.T, back.flatten(2)).view(len(back), -1, *back.shape[2:])
+            if i > 0:
+                _add_residual_gradient_(g, at_output, residual, geometry)
+        return g.to(self._head_dtype).permute(0, 3, 2, 1)
+
+    def tangent(self, direction: Tensor, rows: slice) -> Tensor:
+        """Send a change of some motions (N', C, T, V) forward to their features (N', latent_dim), slopes fixed.
+
+        It takes the place of those motions in what `gradients` multiplies.
+        """
+        h = direction.permute(0, 3, 2, 1).to(self.dtype).contiguous()
+        for i, trace in enumerate(self.blocks):
+            y, own = self._linear(i, h, with_bias=False)
+            slopes_from = self._outputs[i][rows]
+            h_next = torch.ops.aten.leaky_relu_backward(y, slopes_from, LEAK, True)
+            trace.x[rows] = h  # the output of the block before, whose signs are no longer needed
+            trace.gathered[rows] = own.gathered
+            if own.mixed is not own.gathered:
+                trace.mixed[rows] = own.mixed
+            if trace.kept is not None and own.kept is not None and own.kept is not own.x:
+                trace.kept[rows] = own.kept
+            h = h_next
+        return self._pool(h, rows).to(self._head_dtype)
+
+    def gradients(self, biased: slice) -> tuple[list[Tensor], Tensor]:
+        """Gradients of the tensors of `weights`, in order, and of the label terms; `biased`: real and fake motions."""
+        found: list[Tensor] = []
+        for i, trace in enumerate(self.blocks):
+            _, point, time, _, residual = self._tensors[i]
+            g, at_mixed, at_gathered = trace.from_output, trace.from_mixed, trace.from_gathered
+            assert g is not None and at_mixed is not None and at_gathered is not None  # `transposed` has run
+            geometry = self._geometry[i]
+            k = len(geometry.partitions)
+            found.append(torch.bmm(at_gathered.flatten(2), trace.x.flatten(2).transpose(1, 2)).sum(dim=0))
+            if point is not None:
+                found.append(_weight_gradient(at_mixed, trace.gathered, point, (k, 1)))
+            found.append(_weight_gradient(g, trace.mixed, time, (k if point is None else 1, geometry.stride)))
+            found.append(g[biased].sum(dim=(0, 1, 2)))
+            if residual is not None:
+                assert trace.kept is not None
+                found.append(g.flatten(0, 2).T @ trace.kept.flatten(0, 2))
+        first = self.blocks[0].from_output
+        assert first is not None
+        total = first.sum(dim=2)  # (N, V', C)
+        terms = torch.stack([total - first[:, :, 0], total, total - first[:, :, -1]], dim=1)
+        return [t.to(self._head_dtype) for t in found], terms.to(self._head_dtype)
+
+    def _linear(self, index: int, x: Tensor, *, with_bias: bool) -> tuple[Tensor, BlockTrace]:
+        """Block `index` up to its LeakyReLU, without the label's share."""
+        joints, point, time, bias, residual = self._tensors[index]
+        geometry = self._geometry[index]
+        n, _, t, c = x.shape
+        gathered = torch.matmul(joints, x.view(n, -1, t * c)).view(n, -1, t, c)
+        mixed, k = gathered, len(geometry.partitions)
+        if point is not None:
+            mixed, k = _convolve(gathered, point, None, (k, 1)), 1
+        y = _convolve(mixed, time, bias if with_bias else None, (k, geometry.stride))
+        if index == 0:
+            return y, BlockTrace(x, gathered, mixed, None)
+        kept = x[:, geometry.keep] if geometry.drops_joints else x
+        kept = kept[:, :, :: geometry.stride]
+        if residual is None:
+            y += kept
+        else:
+            kept = kept.contiguous()
+            y.view(-1, y.shape[3]).addmm_(kept.view(-1, c), residual.T)
+        return y, BlockTrace(x, gathered, mixed, kept)
+
+    def _pool(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
+        flat = x.flatten(1, 2)  # (N, V * T, C)
+        if self.discriminator.techniques.pooling == "avg":
+            return flat.mean(dim=1)
+        if self._pool_index is None:
+            highest, self._pool_index = flat.max(dim=1, keepdim=True)
+            return highest.squeeze(1)
+        return flat.gather(1, self._pool_index[rows]).squeeze(1)
+
+    def _unpool(self, g: Tensor) -> Tensor:
+        n, v, t, c = self._outputs[-1].shape
+        if self._pool_index is None:
+            return (g / (t * v))[:, None, None].expand(n, v, t, c).contiguous()
+        return g.new_zeros(n, v * t, c).scatter_(1, self._pool_index, g[:, None]).view(n, v, t, c)
+
+
+def _add_residual_gradient_(
+    g: Tensor, at_output: Tensor, residual: Tensor | None, geometry: BlockGeometry
+) -> None:
+    if residual is not None and geometry.stride == 1 and not geometry.drops_joints:
+        g.view(-1, g.shape[3]).addmm_(at_output.flatten(0, 2), residual)
+        return
+    back = at_output if residual is None else at_output @ residual
+    strided = g[:, :, :: geometry.stride]
+    if geometry.drops_joints:
+        strided.index_add_(1, geometry.keep, back)
+    else:
+        strided += back
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, int]) -> Tensor:
+    """Convolution over (V, T) of x (N, V, T, C), with padding in time."""
+    padding = (0, weight.shape[3] // 2)
+    y = F.conv2d(x.permute(0, 3, 1, 2), weight, bias, stride=stride, padding=padding)
+    return y.permute(0, 2, 3, 1).contiguous()  # no copy: it was computed so
+
+
+def _input_gradient(g: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, int]) -> Tensor:
+    """The transposed convolution, from its output (N, V', T', C_out) to its input (N, V, T, C)."""
+    return _convolution_backward(g, x, weight, stride, [True, False, False])[0].permute(0, 2, 3, 1).contiguous()
+
+
+def _weight_gradient(g: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, int]) -> Tensor:
+    return _convolution_backward(g, x, weight, stride, [False, True, False])[1]
+
+
+def _convolution_backward(
+    g: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, int], wanted: list[bool]
+) -> list[Tensor]:
+    g, x, padding = g.permute(0, 3, 1, 2), x.permute(0, 3, 1, 2), [0, weight.shape[3] // 2]
+    outcome: list[Tensor] = torch.ops.aten.convolution_backward(
+        g, x, weight, None, list(stride), padding, [1, 1], False, [0, 0], 1, wanted
+    )
+    return outcome
