@@ -181,6 +181,11 @@ def find_run(uri: str, *, experiment: str, tags: Mapping[str, str]) -> str | Non
     return runs[0].info.run_id if runs else None
 
 
+def discard_run(uri: str, run_id: str) -> None:
+    """Move a run to the record's trash."""
+    _client(uri).delete_run(run_id)
+
+
 def metric_history(uri: str, run_id: str, keys: Iterable[str]) -> dict[str, list[tuple[int, float]]]:
     """(step, value) of each of the metrics that the run has, by step."""
     client = _client(uri)

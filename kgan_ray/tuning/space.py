@@ -165,6 +165,8 @@ def parse_space(tree: Mapping[str, Any], *, name: str, where: str) -> Space:
     }
     for key, overrides in configurations.items():
         override(base, overrides, where=f"{where}: configurations.{key}")
+    if groups and not configurations:
+        raise UserError(f"{where}: groups: they go with configurations, not with a space to explore")
     if configurations and BASELINE not in configurations:
         raise UserError(f"{where}: configurations has no {BASELINE!r}, against which the others are judged")
     search = _search(file, domains, base, where)
@@ -181,7 +183,7 @@ def parse_space(tree: Mapping[str, Any], *, name: str, where: str) -> Space:
 
 
 def base_settings(space: Space, preset: str | None, overrides: Mapping[str, Any]) -> Settings:
-    """What every trial starts from: the preset, the file's `settings`, then --set. The objective is measured first."""
+    """What every trial starts from: the preset, the file's `settings`, then --set; the objective first."""
     settings = resolve_settings(preset or space.preset, {**space.settings, **overrides})
     for group, changes in space.groups.items():
         override(settings, changes, where=f"{space.name}: groups.{group}")

@@ -39,8 +39,8 @@ class Trial(_Record):
     ray_id: str = ""
     run_id: str = ""  # in MLflow
     step: int = 0
-    metrics: dict[str, float] = {}  # noqa: RUF012  the last ones; pydantic copies the default
-    curve: list[tuple[int, float]] = []  # noqa: RUF012  the objective over steps
+    metrics: dict[str, float] = {}  # the last ones
+    curve: list[tuple[int, float]] = []
     seconds: float = 0.0
     dataset: str = ""  # hashes: what it was trained on and measured with
     extractor: str = ""
@@ -64,14 +64,16 @@ class Sweep(_Record):
     mode: Literal["min", "max"]
     dataset: str = ""  # path
     dataset_hash: str = ""
-    extractors: dict[str, str] = {}  # noqa: RUF012  group -> hash
+    extractors: dict[str, str] = {}
     uri: str = ""
     experiment: str = ""
     parent_id: str = ""
     seconds: float = 0.0  # wall time over all sessions
     num_explored: int = 0
-    trials: list[Trial] = []  # noqa: RUF012
-    verdicts: list[dict[str, Any]] = []  # noqa: RUF012
+    rounds: list[int] = []  # fresh seeds of each round of confirmation
+    done: list[str] = []  # stages that are complete: explore, confirm-1, ...
+    trials: list[Trial] = []
+    verdicts: list[dict[str, Any]] = []
 
     def stage(self, stage: str) -> list[Trial]:
         return [trial for trial in self.trials if trial.stage == stage]

@@ -1,8 +1,8 @@
 """Is a configuration better than the baseline, or was it luck? Statistics on repeated runs.
 
-The verdict follows from Welch's t-test with Holm's correction for the number of comparisons (Holm, 1979). The interval
-is the expanded bootstrap percentile interval (Hesterberg, 2015), which unlike the plain one is not too narrow for
-three or five runs.
+The verdict follows from Welch's t-test with Holm's correction for the number of comparisons (Holm, 1979). The
+interval is the expanded bootstrap percentile interval (Hesterberg, 2015), which unlike the plain one is not too
+narrow for three or five runs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Word = Literal["better", "worse", "can't tell"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """One configuration against the baseline. `difference` is its mean minus the baseline's, in the metric's unit."""
+    """One configuration against the baseline. `difference` = its mean - the baseline's."""
 
     configuration: str
     runs: int
@@ -58,8 +58,8 @@ def judge(
         baseline: the metric's value in each of the baseline's runs.
         candidates: likewise for each configuration.
         mode: whether low ("min") or high ("max") values are good.
-        failed: per configuration the number of further runs that gave no value. Such a configuration is never called
-            better: only its lucky runs were measured.
+        failed: per configuration the number of further runs that gave no value. Such a configuration is never
+            called better: only its lucky runs were measured.
     """
     failed = failed or {}
     corrected = holm([welch(values, baseline) for values in candidates.values()])
@@ -98,12 +98,9 @@ def _verdict(
         f"{metric} {np.mean(values):.4g} against {np.mean(baseline):.4g}, difference {difference:+.4g} "
         f"[{low:+.4g}, {high:+.4g}], p = {p_value:.2g}"
     )
-    if word == "can't tell":
-        word_out = f"can't tell: {_advice(more, failed, p_value)}"
-    else:
-        word_out = word
+    told = f"{word}: {_advice(more, failed, p_value)}" if word == "can't tell" else word
     lost = f"; {failed} of {failed + len(values)} runs gave no value" if failed else ""
-    sentence = f"{name}: {word_out} ({figures}{lost})"
+    sentence = f"{name}: {told} ({figures}{lost})"
     return Verdict(
         name,
         len(values),
@@ -129,7 +126,7 @@ def _advice(more: int | None, failed: int, p_value: float) -> str:
 
 
 def welch(one: Sequence[float], other: Sequence[float]) -> float:
-    """Two-sided p value that the means are equal; variances may differ. 1 where a side has fewer than two values."""
+    """Two-sided p value for equal means, whatever the variances; 1 where a side has fewer than two values."""
     if min(len(one), len(other)) < 2:
         return 1.0
     spread, freedom = _standard_error(one, other)
@@ -152,8 +149,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def bootstrap_interval(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
     """The expanded bootstrap percentile interval, 95 %, of mean(one) - mean(other); seeded, so always the same.
 
-    The percentiles are moved outwards so that for normal data the interval is as wide as Student's (Hesterberg, 2015,
-    section 4.4); with few runs that means nearly the whole range of the resampled differences.
+    The percentiles are moved outwards so that for normal data the interval is as wide as Student's (Hesterberg,
+    2015, section 4.4); with few runs that means nearly the whole range of the resampled differences.
     """
     difference = float(np.mean(one) - np.mean(other))
     if min(len(one), len(other)) < 2:

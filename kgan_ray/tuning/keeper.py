@@ -1,0 +1,171 @@
+"""Keeps a sweep's record (sweep.json and MLflow) in step with what Ray Tune does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kgan_ray.tracking import PARENT_TAG, find_run, start_run
+from kgan_ray.tuning.search import OBJECTIVE
+from kgan_ray.tuning.state import ENDED, Sweep, Trial
+from kgan_ray.tuning.trial import TRIAL_TAG, Job, Plan, proposed_job
+
+_SECONDS_BETWEEN_SAVES = 1.0
+_RUN_STATUS = {"failed": "FAILED", "diverged": "FAILED", "interrupted": "KILLED"}
+
+
+class Keeper:
+    """Follows the trials of one stage (see `relay.Observer`)."""
+
+    def __init__(self, sweep: Sweep, plan: Plan, folder: Path, ended: Callable[[Trial], None]) -> None:
+        self.sweep, self.plan, self.folder = sweep, plan, folder
+        self._ended = ended
+        self._saved_at = 0.0
+        self._is_changed = False
+        self._is_reconciled = False
+
+    def name_trial(self, trial: Any) -> str:
+        """The name of a trial that Tune is making: its job's, or the next number of its stage."""
+        if self.plan.jobs:
+            return str(trial.evaluated_params["job"])
+        known = next((mine.name for mine in self.sweep.trials if mine.ray_id == trial.trial_id), None)
+        if known:
+            return known
+        taken = {mine.name for mine in self.sweep.stage(self.plan.stage)}
+        number = len(taken) + 1
+        while (name := f"{self.plan.stage}-{number:02d}") in taken:
+            number += 1
+        self._add(proposed_job(self.plan, name, trial.config), trial)
+        return name
+
+    def before_step(self, trials: list[Any]) -> None:
+        """After a resume, once: what Tune remembers decides; what it has forgotten will be proposed again."""
+        if self._is_reconciled:
+            return
+        self._is_reconciled = True
+        if not self.plan.jobs and trials:
+            remembered = {trial.trial_id for trial in trials}
+            for mine in [mine for mine in self.sweep.stage(self.plan.stage) if mine.ray_id not in remembered]:
+                self.sweep.trials.remove(mine)
+                self._discard_run(mine)
+        for trial in trials:
+            mine = self._mine(trial)
+            if trial.status == "TERMINATED" and mine.status not in ENDED:
+                self.completed(trial)
+            elif trial.status == "ERROR" and mine.status not in ENDED:
+                self.errored(trial)
+
+    def after_step(self) -> None:
+        if self._is_changed and time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
+            self.save()
+
+    def started(self, trial: Any) -> None:
+        mine = self._mine(trial)
+        if mine.status not in ENDED:
+            mine.status = "running"
+        self._is_changed = True
+
+    def reported(self, trial: Any, result: dict[str, Any]) -> None:
+        self._take(self._mine(trial), result)
+
+    def completed(self, trial: Any) -> None:
+        mine = self._mine(trial)
+        self._take(mine, trial.last_result or {})
+        if mine.status not in ENDED:
+            mine.status = "stopped"  # by the scheduler: the trial itself never said that it had ended
+        self._close(mine)
+
+    def errored(self, trial: Any) -> None:
+        mine = self._mine(trial)
+        mine.status, mine.reason = "failed", _reason(trial)
+        self._close(mine)
+
+    def interrupted(self) -> None:
+        """The stage was left before its end: its running trials will be continued by --resume."""
+        for mine in self.sweep.stage(self.plan.stage):
+            if mine.status == "running":
+                mine.status = "interrupted"
+                self._finish_run(mine)
+        self.save()
+
+    def save(self) -> None:
+        self.sweep.save(self.folder)
+        self._saved_at = time.monotonic()
+        self._is_changed = False
+
+    def _mine(self, trial: Any) -> Trial:
+        known = self.sweep.trial(str(trial))
+        if known is None:
+            job = self.plan.jobs.get(str(trial)) or proposed_job(self.plan, str(trial), trial.config)
+            known = self._add(job, trial)
+        known.ray_id = trial.trial_id
+        return known
+
+    def _add(self, job: Job, trial: Any) -> Trial:
+        mine = new_trial(job, self.sweep)
+        mine.ray_id = trial.trial_id
+        self.sweep.trials.append(mine)
+        self._is_changed = True
+        return mine
+
+    def _take(self, mine: Trial, result: dict[str, Any]) -> None:
+        self._is_changed = True
+        if "status" not in result:
+            return
+        mine.step = max(mine.step, int(result["step"]))
+        mine.run_id = result["run_id"]
+        mine.metrics = dict(result["measured"]) or mine.metrics
+        mine.seconds = float(result.get("time_total_s", mine.seconds))
+        if result["status"] != "running":
+            mine.status, mine.reason = result["status"], result["reason"]
+        last = mine.curve[-1][0] if mine.curve else -1
+        if mine.step > last and mine.status not in ("diverged", "failed"):
+            mine.curve.append((mine.step, float(result[OBJECTIVE])))
+
+    def _close(self, mine: Trial) -> None:
+        self._finish_run(mine)
+        self._is_changed = True
+        self._ended(mine)
+
+    def _run_id(self, mine: Trial) -> str | None:
+        if not self.plan.uri:
+            return None
+        tags = {PARENT_TAG: self.plan.parent_id, TRIAL_TAG: mine.name}
+        return mine.run_id or find_run(self.plan.uri, experiment=self.plan.experiment, tags=tags)
+
+    def _finish_run(self, mine: Trial) -> None:
+        run_id = self._run_id(mine)
+        if run_id:
+            run = start_run(self.plan.uri, experiment=self.plan.experiment, name=mine.name, run_id=run_id)
+            run.set_tags({"outcome": mine.status, **({"reason": mine.reason} if mine.reason else {})})
+            run.finish(_RUN_STATUS.get(mine.status, "FINISHED"))
+            mine.run_id = run_id
+
+    def _discard_run(self, mine: Trial) -> None:
+        from kgan_ray.tracking import discard_run
+
+        if run_id := self._run_id(mine):
+            discard_run(self.plan.uri, run_id)
+
+
+def new_trial(job: Job, sweep: Sweep) -> Trial:
+    """The record of a trial that has not begun."""
+    return Trial(
+        name=job.name,
+        stage=job.stage,
+        configuration=job.configuration,
+        overrides=dict(job.overrides),
+        seed=job.seed,
+        group=job.group,
+        dataset=sweep.dataset_hash,
+        extractor=sweep.extractors.get(job.group, ""),
+    )
+
+
+def _reason(trial: Any) -> str:
+    """The last line of what a trial died of."""
+    error = trial.get_error()
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] if error else []
+    return lines[-1][:300] if lines else "its process died without a message"

@@ -1,0 +1,209 @@
+"""One trial, in its own Ray Tune process: the settings it stands for, its MLflow run, its reports to the sweep."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kgan_ray.settings import Settings, UserError, flatten, override, settings_from_flat
+from kgan_ray.tracking import PARENT_TAG, Run, find_run, start_run
+from kgan_ray.tuning.search import OBJECTIVE
+
+if TYPE_CHECKING:
+    from kgan_ray.training.loop import Outcome, Progress
+
+WORST = 1e30  # what a run that diverged reports as its objective: finite, so that a searcher learns from it
+TRIAL_TAG = "trial"
+
+
+class TrialFunction(Protocol):
+    """What trains: `kgan_ray.training.loop.train`, or a cheap stand-in of the same signature."""
+
+    def __call__(
+        self, settings: Settings, dataset_path: str, folder: str, context: TuneContext, run: Run | None
+    ) -> Outcome: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """What distinguishes one trial from the sweep's others."""
+
+    name: str
+    stage: str
+    configuration: str
+    overrides: Mapping[str, Any]
+    seed: int
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the trials of a stage share. It travels to every trial's process."""
+
+    stage: str
+    settings: Mapping[str, Any]  # flat
+    dataset: str
+    folder: str  # every trial's checkpoints are in folder/<trial>
+    metric: str
+    mode: str
+    uri: str
+    experiment: str
+    parent_id: str
+    tags: Mapping[str, str]
+    jobs: Mapping[str, Job]  # by name; empty where a searcher proposes the configurations
+    searched: tuple[str, ...] = ()  # settings that every run records, so that runs can be compared by them
+    seed: int = 0  # of the proposed trials
+
+
+class Board:
+    """A Ray actor with the newest progress of every trial, for the live table."""
+
+    def __init__(self) -> None:
+        self._progress: dict[str, dict[str, float]] = {}
+
+    def put(self, trial: str, progress: dict[str, float]) -> None:
+        self._progress[trial] = progress
+
+    def get(self) -> dict[str, dict[str, float]]:
+        return self._progress
+
+
+class TuneContext:
+    """The loop's context inside a Tune trial: one worker, which reports to the sweep's searcher and scheduler."""
+
+    rank = 0
+    world_size = 1
+
+    def __init__(self, plan: Plan, job: Job, settings: Settings, run: Run | None, board: Any = None) -> None:
+        self.device = "cuda" if settings.resources.gpus_per_worker else "cpu"
+        self.plan, self.job, self.run = plan, job, run
+        self._board = board
+
+    def report(self, metrics: dict[str, float]) -> None:
+        """Tell Tune; a trial that the scheduler gives up never returns from here."""
+        self._tell(metrics, status="running")
+
+    def progress(self, progress: Progress) -> None:
+        if self._board is not None:
+            shown = {
+                "step": progress.step,
+                "steps": progress.steps,
+                "seconds_left": progress.seconds_left,
+                "steps_per_second": progress.steps_per_second,
+            }
+            self._board.put.remote(self.job.name, shown)
+
+    def should_stop(self) -> bool:
+        return False
+
+    def end(self, status: str, step: int, metrics: Mapping[str, float], reason: str = "") -> None:
+        """The trial's last report."""
+        self._tell({**metrics, "step": float(step)}, status=status, reason=reason)
+
+    def _tell(self, metrics: Mapping[str, float], status: str, reason: str = "") -> None:
+        from ray import tune
+
+        value = metrics.get(self.plan.metric, math.nan)
+        if not math.isfinite(value) or status in ("diverged", "failed"):
+            value = WORST if self.plan.mode == "min" else -WORST
+        tune.report(
+            {
+                OBJECTIVE: value,
+                "step": int(metrics.get("step", 0)),
+                "status": status,
+                "reason": reason,
+                "run_id": self.run.id if self.run else "",
+                "measured": {name: float(number) for name, number in metrics.items() if name != "step"},
+            }
+        )
+
+
+def run_trial(config: Mapping[str, Any], plan: Plan, trial_function: TrialFunction, board: Any = None) -> None:
+    """What Tune calls: train one configuration and report how it ended. Only bugs and lost machines raise."""
+    import torch
+    from ray import tune
+
+    job = (
+        plan.jobs[config["job"]] if plan.jobs else proposed_job(plan, tune.get_context().get_trial_name(), config)
+    )
+    settings = settings_of_job(plan, job)
+    torch.set_num_threads(max(1, int(settings.resources.cpus_per_worker)))
+    run = open_run(plan, job, settings)
+    context = TuneContext(plan, job, settings, run, board)
+    try:
+        outcome = trial_function(settings, plan.dataset, f"{plan.folder.rstrip('/')}/{job.name}", context, run)
+    except UserError as error:  # a mistake that trying again cannot mend
+        context.end("failed", 0, {}, str(error))
+        return
+    context.end(outcome.status, outcome.step, outcome.metrics, outcome.reason)
+
+
+def proposed_job(plan: Plan, name: str, config: Mapping[str, Any]) -> Job:
+    """The job that a searcher's proposal comes to."""
+    return Job(name, plan.stage, name, dict(config), plan.seed)
+
+
+def settings_of_job(plan: Plan, job: Job) -> Settings:
+    base = settings_from_flat(plan.settings, where="sweep")
+    return override(base, {**job.overrides, "seed": job.seed}, where=job.name)
+
+
+def open_run(plan: Plan, job: Job, settings: Settings) -> Run | None:
+    """The trial's MLflow run: a child of the sweep's, started, or continued after an interruption."""
+    if not plan.uri:
+        return None
+    own = {PARENT_TAG: plan.parent_id, TRIAL_TAG: job.name}
+    resolved = flatten(settings)
+    recorded = {name: resolved[name] for name in (*plan.searched, *job.overrides, "training.steps", "seed")}
+    return start_run(
+        plan.uri,
+        experiment=plan.experiment,
+        name=job.name,
+        parent_id=plan.parent_id,
+        run_id=find_run(plan.uri, experiment=plan.experiment, tags=own),
+        params=recorded,
+        tags={
+            **plan.tags,
+            TRIAL_TAG: job.name,
+            "stage": job.stage,
+            "configuration": job.configuration,
+            "seed": str(job.seed),
+            "outcome": "running",
+            **({"group": job.group} if job.group else {}),
+        },
+    )
+
+
+def train_trial(
+    settings: Settings, dataset_path: str, folder: str, context: TuneContext, run: Run | None
+) -> Outcome:
+    """Train in this process, or with several workers on Ray Train, as `resources.num_workers` says."""
+    if settings.resources.num_workers == 1:
+        from kgan_ray.training.loop import train
+
+        return train(settings, dataset_path, folder, context, run)
+    return _train_on_workers(settings, dataset_path, folder, context, run)
+
+
+def _train_on_workers(
+    settings: Settings, dataset_path: str, folder: str, context: TuneContext, run: Run | None
+) -> Outcome:
+    from kgan_ray.training.launch import RunRecord, launch_training
+
+    plan, job = context.plan, context.job
+    record = RunRecord(plan.uri, plan.experiment, job.name, run.id) if run else None
+    reported: float | None = None
+
+    def show(progress: Progress) -> None:
+        nonlocal reported
+        context.progress(progress)
+        value = progress.metrics.get(plan.metric)
+        # Progress at an evaluation's step is sent before that evaluation: its value is the previous one's.
+        step = (progress.step - 1) // settings.evaluation.every_steps * settings.evaluation.every_steps
+        if value is not None and value != reported and step > 0:
+            reported = value
+            context.report({**progress.metrics, "step": float(step)})
+
+    return launch_training(settings, dataset_path, folder, name=job.name, record=record, show=show)

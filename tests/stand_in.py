@@ -1,0 +1,45 @@
+"""A cheap trial function for tests of the sweep: an analytic objective in place of training."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+
+def objective(settings) -> float:
+    """Low for a generator learning rate near 2e-4; `training.auxiliary_weight` does nothing. Noisy."""
+    import math
+
+    source = random.Random(settings.seed * 7919 + hash_of(settings))
+    distance = math.log10(settings.training.generator_learning_rate / 2e-4)
+    return 100 + 50 * distance**2 + source.gauss(0, 5)
+
+
+def hash_of(settings) -> int:
+    return int(settings.training.auxiliary_weight * 1000) + int(settings.training.generator_learning_rate * 1e9)
+
+
+def stand_in(settings, dataset_path, folder, context, run):
+    """Three evaluations; a gradient penalty of 666 diverges, 667 raises, 668 ends the process."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with (Path(folder) / "starts").open("a") as stream:
+        stream.write(f"{os.getpid()}\n")
+    penalty = settings.training.gradient_penalty
+    if penalty == 667:
+        raise RuntimeError("out of memory, or so it says")
+    if penalty == 668:
+        os._exit(1)
+    metrics = {}
+    every = settings.evaluation.every_steps
+    for step in range(every, settings.training.steps + 1, every):
+        if penalty == 666:
+            return SimpleNamespace(status="diverged", step=step, metrics=metrics, reason="generator/loss is nan")
+        time.sleep(float(os.environ.get("STAND_IN_SECONDS", "0")))
+        metrics = {"fid": objective(settings) * settings.training.steps / step, "accuracy": 0.1}
+        if run:
+            run.log_metrics({"metric/fid": metrics["fid"]}, step)
+        context.report({**metrics, "step": float(step)})
+    return SimpleNamespace(status="finished", step=settings.training.steps, metrics=metrics, reason="")

@@ -1,0 +1,262 @@
+"""The sweep's stages on a real Ray, with a cheap objective in place of training."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import ray.cloudpickle
+import stand_in
+
+from kgan_ray.settings import UserError, flatten, override
+from kgan_ray.tracking import prepare_store, start_run
+from kgan_ray.tuning.space import base_settings, parse_space
+from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial, load_sweep
+from kgan_ray.tuning.sweep import Runner, best_explored, check_comparable, confirm_jobs, verdicts_of
+
+ray.cloudpickle.register_pickle_by_value(stand_in)  # workers do not see the folder of the tests
+
+SPACE = {
+    "settings": {"training.steps": 30, "evaluation.every_steps": 10, "evaluation.num_motions": 100},
+    "preset": "demo",
+    "objective": {"metric": "fid", "mode": "min"},
+    "search": {"algorithm": "tpe", "num_trials": 6},
+    "scheduler": {"type": "asha"},
+    "confirm": {"top": 2, "seeds": 3},
+    "space": {
+        "training.generator_learning_rate": {"loguniform": [2e-6, 2e-2]},
+        "training.auxiliary_weight": {"choice": [1.0, 2.0]},
+    },
+}
+
+
+def make_runner(folder: Path, tree=SPACE, uri: str = "", **options) -> Runner:
+    space = parse_space(tree, name="test", where="test.yaml")
+    settings = base_settings(space, None, {})
+    if (folder / "sweep.json").exists():
+        sweep = load_sweep(folder)
+    else:
+        sweep = Sweep(
+            name="test",
+            space=tree,
+            settings=flatten(settings),
+            metric=space.objective.metric,
+            mode=space.mode,
+            uri=uri,
+            experiment="test",
+            rounds=[space.confirm.seeds],
+            dataset_hash="d",
+            extractors={"": "e"},
+        )
+        if uri:
+            prepare_store(uri)
+            sweep.parent_id = start_run(uri, experiment="test", name="test").id
+    options = {"trial_function": stand_in.stand_in, "announce": lambda line: None} | options
+    return Runner(sweep, space, settings, folder, **options)
+
+
+def trial(name: str, overrides: dict, value: float, step: int = 30, **more) -> Trial:
+    status = more.pop("status", "finished")
+    return Trial(
+        name=name,
+        stage=more.pop("stage", EXPLORE),
+        configuration=more.pop("configuration", name),
+        overrides=overrides,
+        seed=more.pop("seed", 0),
+        status=status,
+        step=step,
+        metrics={"fid": value},
+        **more,
+    )
+
+
+def test_the_best_are_distinct_and_are_not_the_baseline(tmp_path):
+    runner = make_runner(tmp_path)
+    runner.sweep.trials = [
+        trial("e1", {"techniques.pooling": "avg"}, 1.0),  # the baseline under another name
+        trial("e2", {"techniques.pooling": "max"}, 2.0),
+        trial("e3", {"techniques.pooling": "max", "techniques.input_noise_std": 0.0}, 3.0),  # the same as e2
+        trial("e4", {"techniques.label_noise_std": 0.5}, 9.0),
+        trial("e5", {"techniques.label_noise_std": 0.7}, 0.5, step=10, status="stopped"),
+        trial("e6", {"techniques.label_noise_std": 0.9}, 0.1, status="diverged"),
+    ]
+    assert [found.name for found in best_explored(runner.sweep, runner.settings, 2)] == ["e2", "e4"]
+    assert [found.name for found in best_explored(runner.sweep, runner.settings, 9)] == ["e2", "e4", "e5"]
+
+
+def test_confirmation_uses_fresh_seeds_and_later_rounds_others(tmp_path):
+    runner = make_runner(tmp_path)
+    runner.sweep.trials = [trial("e2", {"techniques.pooling": "max"}, 2.0)]
+    runner.sweep.rounds = [2, 1]
+    jobs = confirm_jobs(runner.sweep, runner.space, runner.settings, 1)
+    assert [(job.configuration, job.seed) for job in jobs] == [
+        ("baseline", 1000), ("e2", 1000), ("baseline", 1001), ("e2", 1001),
+    ]  # fmt: skip
+    assert {job.seed for job in confirm_jobs(runner.sweep, runner.space, runner.settings, 2)} == {1002}
+
+
+def test_configurations_are_repeated_in_every_group(tmp_path):
+    tree = {key: SPACE[key] for key in ("settings", "preset", "objective", "confirm")} | {
+        "groups": {"xsub": {"data.benchmark": "xsub"}, "xview": {"data.benchmark": "xview"}},
+        "configurations": {"baseline": {}, "A": {"techniques.pooling": "max"}},
+    }
+    runner = make_runner(tmp_path, tree)
+    jobs = confirm_jobs(runner.sweep, runner.space, runner.settings, 1)
+    assert len(jobs) == 2 * 2 * 3
+    assert len({job.name for job in jobs}) == len(jobs)
+    assert jobs[3].overrides == {"data.benchmark": "xview", "techniques.pooling": "max"}
+
+
+def test_explored_runs_never_count_as_evidence(tmp_path):
+    runner = make_runner(tmp_path)
+    confirmed = [
+        trial(f"c-{name}-{seed}", {}, value + seed, stage=CONFIRM, configuration=name, seed=seed)
+        for name, value in (("baseline", 100.0), ("e1", 50.0))
+        for seed in range(3)
+    ]
+    explored = [trial("e1", {}, -1e6), trial("e2", {}, 1e6)]
+    runner.sweep.trials = [*explored, *confirmed]
+    (verdict,) = verdicts_of(runner.sweep)
+    assert (verdict.configuration, verdict.difference, verdict.word) == ("e1", -50.0, "better")
+
+
+def test_runs_measured_differently_are_not_ranked_together():
+    one, other = trial("a", {}, 1.0, extractor="e" * 64), trial("b", {}, 1.0, extractor="f" * 64)
+    with pytest.raises(UserError, match="a and b cannot be ranked together: their extractor differs"):
+        check_comparable([one, other])
+
+
+def test_a_record_is_saved_whole_and_a_newer_one_is_refused(tmp_path):
+    runner = make_runner(tmp_path)
+    runner.sweep.trials = [trial("e1", {"techniques.mask_quantile": None}, 1.0)]
+    runner.sweep.save(tmp_path)
+    assert load_sweep(tmp_path) == runner.sweep
+    assert [file.name for file in tmp_path.iterdir()] == ["sweep.json"]
+    (tmp_path / "sweep.json").write_text(json.dumps({"format_version": 99}))
+    with pytest.raises(UserError, match=r"newer kgan_ray \(format 99\)"):
+        load_sweep(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_a_whole_sweep_finds_the_planted_effect(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    ended = []
+    runner = make_runner(tmp_path / "sweep", uri=uri, ended=ended.append)
+    assert runner.run()
+    sweep = load_sweep(tmp_path / "sweep")
+    assert len(sweep.stage(EXPLORE)) == 6
+    assert len(sweep.stage(CONFIRM)) == 9
+    assert len(ended) == 15
+    assert {one.status for one in sweep.stage(EXPLORE)} <= {"finished", "stopped"}
+    assert {one.status for one in sweep.stage(CONFIRM)} == {"finished"}
+    assert all(len(one.curve) == 3 for one in sweep.stage(CONFIRM))
+    assert len(sweep.verdicts) == 2
+    runs = mlflow_runs(uri)
+    assert sorted(runs) == sorted(["test", *(one.name for one in sweep.trials)])
+    for one in sweep.trials:
+        assert runs[one.name].data.tags["outcome"] == one.status
+        assert runs[one.name].data.tags["mlflow.parentRunId"] == sweep.parent_id
+        assert runs[one.name].data.params["training.generator_learning_rate"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_failures_are_recorded_and_stop_nothing(tmp_path):
+    tree = SPACE | {
+        "space": {"training.gradient_penalty": {"choice": [10.0, 666.0, 667.0, 668.0]}},
+        "search": {"algorithm": "grid"},
+        "confirm": {"top": 1, "seeds": 1},
+    }
+    runner = make_runner(tmp_path, tree)
+    assert runner.run()
+    explored = {one.overrides["training.gradient_penalty"]: one for one in runner.sweep.stage(EXPLORE)}
+    assert [explored[penalty].status for penalty in (10, 666, 667, 668)] == [
+        "finished", "diverged", "failed", "failed",
+    ]  # fmt: skip
+    assert explored[666].reason == "generator/loss is nan"
+    assert "out of memory, or so it says" in explored[667].reason
+    assert explored[668].reason
+    starts = (tmp_path / "trials" / explored[667].name / "starts").read_text().split()
+    assert len(starts) == 2  # tried once more
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(100)
+def test_a_trial_larger_than_the_cluster_is_refused(tmp_path):
+    runner = make_runner(tmp_path)
+    runner.settings = override(runner.settings, {"resources.cpus_per_worker": 999})
+    with pytest.raises(UserError, match=r"need 999 CPUs .* the cluster has \d+ CPUs"):
+        runner.run()
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_sweep import SPACE, make_runner
+tree = SPACE | {{"search": {{"algorithm": {algorithm!r}, "num_trials": 6}}, "scheduler": {{"type": "none"}}}}
+runner = make_runner(Path({folder!r}), tree, uri={uri!r})
+sys.exit(0 if runner.run() else 130)
+"""
+
+
+def start_sweep(folder: Path, uri: str, algorithm: str) -> subprocess.Popen:
+    tests = Path(__file__).parent
+    script = SCRIPT.format(tests=str(tests), folder=str(folder), uri=uri, algorithm=algorithm)
+    environment = os.environ | {"STAND_IN_SECONDS": "0.7", "PYTHONPATH": f"{tests}:{tests.parent}"}
+    return subprocess.Popen(
+        [sys.executable, "-c", script], cwd=tests.parent, env=environment, start_new_session=True
+    )
+
+
+def wait_for_ended(folder: Path, count: int, process: subprocess.Popen) -> None:
+    for _ in range(600):
+        if (folder / "sweep.json").exists():
+            ended = [one for one in load_sweep(folder).trials if one.status == "finished"]
+            if len(ended) >= count:
+                return
+        assert process.poll() is None, "the sweep ended before it was interrupted"
+        time.sleep(0.1)
+    raise AssertionError("no trial ended within a minute")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+@pytest.mark.parametrize(("how", "algorithm"), [(signal.SIGKILL, "tpe"), (signal.SIGINT, "random")])
+def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, how, algorithm):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    folder = tmp_path / "sweep"
+    process = start_sweep(folder, uri, algorithm)
+    wait_for_ended(folder, 2, process)
+    time.sleep(1.5)  # the record and Tune's are written once a second
+    if how == signal.SIGINT:
+        os.killpg(process.pid, how)
+        assert process.wait(60) == 130
+    else:
+        process.kill()
+        process.wait()
+    done = [one for one in load_sweep(folder).trials if one.status == "finished"]
+    again = start_sweep(folder, uri, algorithm)
+    assert again.wait(200) == 0
+    sweep = load_sweep(folder)
+    assert (len(sweep.stage(EXPLORE)), len(sweep.stage(CONFIRM))) == (6, 9)
+    assert {one.status for one in sweep.trials} == {"finished"}
+    for one in done:
+        assert len((folder / "trials" / one.name / "starts").read_text().split()) == 1, f"{one.name} ran twice"
+        assert sweep.trial(one.name).curve == one.curve
+    assert sorted(mlflow_runs(uri)) == sorted(["test", *(one.name for one in sweep.trials)])
+
+
+def mlflow_runs(uri: str) -> dict:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("test").experiment_id])
+    names = [run.info.run_name for run in runs]
+    assert len(set(names)) == len(names), "a run is there twice"
+    return {run.info.run_name: run for run in runs}
