@@ -39,7 +39,7 @@ class BlockGeometry(nn.Module):
     adjacency: Tensor
     keep: Tensor
 
-    def __init__(self, plan: BlockPlan, graph: SkeletonGraph) -> None:
+    def __init__(self, plan: BlockPlan, graph: SkeletonGraph, own_channels: int) -> None:
         super().__init__()
         level = graph.levels[plan.level]
         keep = graph.levels[plan.out_level].keep if plan.out_level != plan.in_level else range(level.num_joints)
@@ -50,11 +50,16 @@ class BlockGeometry(nn.Module):
         self.num_joints, self.num_kept = level.num_joints, len(keep)
         self.register_buffer("adjacency", torch.tensor(adjacency[self.partitions]), persistent=False)
         self.register_buffer("keep", torch.tensor(list(keep)), persistent=False)
-        k, c, d = len(self.partitions), plan.in_channels, plan.out_channels
-        rows = self.num_kept * plan.in_frames
-        apart = rows * k * c * d + rows // self.stride * 3 * d * d
-        merged = rows // self.stride * 3 * k * c * d
-        self.merges = (apart - merged) * MOTION_PASSES > 3 * (3 * k * c * d * d)  # once forward, twice backward
+        self.merges = self._merging_pays(plan, own_channels)
+
+    def _merging_pays(self, plan: BlockPlan, in_channels: int) -> bool:
+        """Whether one convolution in place of the 1x1 and the temporal one saves multiplications in a step."""
+        k, c, d = len(self.partitions), in_channels, plan.out_channels
+        apart = self.num_kept * (plan.in_frames * k * c * d + plan.out_frames * 3 * d * d)
+        merged = self.num_kept * plan.out_frames * 3 * k * c * d
+        merging = 3 * (3 * k * c * d * d)  # once forward, twice backward
+        # By measurement, what lies between two convolutions costs a tenth; small products run at two thirds.
+        return merged * MOTION_PASSES + 1.5 * merging < 1.1 * apart * MOTION_PASSES
 
     def joint_map(self, importance: Tensor) -> Tensor:
         """(V' * K, V): what gathers the joints, every partition for itself."""
@@ -125,7 +130,9 @@ class Discriminator(PublishedState):
         self.plans = plans
         self.label_emb = nn.Embedding(num_classes, num_classes)
         self.st_gcn_networks = nn.ModuleList(DiscriminatorBlock(plan) for plan in plans)
-        self.geometry = nn.ModuleList(BlockGeometry(plan, graph) for plan in plans)
+        self.geometry = nn.ModuleList(
+            BlockGeometry(plan, graph, coordinates if i == 0 else plan.in_channels) for i, plan in enumerate(plans)
+        )
         sizes = [graph.levels[plan.level].num_joints for plan in plans]
         self.edge_importance = nn.ParameterList(torch.ones(PARTITIONS, v, v) for v in sizes)
         self.fcn = nn.Linear(latent_dim, 1)
@@ -237,8 +244,9 @@ class Discriminator(PublishedState):
         y = temporal_convolution(y, weights.point, weights.time, weights.bias, geometry)
         if index == 0:
             return y
-        kept = x[:, geometry.keep] if geometry.drops_joints else x
-        kept = kept[:, :, :: geometry.stride]
+        kept = x[:, :, :: geometry.stride]
+        if geometry.drops_joints:
+            kept = kept.index_select(1, geometry.keep)
         return y + (kept if weights.residual is None else kept @ weights.residual.T)
 
 

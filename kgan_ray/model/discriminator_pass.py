@@ -39,11 +39,16 @@ class BlockTrace:
 
     x: Tensor  # (N, V, T, C_in)
     gathered: Tensor  # (N, V' * K, T, C_in)
-    mixed: Tensor  # after the 1x1 convolution, where it is not merged; else `gathered`
-    kept: Tensor | None  # x at the kept joints and frames, (N, V', T', C_in)
+    mixed: Tensor | None = None  # after the 1x1 convolution, where it is not merged
+    kept: Tensor | None = None  # x at the kept joints and frames, (N, V', T', C_in)
     from_gathered: Tensor | None = None  # g at `gathered`
     from_mixed: Tensor | None = None  # g at `mixed`
     from_output: Tensor | None = None  # g before the LeakyReLU, (N, V', T', C_out)
+
+    def rows(self, rows: slice) -> BlockTrace:
+        """Some motions' part of what went in."""
+        mixed, kept = (None if t is None else t[rows] for t in (self.mixed, self.kept))
+        return BlockTrace(self.x[rows], self.gathered[rows], mixed, kept)
 
 
 @dataclass
@@ -61,7 +66,8 @@ class DiscriminatorPass:
 
     def __post_init__(self) -> None:
         self._tensors = [
-            [None if t is None else t.detach().to(self.dtype) for t in block.parts()] for block in self.weights
+            [None if t is None else _in_memory_order(t.detach().to(self.dtype)) for t in block.parts()]
+            for block in self.weights
         ]
         self._geometry: list[BlockGeometry] = list(self.discriminator.geometry)  # type: ignore[arg-type]
         self._head_dtype = self.weights[0].bias.dtype
@@ -93,8 +99,11 @@ class DiscriminatorPass:
             geometry, trace = self._geometry[i], self.blocks[i]
             k = len(geometry.partitions)
             at_output = torch.ops.aten.leaky_relu_backward(g, self._outputs[i], LEAK, True)
-            at_mixed = _input_gradient(at_output, trace.mixed, time, (k if point is None else 1, geometry.stride))
-            at_gathered = at_mixed if point is None else _input_gradient(at_mixed, trace.gathered, point, (k, 1))
+            if trace.mixed is None:
+                at_mixed, at_gathered = None, _input_gradient(at_output, trace.gathered, time, (k, geometry.stride))
+            else:
+                at_mixed = _input_gradient(at_output, trace.mixed, time, (1, geometry.stride))
+                at_gathered = _input_gradient(at_mixed, trace.gathered, point, (k, 1))
             if keep:
                 trace.from_output, trace.from_mixed, trace.from_gathered = at_output, at_mixed, at_gathered
             back = at_gathered[slopes_of] if i == 0 else at_gathered
@@ -108,18 +117,12 @@ class DiscriminatorPass:
 
         It takes the place of those motions in what `gradients` multiplies.
         """
-        h = direction.permute(0, 3, 2, 1).to(self.dtype).contiguous()
+        h = self.blocks[0].x[rows]
+        h.copy_(direction.permute(0, 3, 2, 1))
         for i, trace in enumerate(self.blocks):
-            y, own = self._linear(i, h, with_bias=False)
-            slopes_from = self._outputs[i][rows]
-            h_next = torch.ops.aten.leaky_relu_backward(y, slopes_from, LEAK, True)
-            trace.x[rows] = h  # the output of the block before, whose signs are no longer needed
-            trace.gathered[rows] = own.gathered
-            if own.mixed is not own.gathered:
-                trace.mixed[rows] = own.mixed
-            if trace.kept is not None and own.kept is not None and own.kept is not own.x:
-                trace.kept[rows] = own.kept
-            h = h_next
+            y, _ = self._linear(i, h, with_bias=False, into=trace.rows(rows))
+            h = self._outputs[i][rows]  # its signs say what the slopes were; then it is the next block's input
+            torch.ops.aten.leaky_relu_backward.grad_input(y, h, LEAK, True, grad_input=h)
         return self._pool(h, rows).to(self._head_dtype)
 
     def gradients(self, biased: slice) -> tuple[list[Tensor], Tensor]:
@@ -128,13 +131,15 @@ class DiscriminatorPass:
         for i, trace in enumerate(self.blocks):
             _, point, time, _, residual = self._tensors[i]
             g, at_mixed, at_gathered = trace.from_output, trace.from_mixed, trace.from_gathered
-            assert g is not None and at_mixed is not None and at_gathered is not None  # `transposed` has run
+            assert g is not None and at_gathered is not None  # `transposed` has run
             geometry = self._geometry[i]
             k = len(geometry.partitions)
             found.append(torch.bmm(at_gathered.flatten(2), trace.x.flatten(2).transpose(1, 2)).sum(dim=0))
-            if point is not None:
+            if trace.mixed is None:
+                found.append(_weight_gradient(g, trace.gathered, time, (k, geometry.stride)))
+            else:
                 found.append(_weight_gradient(at_mixed, trace.gathered, point, (k, 1)))
-            found.append(_weight_gradient(g, trace.mixed, time, (k if point is None else 1, geometry.stride)))
+                found.append(_weight_gradient(g, trace.mixed, time, (1, geometry.stride)))
             found.append(g[biased].sum(dim=(0, 1, 2)))
             if residual is not None:
                 assert trace.kept is not None
@@ -145,26 +150,36 @@ class DiscriminatorPass:
         terms = torch.stack([total - first[:, :, 0], total, total - first[:, :, -1]], dim=1)
         return [t.to(self._head_dtype) for t in found], terms.to(self._head_dtype)
 
-    def _linear(self, index: int, x: Tensor, *, with_bias: bool) -> tuple[Tensor, BlockTrace]:
-        """Block `index` up to its LeakyReLU, without the label's share."""
+    def _linear(
+        self, index: int, x: Tensor, *, with_bias: bool, into: BlockTrace | None = None
+    ) -> tuple[Tensor, BlockTrace]:
+        """Block `index` up to its LeakyReLU, without the label's share. What it went through is written to `into`."""
         joints, point, time, bias, residual = self._tensors[index]
         geometry = self._geometry[index]
-        n, _, t, c = x.shape
-        gathered = torch.matmul(joints, x.view(n, -1, t * c)).view(n, -1, t, c)
-        mixed, k = gathered, len(geometry.partitions)
+        n, v, t, c = x.shape
+        if into is None:
+            into = BlockTrace(x, x.new_empty(n, len(joints), t, c))
+        torch.bmm(joints.expand(n, -1, -1), x.view(n, v, t * c), out=into.gathered.view(n, -1, t * c))
+        mixed, k = into.gathered, len(geometry.partitions)
         if point is not None:
-            mixed, k = _convolve(gathered, point, None, (k, 1)), 1
+            mixed, k = _convolve(mixed, point, None, (k, 1)), 1
+            into.mixed = mixed if into.mixed is None else into.mixed.copy_(mixed)
         y = _convolve(mixed, time, bias if with_bias else None, (k, geometry.stride))
         if index == 0:
-            return y, BlockTrace(x, gathered, mixed, None)
-        kept = x[:, geometry.keep] if geometry.drops_joints else x
-        kept = kept[:, :, :: geometry.stride]
+            return y, into
+        kept = x[:, :, :: geometry.stride]
+        if geometry.drops_joints:
+            kept = kept.index_select(1, geometry.keep)
         if residual is None:
             y += kept
-        else:
+        elif geometry.drops_joints or geometry.stride > 1:
             kept = kept.contiguous()
+            into.kept = kept if into.kept is None else into.kept.copy_(kept)
             y.view(-1, y.shape[3]).addmm_(kept.view(-1, c), residual.T)
-        return y, BlockTrace(x, gathered, mixed, kept)
+        else:
+            into.kept = into.x
+            y.view(-1, y.shape[3]).addmm_(x.view(-1, c), residual.T)
+        return y, into
 
     def _pool(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
         flat = x.flatten(1, 2)  # (N, V * T, C)
@@ -194,6 +209,11 @@ def _add_residual_gradient_(
         strided.index_add_(1, geometry.keep, back)
     else:
         strided += back
+
+
+def _in_memory_order(weight: Tensor) -> Tensor:
+    """A convolution's weights in the order that it wants them, once and for all its calls."""
+    return weight.contiguous(memory_format=torch.channels_last) if weight.dim() == 4 else weight
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, int]) -> Tensor:
