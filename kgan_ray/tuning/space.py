@@ -81,6 +81,7 @@ class _File(FrozenModel):
     space: dict[str, Any] = Field(default_factory=dict)
     configurations: dict[str, Any] = Field(default_factory=dict)
     groups: dict[str, Any] = Field(default_factory=dict)
+    published: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
 
 
 class Space(FrozenModel):
@@ -102,6 +103,7 @@ class Space(FrozenModel):
     domains: tuple[Domain, ...]
     configurations: dict[str, dict[str, Any]]
     groups: dict[str, dict[str, Any]]
+    published: dict[str, dict[str, dict[str, float]]]  # group -> configuration -> metric: shown beside ours
 
     @property
     def mode(self) -> Literal["min", "max"]:
@@ -178,7 +180,10 @@ def parse_space(tree: Mapping[str, Any], *, name: str, where: str) -> Space:
         configurations=configurations,
         groups=groups,
         search=search,
-        **{key: getattr(file, key) for key in ("preset", "objective", "scheduler", "confirm", "budget")},
+        **{
+            key: getattr(file, key)
+            for key in ("preset", "objective", "scheduler", "confirm", "budget", "published")
+        },
     )
 
 
