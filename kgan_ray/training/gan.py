@@ -7,6 +7,7 @@ batch from the one seed and each worker takes its slice: n workers with batch B 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from typing import Any, Literal
 
@@ -15,8 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kgan_ray.model import Discriminator, Generator
+from kgan_ray.model.batch_norm import BatchStatistics
 from kgan_ray.model.discriminator import DiscriminatorNoise
 from kgan_ray.model.discriminator_pass import DiscriminatorPass
+from kgan_ray.model.sampling import sample
 from kgan_ray.settings import Settings
 from kgan_ray.skeleton import MotionSpec
 from kgan_ray.training import distributed
@@ -82,6 +85,10 @@ class GAN:
         self.settings, self.spec, self.device = settings, spec, torch.device(device)
         self.step_count = 0
         self.generator, self.discriminator = (net.to(self.device) for net in build_networks(settings, spec))
+        if distributed.world_size() > 1:
+            self.generator.statistics = BatchStatistics(
+                num_workers=distributed.world_size(), sum_over_workers=distributed.sum_over_workers
+            )
         self.average = copy.deepcopy(self.generator).requires_grad_(False) if settings.training.ema_decay else None
         training = settings.training
         betas = (training.beta1, training.beta2)
@@ -188,7 +195,8 @@ class GAN:
         if techniques.mask_quantile is None:
             return fake
         moved_z = z + techniques.mask_latent_std * self._technique_normal(*z.shape)
-        with torch.no_grad(), self.generator.statistics_frozen():
+        unseen = dataclasses.replace(self.generator.statistics, updates=False)
+        with torch.no_grad(), self.generator.using_statistics(unseen):
             change = (fake - self.generator(moved_z, labels, noise)).abs()
             threshold = quantile(distributed.gathered(change), techniques.mask_quantile)
         added = techniques.mask_noise_std * self._technique_normal(*fake.shape)
@@ -230,38 +238,29 @@ class GAN:
         shuffled = spread[torch.randperm(count, device=self.device, generator=self.technique_chance)]
         return distributed.own_slice(shuffled)
 
-    @torch.no_grad()
     def sample(
         self,
         labels: Tensor,
         *,
         seed: int = 0,
         truncation: float = 1.0,
+        centre: Literal["global", "class"] = "global",
         batch_norm: Literal["running", "batch"] = "running",
         batch_size: int = 512,
     ) -> Tensor:
-        """Motions (N, C, T, V) of these labels (N,), from the average if there is one.
+        """Motions (N, C, T, V) of these labels (N,), from the average if there is one; see `model.sampling.sample`.
 
-        The same seed gives the same motions whatever the batch size (with running statistics). `truncation` is psi in
-        w <- m + psi (w - m), m being the mapping's mean over 1000 Gaussian vectors.
+        No random state of the training is touched, and no other worker is waited for.
         """
-        generator = self.average or self.generator
-        chance = torch.Generator(self.device).manual_seed(seed)
-        labels = labels.to(self.device)
-        size, width = len(labels), generator.latent_dim
-        centre = generator.mlp(torch.randn(1000, generator.style_dim, device=self.device, generator=chance)).mean(
-            0
+        return sample(
+            self.average or self.generator,
+            labels.to(self.device),
+            seed=seed,
+            truncation=truncation,
+            centre=centre,
+            batch_norm=batch_norm,
+            batch_size=batch_size,
         )
-        z = torch.randn(size, width, device=self.device, generator=chance)
-        drawn = torch.randn(size, generator.noise_width, device=self.device, generator=chance)
-        generator.train(batch_norm == "batch")
-        motions = []
-        for at in range(0, size, batch_size):
-            rows = slice(at, at + batch_size)
-            w = torch.lerp(centre, generator.style(z[rows], labels[rows]), truncation)
-            motions.append(generator.synthesise(w, generator.split_noise(drawn[rows])))
-        generator.train()
-        return torch.cat(motions)
 
     def state_dict(self) -> dict[str, Any]:
         """All that must survive: weights, optimisers, random state, step."""
