@@ -99,8 +99,8 @@ def markdown(sweep: Sweep) -> str:
         lines += _markdown_table([_shown_row(row, metrics) for row in rows])
         lines += [
             "",
-            f"Mean ± standard deviation over the runs. Difference to the baseline in {sweep.metric}, with its 95 % "
-            "bootstrap interval; p by Welch's t-test with Holm's correction.",
+            f"Mean ± standard deviation over the runs. Difference to the baseline in {sweep.metric}, with its 95 "
+            "% bootstrap interval; p by Welch's t-test with Holm's correction.",
             "",
         ]
         lines += [f"- {verdict['sentence']}" for verdict in sweep.verdicts]

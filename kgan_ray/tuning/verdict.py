@@ -180,12 +180,11 @@ def more_seeds_needed(one: Sequence[float], other: Sequence[float], level: float
     difference = abs(float(np.mean(one) - np.mean(other)))
     if spread == 0.0:
         return None
-    for runs in range(fewest + 1, fewest + MOST_SEEDS + 1):
-        shift = difference / (spread * math.sqrt(2 / runs))
-        threshold = stats.t.ppf(1 - level / 2, 2 * runs - 2)
-        if stats.nct.sf(threshold, 2 * runs - 2, shift) >= POWER:
-            return runs - fewest
-    return None
+    runs = np.arange(fewest + 1, fewest + MOST_SEEDS + 1)
+    shift = difference / (spread * np.sqrt(2 / runs))
+    threshold = stats.t.ppf(1 - level / 2, 2 * runs - 2)
+    enough = runs[stats.nct.sf(threshold, 2 * runs - 2, shift) >= POWER]
+    return int(enough[0]) - fewest if len(enough) else None
 
 
 def _standard_error(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:

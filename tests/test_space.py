@@ -1,0 +1,269 @@
+"""Search-space files: what they accept, and the one line that a mistake gets."""
+
+import copy
+import pickle
+import random
+from pathlib import Path
+
+import pytest
+
+from kgan_ray.settings import UserError, override
+from kgan_ray.tuning.domains import parse_domain
+from kgan_ray.tuning.search import Suggest, draw, grid, listed_configurations, sampler
+from kgan_ray.tuning.space import Search, base_settings, load_space, parse_space
+
+SPACES = sorted((Path(__file__).parents[1] / "search_spaces").glob("*.yaml"))
+GOOD = {
+    "preset": "demo",
+    "objective": {"metric": "fid"},
+    "space": {"techniques.pooling": {"choice": ["avg", "max"]}},
+}
+
+
+def changed(*path_and_value):
+    """GOOD with one value replaced: changed("search", "seed", 3)."""
+    *path, value = path_and_value
+    tree = copy.deepcopy(GOOD)
+    node = tree
+    for key in path[:-1]:
+        node = node.setdefault(key, {})
+    node[path[-1]] = value
+    return tree
+
+
+def test_there_are_spaces_to_parse():
+    assert {"disc", "smoke", "ablation", "optimiser"} <= {path.stem for path in SPACES}
+
+
+@pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
+def test_every_shipped_space_parses_and_all_its_configurations_are_valid(path):
+    space = load_space(path)
+    settings = base_settings(space, None, {})
+    assert settings.evaluation.metrics[0] == space.objective.metric
+    for point in draw(space.domains, 50, seed=0) if space.domains else space.configurations.values():
+        override(settings, point)
+    assert path.read_text().startswith("# ")  # the question, in words
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        (changed("preset", "dmo"), r"f\.yaml: preset: unknown preset 'dmo'\. Did you mean demo\?"),
+        (changed("objectve", {}), r"f\.yaml: unknown key 'objectve'\. Did you mean objective\? Accepted: preset"),
+        (
+            changed("objective", "metric", "fdi"),
+            r"f\.yaml: objective\.metric: unknown metric 'fdi'\. Did you mean fid\?",
+        ),
+        (
+            changed("objective", "mode", "lowest"),
+            r"objective\.mode: found \"lowest\", input should be 'min' or 'max'",
+        ),
+        (changed("search", "algorithm", "tpee"), r"search\.algorithm: found \"tpee\".* Did you mean tpe\?"),
+        (changed("search", "num_trials", 0), r"search\.num_trials: found 0, input should be greater than 0"),
+        (changed("scheduler", "reduction_factor", 1), r"scheduler\.reduction_factor: found 1"),
+        (changed("space", {}), r"expected one of space and configurations, found neither"),
+        (
+            changed("space", "techniques.poolin", {"choice": [1]}),
+            r"unknown setting .*Did you mean techniques\.pooling",
+        ),
+        (
+            changed("space", "model.pooling", {"choice": [1]}),
+            r"space: unknown setting 'model\.pooling'\. Did you mean ",
+        ),
+        (
+            changed("space", "techniques.pooling", "max"),
+            r"space\.techniques\.pooling: found \"max\"; accepted: {choice: ",
+        ),
+        (
+            changed("space", "techniques.pooling", {"choise": ["avg"]}),
+            r"unknown domain 'choise'\. Did you mean choice\?",
+        ),
+        (changed("space", "techniques.pooling", {}), r"found 0 domains \(none\), expected one"),
+        (
+            changed("space", "techniques.pooling", {"choice": ["avg", "mx"]}),
+            r"pooling: found \"mx\".*'avg' or 'max'",
+        ),
+        (changed("space", "techniques.pooling", {"choice": []}), r"expected a list of plain values"),
+        (changed("space", "techniques.pooling", {"choice": ["avg", "avg"]}), r"the value \"avg\" is listed twice"),
+        (
+            changed("space", "techniques.label_noise_std", {"uniform": [1.0, 0.0]}),
+            r"low 1\.0 is not below high 0\.0",
+        ),
+        (
+            changed("space", "techniques.label_noise_std", {"uniform": [0.0]}),
+            r"expected 2 numbers; uniform: \[LOW, HIGH\]",
+        ),
+        (
+            changed("space", "techniques.label_noise_std", {"uniform": [-1, 1]}),
+            r"found -1.*greater than or equal to 0",
+        ),
+        (
+            changed("space", "techniques.label_noise_std", {"loguniform": [0, 1]}),
+            r"low is 0; a logarithmic domain",
+        ),
+        (changed("space", "techniques.label_noise_std", {"quniform": [0, 1, 2]}), r"step is 2, expected above 0"),
+        (changed("space", "training.n_critic", {"randint": [1, 5.5]}), r"expected 2 whole numbers"),
+        (
+            changed("space", "data.centre", {"choice": ["none"]}),
+            r"space\.data\.centre: trials with different values could",
+        ),
+        (changed("space", "seed", {"choice": [1, 2]}), r"space\.seed: trials with different values could not be"),
+        (
+            changed("search", "start_with", [{"techniques.pooling": "mx"}]),
+            r"search\.start_with\.0: .*found \"mx\"",
+        ),
+        (changed("search", "start_with", [{"model.width": 1}]), r"start_with\.0: 'model\.width' is not in space"),
+        (changed("configurations", {"baseline": {}}), r"expected one of space and configurations, found both"),
+        (changed("groups", {"xsub": {}}), r"groups: they go with configurations"),
+        (
+            changed("settings", {"training.stepz": 3}),
+            r"settings: unknown setting 'training\.stepz'\. Did you mean",
+        ),
+    ],
+)
+def test_a_mistake_names_the_file_the_key_and_what_is_accepted(tree, message):
+    with pytest.raises(UserError, match=message) as refusal:
+        parse_space(tree, name="f", where="f.yaml")
+    assert "f.yaml" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_grid_cannot_list_a_continuous_domain():
+    tree = changed("space", "techniques.label_noise_std", {"uniform": [0, 1]}) | {"search": {"algorithm": "grid"}}
+    with pytest.raises(UserError, match="a grid needs choice, randint or quniform, found uniform"):
+        parse_space(tree, name="f", where="f.yaml")
+
+
+def test_configurations_need_a_baseline():
+    tree = {"preset": "demo", "configurations": {"A": {"techniques.pooling": "max"}}}
+    with pytest.raises(UserError, match="configurations has no 'baseline'"):
+        parse_space(tree, name="f", where="f.yaml")
+
+
+def test_a_missing_file_suggests_its_neighbour(tmp_path):
+    (tmp_path / "disc.yaml").write_text("")
+    with pytest.raises(UserError, match=r"dsc\.yaml: No such file or directory\. Did you mean disc\.yaml\?"):
+        load_space(tmp_path / "dsc.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("space: [", "not valid YAML"),
+        ("", "expected keys such as"),
+        ("preset: demo\npreset: h36m\n", "the key 'preset' is there twice"),
+        ("!!python/object/apply:os.system ['true']", "not valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_space_is_one_line(tmp_path, text, message):
+    (tmp_path / "f.yaml").write_text(text)
+    with pytest.raises(UserError, match=message) as refusal:
+        load_space(tmp_path / "f.yaml")
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_binary_file_is_refused(tmp_path):
+    (tmp_path / "f.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="not a text file"):
+        load_space(tmp_path / "f.yaml")
+
+
+def test_numbers_that_yaml_reads_as_words_are_numbers():
+    domain = parse_domain("training.generator_learning_rate", {"loguniform": ["2e-5", "2e-3"]}, "f.yaml")
+    assert domain.values == (2e-5, 2e-3)
+
+
+@pytest.mark.parametrize(
+    ("tree", "listed"),
+    [
+        ({"choice": [None, 0.5]}, (None, 0.5)),
+        ({"randint": [1, 3]}, (1, 2, 3)),
+        ({"quniform": [0.0, 0.3, 0.1]}, (0.0, 0.1, 0.2, 0.3)),
+    ],
+)
+def test_listed_values(tree, listed):
+    assert parse_domain("techniques.mask_quantile", tree, "f.yaml").listed() == listed
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [{"uniform": [0.5, 2.0]}, {"loguniform": [0.5, 2.0]}, {"quniform": [0.5, 2.0, 0.5]}, {"randint": [1, 4]},
+     {"lograndint": [1, 100]}, {"choice": [1, 2]}],
+)  # fmt: skip
+def test_draws_stay_inside_and_reach_the_whole_domain(tree):
+    domain = parse_domain("techniques.label_noise_std", tree, "f.yaml")
+    source = random.Random(0)
+    draws = [domain.draw(source) for _ in range(2000)]
+    low, high = min(domain.values[:2]), max(domain.values[:2])
+    assert min(draws) >= low
+    assert max(draws) <= high
+    assert min(draws) < low + 0.1 * (high - low) + 1e-9
+    assert max(draws) > high - 0.1 * (high - low) - 1e-9
+
+
+CONDITIONAL = {
+    "preset": "demo",
+    "space": {
+        "techniques.mask_quantile": {"choice": [None, 0.5, 0.9]},
+        "techniques.mask_noise_std": {"choice": [0.1, 0.3], "when": {"techniques.mask_quantile": [0.5, 0.9]}},
+    },
+}
+
+
+def test_a_conditional_setting_is_left_out_where_it_does_not_matter():
+    space = parse_space(CONDITIONAL, name="f", where="f.yaml")
+    points = grid(space.domains)
+    assert len(points) == 1 + 2 * 2
+    assert {"techniques.mask_quantile": None} in points
+    for point in draw(space.domains, 100, seed=0):
+        assert ("techniques.mask_noise_std" in point) == (point["techniques.mask_quantile"] is not None)
+
+
+def test_a_condition_on_a_setting_that_is_not_searched_above_is_refused():
+    tree = {"preset": "demo", "space": dict(reversed(CONDITIONAL["space"].items()))}
+    with pytest.raises(UserError, match="mask_quantile' is not searched above it; searched above: none"):
+        parse_space(tree, name="f", where="f.yaml")
+
+
+def test_the_same_seed_proposes_the_same_configurations():
+    def proposals(seed):
+        import optuna
+
+        space = parse_space(CONDITIONAL | {"search": {"seed": seed}}, name="f", where="f.yaml")
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        study = optuna.create_study(sampler=sampler(space.search))
+        suggest = Suggest(space.domains)
+        for number in range(12):
+            trial = study.ask()
+            suggest(trial)
+            study.tell(trial, float(number))
+        return [trial.params for trial in study.trials]
+
+    assert proposals(0) == proposals(0)
+    assert proposals(0) != proposals(1)
+
+
+def test_the_space_of_the_searcher_can_be_pickled():
+    space = parse_space(CONDITIONAL, name="f", where="f.yaml")
+    assert pickle.loads(pickle.dumps(Suggest(space.domains))).domains == space.domains
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "gp"])
+def test_every_sampler_can_be_made(algorithm):
+    assert sampler(Search(algorithm=algorithm)) is not None
+
+
+def test_random_and_grid_search_list_their_configurations_and_start_with_the_known_good():
+    good = [{"techniques.pooling": "max"}]
+    for algorithm, count in (("random", 5), ("grid", 2)):
+        tree = GOOD | {"search": {"algorithm": algorithm, "num_trials": 5, "start_with": good}}
+        listed = listed_configurations(parse_space(tree, name="f", where="f.yaml"))
+        assert listed[0] == good[0]
+        assert len(listed) == count
+
+
+def test_set_on_the_command_line_beats_the_file_and_is_checked_against_the_domains():
+    space = parse_space(GOOD | {"settings": {"training.steps": 100}}, name="f", where="f.yaml")
+    assert base_settings(space, None, {}).training.steps == 100
+    assert base_settings(space, None, {"training.steps": 50}).training.steps == 50
+    assert base_settings(space, "ucla-xview", {}).data.benchmark == "xview"
