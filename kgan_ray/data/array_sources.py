@@ -1,0 +1,249 @@
+"""Sources of arrays: Kinetic-GAN's published `.npy` with its labels, and the user's own `.npz`."""
+
+from __future__ import annotations
+
+import functools
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kgan_ray.data import ntu
+from kgan_ray.data.labels import read_labels
+from kgan_ray.data.recording import Recording, RejectedRecording
+from kgan_ray.data.source import Item, Source, Traits
+from kgan_ray.data.text_sources import check_motion
+from kgan_ray.settings import UserError
+from kgan_ray.skeleton import LAYOUTS, NTU25, SkeletonLayout
+
+
+class PublishedArrays(Source):
+    """`*_data.npy` (N, C, T, V, M) or (N, C, T, V), memory-mapped, with `*_label.pkl` (or .npy) beside it.
+
+    Recordings are zero-padded to one length there: the zeros after the last frame with a body are cut off.
+    """
+
+    kind = "published"
+
+    def __init__(self, path: Path, layout: SkeletonLayout | None) -> None:
+        self.location = str(path.absolute())
+        self.label_file = _label_file(path)
+        array = _mapped(self.location)
+        if array.ndim not in (4, 5) or array.dtype.kind != "f" or 0 in array.shape:
+            raise UserError(
+                f"{path}: has shape {array.shape} of {array.dtype}; expected float (N, C, T, V, M) or (N, C, T, V)"
+            )
+        coordinates, _, joints = array.shape[1:4]
+        found = layout or next((known for known in LAYOUTS.values() if known.num_joints == joints), None)
+        _check_shape(path, found, joints, coordinates)
+        assert found is not None
+        names, labels = read_labels(self.label_file)
+        if len(labels) != len(array):
+            raise UserError(
+                f"{self.label_file}: {len(labels)} labels for the {len(array)} sequences of {path.name}"
+            )
+        if labels.min() < 0 or labels.max() >= 10_000:
+            raise UserError(f"{self.label_file}: labels from {labels.min()} to {labels.max()}; they count from 0")
+        stems = [name.removesuffix(".skeleton") for name in names or []]
+        self._names = stems or [f"{path.stem}-{i:06}" for i in range(len(array))]
+        self._labels = labels.tolist()
+        is_ntu = found == NTU25 and bool(stems) and all(ntu.parse_name(name) for name in stems)
+        count = int(labels.max()) + 1
+        self.traits = Traits(
+            layout=found,
+            coordinates=coordinates,
+            class_names=ntu.action_names(count) if is_ntu and count <= 120 else _numbered(count),
+            splits=ntu.SPLITS if is_ntu else None,
+            known_classes=is_ntu,
+        )
+
+    def items(self) -> list[Item]:
+        return [Item(name, index) for index, name in enumerate(self._names)]
+
+    def fetch(self, item: Item) -> bytes:
+        return b""
+
+    def parse(self, item: Item, data: bytes) -> Recording:
+        array = _mapped(self.location)[item.place]
+        bodies = array.transpose(3, 1, 2, 0) if array.ndim == 4 else array.transpose(1, 2, 0)[None]  # (M, T, V, C)
+        bodies = np.asarray(bodies, np.float32)
+        if not np.isfinite(bodies).all():
+            raise RejectedRecording("a coordinate is NaN or infinite")
+        seen = np.flatnonzero(bodies.any(axis=(0, 2, 3)))
+        if not len(seen):
+            raise RejectedRecording("no frame holds a body")
+        bodies = bodies[:, : seen[-1] + 1]
+        if not bodies[0].any():
+            raise RejectedRecording("the first body is never seen")
+        second = bodies[1] if len(bodies) > 1 and bodies[1].any() else None
+        parsed = ntu.parse_name(item.name) or (None,) * 5
+        return Recording(
+            name=item.name,
+            label=self._labels[item.place],
+            setup=parsed[0],
+            camera=parsed[1],
+            subject=parsed[2],
+            replication=parsed[3],
+            num_frames=bodies.shape[1],
+            num_bodies=sum(bool(body.any()) for body in bodies),
+            motion=bodies[0],
+            motion_second=second,
+        )
+
+    def files(self) -> list[Path]:
+        return [Path(self.location), self.label_file]
+
+
+def _label_file(path: Path) -> Path:
+    stem = path.stem.removesuffix("_data")
+    for name in (f"{stem}_label.pkl", f"{stem}_labels.pkl", f"{stem}_label.npy", f"{stem}_labels.npy"):
+        if (path.parent / name).exists():
+            return path.parent / name
+    raise UserError(f"{path}: its labels are missing; expected {stem}_label.pkl or {stem}_label.npy beside it")
+
+
+@functools.lru_cache(maxsize=8)
+def _mapped(location: str) -> np.ndarray:
+    try:
+        return np.load(location, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{location}: cannot be read as a .npy array of numbers ({error})") from None
+
+
+def _numbered(count: int) -> tuple[str, ...]:
+    width = len(str(count - 1))
+    return tuple(f"class {label:0{width}}" for label in range(count))
+
+
+def _check_shape(path: Path, layout: SkeletonLayout | None, joints: int, coordinates: int) -> None:
+    if layout is None:
+        raise UserError(f"{path}: a skeleton of {joints} joints is not known; describe it with --layout FILE.yaml")
+    if layout.num_joints != joints:
+        raise UserError(f"{path}: {joints} joints, but the layout {layout.name} has {layout.num_joints}")
+    if coordinates not in (2, 3):
+        raise UserError(f"{path}: {coordinates} coordinates a joint; 2 or 3 are accepted")
+
+
+class OwnArrays(Source):
+    """The user's `.npz`, which is read whole into memory, and by each worker.
+
+    `motions` float (N, T, V, C) in metres, with `lengths` (N,) where shorter ones are padded; or, without
+    padding, (sum of lengths, V, C) end to end with `lengths`. `labels` (N,): numbers from 0, or names. Optional:
+    `class_names`, `names`, `subjects`, `cameras`, `setups`, each (N,) but the first.
+    """
+
+    kind = "npz"
+
+    def __init__(self, path: Path, layout: SkeletonLayout | None) -> None:
+        self.location = str(path.absolute())
+        arrays = _loaded(self.location)
+        for key in ("motions", "labels"):
+            if key not in arrays:
+                raise UserError(f"{path}: has no array {key!r}; found: {', '.join(arrays) or 'none'}")
+        motions = arrays["motions"]
+        if motions.ndim not in (3, 4) or motions.dtype.kind not in "fiu" or 0 in motions.shape:
+            raise UserError(
+                f"{path}: motions has shape {motions.shape}; expected (N, T, V, C), or (T, V, C) end to end"
+            )
+        joints, coordinates = motions.shape[-2:]
+        found = layout or next((known for known in LAYOUTS.values() if known.num_joints == joints), None)
+        _check_shape(path, found, joints, coordinates)
+        assert found is not None
+        self._bounds = _bounds(path, arrays)
+        labels, names = _labels(path, arrays, len(self._bounds))
+        self._labels = labels
+        self._ids = {key: _ids(path, arrays, key, len(labels)) for key in ("setups", "cameras", "subjects")}
+        own = [str(name) for name in arrays["names"]] if "names" in arrays else []
+        if own and len(own) != len(labels):
+            raise UserError(f"{path}: {len(own)} names for {len(labels)} motions")
+        self._names = own or [f"{path.stem}-{index:06}" for index in range(len(labels))]
+        self.traits = Traits(layout=found, coordinates=coordinates, class_names=names)
+
+    def items(self) -> list[Item]:
+        return [Item(name, index) for index, name in enumerate(self._names)]
+
+    def fetch(self, item: Item) -> bytes:
+        return b""
+
+    def parse(self, item: Item, data: bytes) -> Recording:
+        motions = _loaded(self.location)["motions"]
+        first, last = self._bounds[item.place]
+        motion = motions[item.place, :last] if motions.ndim == 4 else motions[first:last]
+        motion = np.asarray(motion, np.float32)
+        check_motion(motion)
+        setup, camera, subject = (self._ids[key][item.place] for key in ("setups", "cameras", "subjects"))
+        return Recording(
+            name=item.name,
+            label=self._labels[item.place],
+            setup=setup,
+            camera=camera,
+            subject=subject,
+            replication=None,
+            num_frames=len(motion),
+            num_bodies=1,
+            motion=motion,
+        )
+
+    def files(self) -> list[Path]:
+        return [Path(self.location)]
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(location: str) -> dict[str, np.ndarray]:
+    try:
+        with np.load(location, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, MemoryError) as error:
+        raise UserError(f"{location}: cannot be read as a .npz of plain arrays ({error})") from None
+
+
+def _whole(path: Path, arrays: dict[str, np.ndarray], key: str, count: int | None) -> list[int]:
+    array = arrays[key]
+    if array.ndim != 1 or array.dtype.kind not in "iu" or (count is not None and len(array) != count):
+        size = "" if count is None else f"{count} "
+        raise UserError(f"{path}: {key} is {array.dtype} {array.shape}; expected {size}whole numbers")
+    return [int(value) for value in array]
+
+
+def _bounds(path: Path, arrays: dict[str, np.ndarray]) -> list[tuple[int, int]]:
+    """First and last frame + 1 of every motion."""
+    motions = arrays["motions"]
+    if motions.ndim == 4:
+        count, frames = motions.shape[:2]
+        lengths = _whole(path, arrays, "lengths", count) if "lengths" in arrays else [frames] * count
+        if not all(0 < length <= frames for length in lengths):
+            raise UserError(f"{path}: lengths from {min(lengths)} to {max(lengths)}; 1 to {frames} are possible")
+        return [(0, length) for length in lengths]
+    if "lengths" not in arrays:
+        raise UserError(f"{path}: motions of shape {motions.shape} lie end to end and need `lengths` (N,)")
+    lengths = _whole(path, arrays, "lengths", None)
+    if min(lengths, default=0) < 1 or sum(lengths) != len(motions):
+        raise UserError(f"{path}: lengths must be positive and add up to the {len(motions)} frames of motions")
+    ends = np.cumsum(lengths).tolist()
+    return [(end - length, end) for end, length in zip(ends, lengths, strict=True)]
+
+
+def _labels(path: Path, arrays: dict[str, np.ndarray], count: int) -> tuple[list[int], tuple[str, ...]]:
+    """0-based labels and the class names, from numbers or from names."""
+    labels = arrays["labels"]
+    if labels.shape != (count,):
+        raise UserError(f"{path}: labels has shape {labels.shape}, expected ({count},): one for each motion")
+    given = tuple(str(name) for name in arrays["class_names"]) if "class_names" in arrays else ()
+    if labels.dtype.kind == "U":
+        names = given or tuple(sorted(set(labels.tolist())))
+        place: Callable[[Any], int] = {name: number for number, name in enumerate(names)}.__getitem__
+        try:
+            return [place(label) for label in labels.tolist()], names
+        except KeyError as error:
+            raise UserError(f"{path}: the label {error} is not among class_names") from None
+    numbers = _whole(path, arrays, "labels", count)
+    names = given or _numbered(min(max(numbers), 9_999) + 1)
+    if min(numbers) < 0 or max(numbers) >= len(names):
+        raise UserError(f"{path}: labels from {min(numbers)} to {max(numbers)} for {len(names)} classes from 0")
+    return numbers, names
+
+
+def _ids(path: Path, arrays: dict[str, np.ndarray], key: str, count: int) -> list[int] | list[None]:
+    return _whole(path, arrays, key, count) if key in arrays else [None] * count

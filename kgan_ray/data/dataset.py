@@ -1,0 +1,171 @@
+"""A dataset folder as `prepare` writes it: `manifest.json` and `motions/part-*.parquet`.
+
+Content before form: the content hash covers rows, classes and layout, not how they are cut into files.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ValidationError
+
+from kgan_ray.data.splits import BENCHMARKS, NOT_GIVEN, SplitRule, split_rows
+from kgan_ray.data.storage import describe, is_uri, open_store, read_bytes
+from kgan_ray.settings import DataSettings, FrozenModel, UserError
+from kgan_ray.skeleton import MotionSpec, SkeletonLayout
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+REJECTED = "rejected.jsonl"
+
+
+class SourceRecord(FrozenModel):
+    """Where recordings came from."""
+
+    kind: str
+    location: str
+    sha256: str
+    fingerprint: str  # of file names, sizes and times: tells quickly that nothing changed
+
+
+class SplitCounts(FrozenModel):
+    train: int
+    test: int
+
+
+class Counts(FrozenModel):
+    """How many recordings there are."""
+
+    read: int
+    kept: int
+    rejected: int
+    second_body: int  # kept recordings in which a second body was seen
+    per_class: Mapping[str, int]
+    per_benchmark: Mapping[str, SplitCounts]
+
+
+class Part(FrozenModel):
+    """One Parquet file and the rows of each of its row groups."""
+
+    file: str
+    row_groups: tuple[int, ...]
+
+
+class Manifest(FrozenModel):
+    """Everything that is known of a dataset without opening its rows."""
+
+    format_version: int = FORMAT_VERSION
+    layout: SkeletonLayout
+    coordinates: int
+    class_names: tuple[str, ...]
+    content_hash: str
+    splits: Mapping[str, SplitRule]
+    counts: Counts
+    ranges: Mapping[str, Mapping[str, tuple[float, float]]]  # [benchmark][centre], metres, training split
+    parts: tuple[Part, ...]
+    sources: tuple[SourceRecord, ...]
+    options: Mapping[str, Any]  # of prepare, as far as they shape the content
+
+
+class Dataset:
+    """An opened dataset. Cheap to open and to pickle: it holds the manifest only."""
+
+    def __init__(self, path: str, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, path: str | Path) -> Dataset:
+        """Raises UserError if there is nothing, no dataset, or one of a newer format."""
+        path = str(path) if is_uri(str(path)) else str(Path(path).absolute())
+        store, root = open_store(path)
+        try:
+            data = read_bytes(store, f"{root}/{MANIFEST}")
+        except FileNotFoundError:
+            raise UserError(
+                f"{path}: no dataset here (no {MANIFEST}); `python -m kgan_ray.prepare` makes one"
+            ) from None
+        except OSError as error:
+            raise UserError(f"{path}: cannot be opened ({describe(error)})") from None
+        return cls(path, parse_manifest(data, f"{path}/{MANIFEST}"))
+
+    @property
+    def hash(self) -> str:
+        """16 hexadecimal digits that name the content everywhere: in runs, in caches, in reports."""
+        return self.manifest.content_hash[:16]
+
+    @property
+    def layout(self) -> SkeletonLayout:
+        return self.manifest.layout
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.manifest.class_names
+
+    def spec(self, data: DataSettings) -> MotionSpec:
+        """What the networks need to know. Raises UserError for a benchmark that this dataset does not have."""
+        self.check_benchmark(data.benchmark)
+        return MotionSpec(
+            layout=self.layout,
+            coordinates=self.manifest.coordinates,
+            frames=data.frames,
+            class_names=self.class_names,
+            value_range=self.manifest.ranges[data.benchmark][data.centre],
+            centre=data.centre,
+        )
+
+    def check_benchmark(self, benchmark: str) -> None:
+        """Raise UserError, naming those that work, unless both splits of the benchmark hold rows."""
+        counts = self.manifest.counts.per_benchmark
+        works = [name for name in BENCHMARKS if name in counts and counts[name].train and counts[name].test]
+        if benchmark not in works:
+            found = counts.get(benchmark)
+            said = f"{found.train} training and {found.test} test rows" if found else "no such split"
+            raise UserError(
+                f"data.benchmark={benchmark}: {self.path} has {said} for it; these work: {', '.join(works)}"
+            )
+
+    def rows_of(self, benchmark: str, split: str) -> np.ndarray:
+        """Indices of a split's rows, in file order."""
+        return split_rows(benchmark, split, self.manifest.splits, self.ids)
+
+    @functools.cached_property
+    def ids(self) -> dict[str, np.ndarray]:
+        """The columns label, setup, camera and subject as int64 (n,); -1 where a row has none."""
+        columns = ["label", "setup", "camera", "subject"]
+        store, root = open_store(self.path)
+        table = pa.concat_tables(
+            pq.read_table(f"{root}/{part.file}", columns=columns, filesystem=store, partitioning=None)
+            for part in self.manifest.parts
+        )
+        return {name: table[name].fill_null(NOT_GIVEN).to_numpy().astype(np.int64) for name in columns}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "manifest": self.manifest}
+
+
+def parse_manifest(data: bytes, where: str) -> Manifest:
+    """Raises UserError for what is no manifest, and for one of a newer format."""
+    try:
+        version = _Version.model_validate_json(data).format_version
+        if version > FORMAT_VERSION:
+            raise UserError(
+                f"{where}: format version {version}; this kgan_ray reads up to {FORMAT_VERSION}: please update it"
+            )
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{where}: not a manifest of prepare's ({name}: {first['msg']})") from None
+
+
+class _Version(BaseModel):
+    """The one key that a manifest of any version has."""
+
+    format_version: int

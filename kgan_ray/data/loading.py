@@ -1,0 +1,186 @@
+"""A dataset's rows as tensors, and the batches of training.
+
+Shapes: N motions, C coordinates, T frames, V joints; B = global batch size, W = workers.
+
+A global batch does not depend on the number of workers. The training rows, in file order, are cut into B
+contiguous lanes of equal length (one longer here and there); every epoch each lane shuffles its own rows, and
+batch b takes the b-th row of every lane. Worker r holds the lanes from r B/W to (r + 1) B/W, hence a contiguous
+range of the file, and reads no other row group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from kgan_ray.data.dataset import Dataset
+from kgan_ray.data.storage import open_store
+from kgan_ray.data.windows import WINDOWS, centred
+from kgan_ray.settings import DataSettings, UserError
+from kgan_ray.skeleton import MotionSpec
+
+
+@dataclass
+class MotionTensors:
+    """Motions with their labels, on the CPU."""
+
+    motions: Tensor  # float32 (n, C, T, V) in [-1, 1]
+    labels: Tensor  # int64 (n,)
+
+
+def load_split(
+    dataset: Dataset,
+    data: DataSettings,
+    split: str,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    batch_size: int | None = None,
+) -> MotionTensors:
+    """The motions of a split ("train" or "test") in file order, or one worker's share of them.
+
+    With `batch_size`, the share is the rows of the worker's lanes; without, an even contiguous cut. The window
+    "random" gives the middle of each recording here, so that statistics of a split are always the same. Values
+    beyond the range of the training split are clamped to it. Raises UserError for an empty split.
+    """
+    spec = dataset.spec(data)
+    rows = dataset.rows_of(data.benchmark, split)
+    if batch_size is None:
+        rows = rows[len(rows) * rank // world_size : len(rows) * (rank + 1) // world_size]
+    else:
+        rows = np.unique(_lanes(rows, batch_size)[_own_lanes(batch_size, rank, world_size)].ravel())
+        rows = rows[rows >= 0]
+    motions = torch.empty(len(rows), *spec.shape)
+    cut = WINDOWS[data.window]
+    for number, recording in enumerate(_recordings(dataset, spec, rows)):
+        motions[number] = torch.from_numpy(_scaled(cut(recording, spec.frames), spec).transpose(2, 0, 1))
+    return MotionTensors(motions, torch.from_numpy(dataset.ids["label"][rows]))
+
+
+def _scaled(metres: np.ndarray, spec: MotionSpec) -> np.ndarray:
+    """The inverse of `MotionSpec.to_metres`, clamped to [-1, 1]."""
+    low, high = spec.value_range
+    return np.clip((metres - low) * (2.0 / (high - low)) - 1.0, -1.0, 1.0).astype(np.float32)
+
+
+def _recordings(dataset: Dataset, spec: MotionSpec, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Centred recordings (L, V, C) of the given rows (sorted), reading only the row groups they lie in."""
+    store, root = open_store(dataset.path)
+    shape = (-1, spec.layout.num_joints, spec.coordinates)
+    start = 0
+    for part in dataset.manifest.parts:
+        end = start + sum(part.row_groups)
+        if not np.any((rows >= start) & (rows < end)):
+            start = end
+            continue
+        with pq.ParquetFile(f"{root}/{part.file}", filesystem=store, pre_buffer=True) as file:
+            for group, size in enumerate(part.row_groups):
+                inside = rows[(rows >= start) & (rows < start + size)] - start
+                start += size
+                if not len(inside):
+                    continue
+                column = file.read_row_group(group, columns=["motion"])["motion"].combine_chunks()
+                offsets, values = column.offsets.to_numpy(), column.values.to_numpy()
+                for row in inside:
+                    recording = values[offsets[row] : offsets[row + 1]].reshape(shape)
+                    yield centred(recording, spec.layout.root, spec.centre)
+
+
+def _lanes(rows: np.ndarray, batch_size: int) -> np.ndarray:
+    """(B, longest lane): the rows of each lane, -1 after a shorter lane's end.
+
+    Fewer rows than lanes: lane i holds row i modulo their number.
+    """
+    if len(rows) < batch_size:
+        return rows[np.arange(batch_size) % len(rows)][:, None]
+    bounds = np.arange(batch_size + 1) * len(rows) // batch_size
+    index = bounds[:-1, None] + np.arange(np.diff(bounds).max())
+    return np.where(index < bounds[1:, None], rows[np.minimum(index, len(rows) - 1)], -1)
+
+
+def _own_lanes(batch_size: int, rank: int, world_size: int) -> slice:
+    if batch_size % world_size:
+        raise UserError(f"training.batch_size is {batch_size}, which {world_size} workers cannot share evenly")
+    share = batch_size // world_size
+    return slice(rank * share, (rank + 1) * share)
+
+
+class Batches:
+    """One worker's slice of the endless sequence of global batches.
+
+    Stateless: `batch(step)` depends on the dataset's content, the data settings, `seed` and `step` only, so a run
+    that is resumed at a step sees what the undisturbed run would have seen. All data lie on `device`.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        data: DataSettings,
+        *,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self._spec = dataset.spec(data)
+        rows = dataset.rows_of(data.benchmark, "train")
+        self._lanes = _lanes(rows, batch_size)
+        self._own = _own_lanes(batch_size, rank, world_size)
+        self.batches_per_epoch = int((self._lanes >= 0).sum(axis=1).min())
+        self._entropy = (int(dataset.hash, 16), seed)
+        self._device = torch.device(device)
+        self._epoch = -1
+        self._rows = torch.empty(0)  # (batches per epoch, B/W): rows of the held tensors
+        self._starts = torch.empty(0)  # the same shape: first frames of random crops
+        self._is_random = data.window == "random"
+        if self._is_random:
+            self._hold_recordings(dataset)
+        else:
+            held = load_split(dataset, data, "train", rank=rank, world_size=world_size, batch_size=batch_size)
+            self._motions, self._labels = held.motions.to(self._device), held.labels.to(self._device)
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Motions (B/W, C, T, V) and labels (B/W,) of a global step, counted from 0."""
+        epoch, number = divmod(step, self.batches_per_epoch)
+        if epoch != self._epoch:
+            self._begin(epoch)
+        rows = self._rows[number]
+        if not self._is_random:
+            return self._motions[rows], self._labels[rows]
+        frames = self._starts[number][:, None] + torch.arange(self._spec.frames, device=self._device)  # (n, T)
+        return self._motions[frames].permute(0, 3, 1, 2).contiguous(), self._labels[rows]
+
+    def _begin(self, epoch: int) -> None:
+        """Shuffle the lanes. Every worker draws for all lanes and keeps its own."""
+        random = np.random.default_rng([*self._entropy, epoch])
+        keys = np.where(self._lanes >= 0, random.random(self._lanes.shape), np.inf)
+        chosen = np.argsort(keys, axis=1, kind="stable")[self._own, : self.batches_per_epoch]
+        rows = np.take_along_axis(self._lanes[self._own], chosen, axis=1)  # (B/W, batches): rows of the dataset
+        held = np.unique(self._lanes[self._own])
+        rows = np.searchsorted(held[held >= 0], rows).T
+        self._rows = torch.from_numpy(rows).to(self._device)
+        if self._is_random:
+            part = random.random((self.batches_per_epoch, len(self._lanes)))[:, self._own]
+            starts = self._first_frame[rows] + np.floor(part * self._num_starts[rows]).astype(np.int64)
+            self._starts = torch.from_numpy(starts).to(self._device)
+        self._epoch = epoch
+
+    def _hold_recordings(self, dataset: Dataset) -> None:
+        """Keep whole recordings, end to end, each at least T frames long, to crop from."""
+        rows = np.unique(self._lanes[self._own])
+        rows = rows[rows >= 0]
+        held = []
+        for recording in _recordings(dataset, self._spec, rows):
+            missing = max(0, self._spec.frames - len(recording))
+            held.append(_scaled(np.pad(recording, ((0, missing), (0, 0), (0, 0))), self._spec).transpose(0, 2, 1))
+        lengths = np.array([len(recording) for recording in held])
+        self._first_frame = np.cumsum(lengths) - lengths
+        self._num_starts = lengths - self._spec.frames + 1
+        self._motions = torch.from_numpy(np.concatenate(held)).to(self._device)  # (all frames, C, V)
+        self._labels = torch.from_numpy(dataset.ids["label"][rows]).to(self._device)

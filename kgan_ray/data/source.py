@@ -1,0 +1,86 @@
+"""What a source of recordings is, whatever its format; each format's reader is a class of this kind."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from kgan_ray.data.recording import Recording
+from kgan_ray.data.splits import SplitRule
+from kgan_ray.settings import FrozenModel
+from kgan_ray.skeleton import SkeletonLayout
+
+
+class Item(NamedTuple):
+    """One recording still to be read: its name, and where the source finds it (plain JSON values)."""
+
+    name: str
+    place: Any
+
+
+class Traits(FrozenModel):
+    """What all recordings of a source have in common."""
+
+    layout: SkeletonLayout
+    coordinates: int
+    class_names: tuple[str, ...]
+    splits: Mapping[str, SplitRule] | None = None  # None = no published split: every second subject trains
+    known_classes: bool = False  # a published list of classes, of which a source may hold a part
+
+
+class Source(ABC):
+    """A place with recordings. Instances go to workers, so they hold no open files."""
+
+    kind: ClassVar[str]
+    location: str
+    traits: Traits
+
+    @abstractmethod
+    def items(self) -> list[Item]:
+        """Everything there is to read."""
+
+    @abstractmethod
+    def fetch(self, item: Item) -> bytes:
+        """A file's bytes, of bounded size; empty for sources of arrays. Raises RejectedRecording."""
+
+    @abstractmethod
+    def parse(self, item: Item, data: bytes) -> Recording:
+        """The recording. Raises RejectedRecording with the reason where it is not a good one."""
+
+    @abstractmethod
+    def files(self) -> list[Path]:
+        """The files on disk that hold the recordings."""
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether each recording is a file of its own, so that hashing needs no second reading."""
+        return False
+
+    def fingerprint(self) -> str:
+        """Changes when a file is added, resized or touched; needs no reading."""
+        lines = []
+        for file in self.files():
+            status = file.stat()
+            lines.append(f"{file.name} {status.st_size} {status.st_mtime_ns}")
+        return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+    def sha256(self) -> str:
+        """SHA-256 of a single file, as `sha256sum` prints it; of several files, that of their sorted list."""
+        files = self.files()
+        if len(files) == 1 and not self.is_folder:
+            return file_sha256(files[0])
+        return list_sha256((file.name, file_sha256(file)) for file in files)
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def list_sha256(digests: Iterable[tuple[str, str]]) -> str:
+    """SHA-256 of the lines `digest  name`, sorted: what `sha256sum * | sort | sha256sum` prints."""
+    lines = sorted(f"{digest}  {name}\n" for name, digest in digests)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

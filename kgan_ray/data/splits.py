@@ -1,0 +1,43 @@
+"""Which rows of a dataset train and which test: a benchmark is a filter, never a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+
+from kgan_ray.settings import FrozenModel
+
+BENCHMARKS = ("xsub", "xview", "xset", "all")
+NOT_GIVEN = -1  # stands for a null setup, camera or subject in arrays of ids
+
+
+class SplitRule(FrozenModel):
+    """Rows whose `column` is one of `train` are for training, all others that have a value there for testing."""
+
+    column: Literal["setup", "camera", "subject"]
+    train: tuple[int, ...]
+
+
+def split_rows(
+    benchmark: str, split: str, rules: Mapping[str, SplitRule], ids: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """Indices of a split's rows, in file order. `ids` holds the int columns setup, camera and subject (n,).
+
+    With "all", every row is in both splits, which is the published protocol. Empty where no rule is known.
+    """
+    if benchmark == "all":
+        return np.arange(len(ids["subject"]))
+    if benchmark not in rules:
+        return np.arange(0)
+    values = ids[rules[benchmark].column]
+    trains = np.isin(values, rules[benchmark].train)
+    chosen = trains if split == "train" else ~trains & (values != NOT_GIVEN)
+    return np.flatnonzero(chosen)
+
+
+def every_second(ids: np.ndarray, column: Literal["setup", "camera", "subject"]) -> SplitRule:
+    """The rule for ids that come without a published split: first, third, fifth ... of the sorted ids train."""
+    found = sorted({int(i) for i in ids} - {NOT_GIVEN})
+    return SplitRule(column=column, train=tuple(found[::2]))

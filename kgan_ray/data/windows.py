@@ -1,0 +1,68 @@
+"""From a recording to a motion of fixed length: centring and windows.
+
+Shapes: L frames of a recording, T frames of a motion, V joints, C coordinates. All in metres.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+CENTRES = ("none", "first", "frame")
+
+
+def frames_with_body(recording: np.ndarray) -> np.ndarray:
+    """bool (L,): the frames of a recording (L, V, C) that are not all zeros."""
+    return np.asarray(recording.any(axis=(1, 2)))
+
+
+def centred(recording: np.ndarray, root: int, centre: str) -> np.ndarray:
+    """A recording (L, V, C) with the root joint moved to 0; frames without a body stay zeros.
+
+    `first` moves all frames by where the root is in the first frame that holds the body; `frame` moves each
+    frame by its own root; `none` leaves the recording as it is.
+    """
+    if centre == "none":
+        return recording
+    seen = frames_with_body(recording)
+    origin = recording[:, root : root + 1] if centre == "frame" else recording[int(np.argmax(seen)), root]
+    return (recording - origin) * seen[:, None, None]
+
+
+def value_ranges(recording: np.ndarray, root: int) -> dict[str, tuple[float, float]]:
+    """For every centring, the smallest and the largest value, 0 included because padding is 0."""
+    ranges = {}
+    for centre in CENTRES:
+        values = centred(recording, root, centre)
+        ranges[centre] = (min(0.0, float(values.min())), max(0.0, float(values.max())))
+    return ranges
+
+
+def first_frames(recording: np.ndarray, frames: int) -> np.ndarray:
+    """(T, V, C): the first T frames, zeros after the recording's end."""
+    motion = np.zeros((frames, *recording.shape[1:]), np.float32)
+    motion[: len(recording)] = recording[:frames]
+    return motion
+
+
+def middle_frames(recording: np.ndarray, frames: int) -> np.ndarray:
+    """(T, V, C): T frames around the middle, zeros after the recording's end."""
+    start = max(0, (len(recording) - frames) // 2)
+    return first_frames(recording[start : start + frames], frames)
+
+
+def resampled(recording: np.ndarray, frames: int) -> np.ndarray:
+    """(T, V, C): the time from the first to the last frame that holds the body, linearly resampled.
+
+    Gaps in which the body was not seen are bridged, not mixed with zeros.
+    """
+    seen = np.flatnonzero(frames_with_body(recording))
+    time = np.linspace(seen[0], seen[-1], frames)
+    right = np.clip(np.searchsorted(seen, time, side="left"), 1, max(1, len(seen) - 1))
+    if len(seen) == 1:
+        return np.repeat(recording[seen], frames, axis=0)
+    before, after = seen[right - 1], seen[right]
+    part = ((time - before) / (after - before)).astype(np.float32)[:, None, None]
+    return recording[before] * (1 - part) + recording[after] * part
+
+
+WINDOWS = {"first": first_frames, "resample": resampled, "random": middle_frames}

@@ -1,0 +1,191 @@
+"""Turn recordings into a dataset folder that all other commands read.
+
+    python -m kgan_ray.prepare nturgbd_skeletons_s001_to_s017.zip --output datasets/ntu60
+    python -m kgan_ray.prepare --demo --output datasets/demo
+
+SOURCE is a folder or zip of NTU RGB+D .skeleton files or of NW-UCLA .json files, a Kinetic-GAN *_data.npy with
+its *_label.pkl beside it, or an .npz of your own: motions (N, T, V, C) in metres, labels, and optionally lengths,
+class_names, names, subjects, cameras and setups, with --layout for a skeleton that is not built in. Running the
+same command again does nothing. Recordings that cannot be used are set aside with the reason, in rejected.jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kgan_ray.cli import run_verb, verb_parser
+from kgan_ray.settings import UserError
+
+if TYPE_CHECKING:
+    from kgan_ray.data.dataset import Dataset
+    from kgan_ray.data.source import Source
+
+_DEMO_SEQUENCES = 2000
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    _check(options)
+    from kgan_ray.data.ingest import ingest
+    from kgan_ray.data.ntu import read_missing_list
+
+    sources = _sources(options)
+    shown = _ProgressLine()
+    started = time.perf_counter()
+    try:
+        dataset, is_new = ingest(
+            sources,
+            options.output,
+            leave_out=read_missing_list(options.missing_list) if options.missing_list else frozenset(),
+            train_ids=_train_ids(options),
+            min_per_class=options.min_per_class,
+            force=options.force,
+            progress=shown,
+        )
+    finally:
+        shown.end()
+    if not is_new:
+        print(f"{options.output}: already prepared from the same sources and options (hash {dataset.hash})")
+        return 0
+    _print_summary(dataset, time.perf_counter() - started)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = verb_parser("prepare", __doc__)
+    parser.add_argument("sources", metavar="SOURCE", nargs="*", help="recordings; several of one kind are joined")
+    parser.add_argument("--output", metavar="DIR", required=True, help="the dataset folder (or URI) to write")
+    parser.add_argument("--force", action="store_true", help="replace a different dataset that is in DIR")
+    parser.add_argument("--layout", metavar="FILE", help="YAML of your own skeleton: name, joints, bones, root")
+    parser.add_argument(
+        "--missing-list", metavar="FILE", help="recordings to leave out, as NTU's authors list them"
+    )
+    parser.add_argument(
+        "--min-per-class",
+        type=int,
+        metavar="N",
+        help="refuse classes with fewer sequences (default: 2; 0 where the data set's classes are published)",
+    )
+    for column in ("subject", "camera", "setup"):
+        parser.add_argument(
+            f"--train-{column}s", metavar="1,2,..", help=f"{column}s that train, instead of the usual split"
+        )
+    parser.add_argument("--demo", action="store_true", help="synthesise motion instead of reading any")
+    parser.add_argument(
+        "--num-sequences", type=int, metavar="N", help=f"with --demo: how many (default: {_DEMO_SEQUENCES})"
+    )
+    parser.add_argument(
+        "--seed", type=int, metavar="S", help="with --demo: another seed, another motion (default: 0)"
+    )
+    parser.add_argument(
+        "--skeleton-files", metavar="DIR", help="with --demo: write .skeleton files there, and read those"
+    )
+    return parser
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.demo and options.sources:
+        raise UserError("--demo needs no SOURCE; give one or the other")
+    if not options.demo and not options.sources:
+        raise UserError("a SOURCE or --demo is needed (--help shows what is accepted)")
+    for name in ("num_sequences", "seed", "skeleton_files"):
+        if not options.demo and getattr(options, name) is not None:
+            raise UserError(f"--{name.replace('_', '-')} goes with --demo only")
+    if options.num_sequences is not None and options.num_sequences < 1:
+        raise UserError(f"--num-sequences {options.num_sequences}: at least 1 is needed")
+    if options.seed is not None and options.seed < 0:
+        raise UserError(f"--seed {options.seed}: 0 or more is accepted")
+
+
+def _sources(options: argparse.Namespace) -> list[Source]:
+    from kgan_ray.data.find import find_sources
+    from kgan_ray.data.summary import common_traits
+    from kgan_ray.skeleton import read_layout
+
+    if options.demo:
+        return [_demo_source(options)]
+    layout = read_layout(options.layout) if options.layout else None
+    sources = [source for path in options.sources for source in find_sources(path, layout)]
+    for source in sources:
+        if layout is not None and source.traits.layout != layout:
+            raise UserError(
+                f"--layout {options.layout}: {source.location} has the skeleton {source.traits.layout.name}"
+            )
+    common_traits(sources)  # refuse a wrong mixture before anything is read
+    return sources
+
+
+def _demo_source(options: argparse.Namespace) -> Source:
+    from kgan_ray.data.demo import DemoSource, write_demo_files
+    from kgan_ray.data.text_sources import SkeletonFiles
+
+    count, seed = options.num_sequences or _DEMO_SEQUENCES, options.seed or 0
+    if not options.skeleton_files:
+        return DemoSource(seed, count)
+    folder = Path(options.skeleton_files)
+    write_demo_files(folder, seed=seed, num_sequences=count)
+    return SkeletonFiles(folder)
+
+
+def _train_ids(options: argparse.Namespace) -> dict[str, tuple[int, ...]]:
+    chosen: dict[str, Any] = {}
+    for column in ("subject", "camera", "setup"):
+        text = getattr(options, f"train_{column}s")
+        if text:
+            try:
+                chosen[column] = tuple(sorted({int(word) for word in text.split(",")}))
+            except ValueError:
+                raise UserError(f"--train-{column}s {text}: expected numbers with commas, such as 1,2,5") from None
+    return chosen
+
+
+class _ProgressLine:
+    """One line on stderr that renews itself on a terminal, and a line every ten seconds in a log."""
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stderr.isatty()
+        self._is_open = False
+        self._printed_at = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        if self._is_terminal:
+            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+            self._is_open = True
+        elif time.monotonic() - self._printed_at > 10:
+            print(text, file=sys.stderr, flush=True)
+            self._printed_at = time.monotonic()
+
+    def end(self) -> None:
+        if self._is_open:
+            print(file=sys.stderr)
+            self._is_open = False
+
+
+def _print_summary(dataset: Dataset, seconds: float) -> None:
+    manifest, counts = dataset.manifest, dataset.manifest.counts
+    print(
+        f"{dataset.path}: {counts.kept} sequences of {manifest.layout.name} in {seconds:.1f} s, "
+        f"hash {dataset.hash}"
+    )
+    if counts.rejected:
+        print(f"set aside: {counts.rejected} of {counts.read}, with reasons in rejected.jsonl")
+    if counts.second_body:
+        print(
+            f"second body: in {counts.second_body} sequences; kept as motion_second, training uses the main body"
+        )
+    held = [count for count in counts.per_class.values() if count]
+    print(f"classes: {len(held)} of {len(counts.per_class)} occur, {min(held)} to {max(held)} sequences each")
+    few = [name for name, count in counts.per_class.items() if count == 1]
+    if few:
+        print(f"warning: only one sequence of {', '.join(few[:5])}{' and others' if len(few) > 5 else ''}")
+    for benchmark, split in counts.per_benchmark.items():
+        print(f"benchmark {benchmark}: {split.train} train, {split.test} test")
+
+
+if __name__ == "__main__":
+    run_verb(main)
