@@ -1,0 +1,61 @@
+"""Precision, recall, density and coverage: how two sets of features overlap, by nearest neighbours.
+
+Sources: Kynkäänniemi et al., 2019 (arXiv 1904.06991) for precision and recall; Naeem et al., 2020 (arXiv
+2002.09797) for density and coverage. The ball of a motion reaches to its k-th nearest neighbour in its own set.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kgan_ray.metrics.scores import BLOCK, as_features
+
+NEIGHBOURS = 5
+
+
+def manifold_overlap(real: Any, generated: Any, *, neighbours: int = NEIGHBOURS) -> dict[str, float]:
+    """precision, recall, density and coverage of (n, D) real and (m, D) generated features.
+
+    A motion on the rim of a ball lies in it. So where all motions of a set are the same (radius 0), copies of that
+    motion are inside and everything else is outside. Raises ValueError for too few motions.
+    """
+    x, y = as_features(real), as_features(generated)
+    if min(len(x), len(y)) <= neighbours:
+        raise ValueError(
+            f"found {min(len(x), len(y))} motions; {neighbours} neighbours need {neighbours + 1} of each"
+        )
+    radius_x, radius_y = _radii(x, neighbours), _radii(y, neighbours)
+    inside_real = torch.zeros(
+        len(y), device=y.device, dtype=torch.float64
+    )  # real balls that hold each generated motion
+    recalled = covered = 0
+    for start in range(0, len(x), BLOCK):
+        block = slice(start, start + BLOCK)
+        distance = _distances(x[block], y)
+        inside = distance <= radius_x[block, None]
+        inside_real += inside.sum(dim=0)
+        recalled += int((distance <= radius_y).any(dim=1).sum())
+        covered += int(inside.any(dim=1).sum())
+    return {
+        "precision": (inside_real > 0).double().mean().item(),
+        "recall": recalled / len(x),
+        "density": (inside_real.sum() / (neighbours * len(y))).item(),
+        "coverage": covered / len(x),
+    }
+
+
+def _distances(x: Tensor, y: Tensor) -> Tensor:
+    # Through a matrix product, copies would end up some 1e-8 apart, and outside a ball of radius 0.
+    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _radii(features: Tensor, neighbours: int) -> Tensor:
+    """Distance of each motion to its k-th nearest other one, (N,)."""
+    rows = []
+    for start in range(0, len(features), BLOCK):
+        distance = _distances(features[start : start + BLOCK], features)
+        rows.append(distance.kthvalue(neighbours + 1, dim=1).values)  # the nearest is the motion itself
+    return torch.cat(rows)

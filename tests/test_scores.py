@@ -1,0 +1,189 @@
+"""Scores against independent implementations, closed forms and invariances."""
+
+import itertools
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from scipy import linalg
+from sklearn.metrics import pairwise_distances
+from sklearn.metrics.pairwise import polynomial_kernel
+
+from kgan_ray.metrics.manifold import manifold_overlap
+from kgan_ray.metrics.scores import (
+    FewMotionsWarning,
+    Gaussian,
+    RunningGaussian,
+    diversity,
+    frechet_distance,
+    frechet_distance_infinity,
+    kernel_distance,
+    multimodality,
+)
+
+
+def structured(count, dimensions, seed, shift=0.0):
+    """Correlated, skewed features with a spectrum that spans six orders of magnitude."""
+    random = np.random.default_rng(seed)
+    mixing = np.linalg.qr(np.random.default_rng(99).normal(size=(dimensions, dimensions)))[0]
+    spread = np.logspace(0, -3, dimensions)
+    return np.maximum(random.normal(size=(count, dimensions)), -1) * spread @ mixing + shift
+
+
+def frechet_by_sqrtm(x, y):
+    a, b = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
+    return np.square(x.mean(0) - y.mean(0)).sum() + np.trace(a + b - 2 * linalg.sqrtm(a @ b).real)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda n, d, s: np.random.default_rng(s).normal(size=(n, d)) * (s + 1), structured]
+)
+def test_frechet_distance_agrees_with_the_general_matrix_root(make):
+    x, y = make(400, 48, 0), make(300, 48, 1)
+    assert frechet_distance(Gaussian.of(x), Gaussian.of(y)) == pytest.approx(frechet_by_sqrtm(x, y), rel=1e-6)
+
+
+def test_frechet_distance_of_known_gaussians():
+    # Diagonal covariances commute: |m|^2 + sum (sqrt a - sqrt b)^2.
+    a = Gaussian(100, torch.zeros(3).double(), torch.diag(torch.tensor([1.0, 4.0, 9.0])).double())
+    b = Gaussian(100, torch.tensor([1.0, 2.0, 2.0]).double(), torch.diag(torch.tensor([4.0, 4.0, 0.0])).double())
+    assert frechet_distance(a, b) == pytest.approx(9 + 1 + 0 + 9, abs=1e-12)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
+
+
+def test_frechet_distance_is_symmetric_and_does_not_see_rotations_and_shifts():
+    x, y = structured(200, 20, 0), structured(200, 20, 1, shift=0.3)
+    turn = np.linalg.qr(np.random.default_rng(5).normal(size=(20, 20)))[0]
+    value = frechet_distance(Gaussian.of(x), Gaussian.of(y))
+    assert frechet_distance(Gaussian.of(y), Gaussian.of(x)) == pytest.approx(value, rel=1e-9)
+    assert frechet_distance(Gaussian.of(x @ turn + 7), Gaussian.of(y @ turn + 7)) == pytest.approx(value, rel=1e-8)
+
+
+def test_too_few_motions_warn_with_the_count_needed_and_stay_real():
+    x, y = structured(500, 64, 0), structured(10, 64, 1)
+    with pytest.warns(FewMotionsWarning, match="more than 64 motions"):
+        value = frechet_distance(Gaussian.of(x), Gaussian.of(y))
+    a, b = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
+    root = linalg.sqrtm(a)
+    trace = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ b @ root), 0)).sum()
+    expected = np.square(x.mean(0) - y.mean(0)).sum() + np.trace(a + b) - 2 * trace
+    assert value == pytest.approx(expected, rel=1e-6)
+
+
+def test_one_motion_and_nan_are_refused_in_words():
+    with pytest.raises(ValueError, match="found 1 motions; a covariance needs at least 2"):
+        Gaussian.of(np.zeros((1, 4)))
+    with pytest.raises(ValueError, match="1 of 3 feature vectors hold NaN"):
+        Gaussian.of(np.array([[0.0, 1.0], [np.nan, 0.0], [1.0, 1.0]]))
+
+
+def test_a_collapsed_generator_has_a_defined_frechet_distance():
+    x = structured(200, 8, 0)
+    y = np.repeat(x[:1], 50, axis=0)
+    expected = np.square(x.mean(0) - y[0]).sum() + np.trace(np.cov(x, rowvar=False))
+    assert frechet_distance(Gaussian.of(x), Gaussian.of(y)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_statistics_do_not_depend_on_batches_or_their_order():
+    x = structured(301, 12, 3, shift=100.0)
+    whole = Gaussian.of(x)
+    first, second = RunningGaussian(), RunningGaussian()
+    for start in (290, 0, 7, 150):
+        end = {290: 301, 0: 7, 7: 150, 150: 290}[start]
+        (first if start < 100 else second).update(x[start:end])
+    first.merge(second)
+    joined = first.result()
+    assert joined.count == 301
+    assert torch.allclose(joined.mean, whole.mean, rtol=1e-13)
+    np.testing.assert_allclose(joined.covariance, np.cov(x, rowvar=False), rtol=1e-9, atol=1e-12)
+
+
+def test_fid_infinity_is_closer_to_the_truth_than_fid():
+    # Both sides are N(0, I), so the true distance is 0; 300 motions in 32 dimensions bias it upward.
+    random = np.random.default_rng(0)
+    real = Gaussian(10**9, torch.zeros(32).double(), torch.eye(32).double())
+    fake = random.normal(size=(300, 32))
+    biased, extrapolated = frechet_distance(real, Gaussian.of(fake)), frechet_distance_infinity(real, fake)
+    assert biased > 0.8
+    assert abs(extrapolated) < 0.3 * biased
+    assert frechet_distance_infinity(real, fake) == extrapolated
+
+
+def test_kernel_distance_agrees_with_scikit_learn(monkeypatch):
+    x, y = structured(60, 16, 0), structured(45, 16, 1, shift=0.2)
+    kxx, kyy, kxy = (polynomial_kernel(a, b, degree=3, gamma=1 / 16, coef0=1) for a, b in ((x, x), (y, y), (x, y)))
+    expected = (kxx.sum() - np.trace(kxx)) / (60 * 59) + (kyy.sum() - np.trace(kyy)) / (45 * 44) - 2 * kxy.mean()
+    assert kernel_distance(x, y)[0] == pytest.approx(expected, rel=1e-9)
+    monkeypatch.setattr("kgan_ray.metrics.scores.BLOCK", 7)
+    assert kernel_distance(x, y)[0] == pytest.approx(expected, rel=1e-9)
+
+
+def test_kernel_distance_is_unbiased_and_its_standard_error_is_right():
+    random = np.random.default_rng(0)
+    draws = [
+        kernel_distance(random.normal(size=(80, 4)), random.normal(size=(60, 4)) + 0.5)  # far enough to be linear
+        for _ in range(200)
+    ]
+    values, errors = np.array(draws).T
+    large = kernel_distance(random.normal(size=(4000, 4)), random.normal(size=(4000, 4)) + 0.5)[0]
+    assert values.mean() == pytest.approx(large, abs=4 * values.std() / math.sqrt(200) + 0.03)
+    assert errors.mean() == pytest.approx(values.std(), rel=0.25)
+
+
+def test_manifold_overlap_agrees_with_its_formulas(monkeypatch):
+    monkeypatch.setattr("kgan_ray.metrics.manifold.BLOCK", 13)
+    x, y = structured(50, 6, 0), structured(40, 6, 1, shift=0.2)
+    dxx, dyy, dxy = pairwise_distances(x), pairwise_distances(y), pairwise_distances(x, y)
+    rx, ry = np.sort(dxx, axis=1)[:, 3], np.sort(dyy, axis=1)[:, 3]
+    expected = {
+        "precision": (dxy < rx[:, None]).any(axis=0).mean(),
+        "recall": (dxy < ry).any(axis=1).mean(),
+        "density": (dxy < rx[:, None]).sum() / (3 * 40),
+        "coverage": (dxy.min(axis=1) < rx).mean(),
+    }
+    assert manifold_overlap(x, y, neighbours=3) == pytest.approx(expected, rel=1e-12)
+
+
+def test_manifold_overlap_at_the_extremes():
+    x = structured(60, 6, 0)
+    assert manifold_overlap(x, x) == pytest.approx({"precision": 1, "recall": 1, "density": 6 / 5, "coverage": 1})
+    far = manifold_overlap(x, x + 1000)
+    assert far == pytest.approx({"precision": 0, "recall": 0, "density": 0, "coverage": 0})
+    collapsed = manifold_overlap(x, np.repeat(x[:1], 60, axis=0))
+    assert collapsed["precision"] == 1
+    assert collapsed["recall"] == pytest.approx(1 / 60)
+    assert collapsed["coverage"] < 0.3
+
+
+def test_diversity_and_multimodality_of_known_points():
+    # Points at +-1 by class: pairs of one class coincide; pairs of all are 0 or 2 apart.
+    features, labels = np.array([[1.0], [-1.0]] * 50), np.array([0, 1] * 50)
+    assert multimodality(features, labels) == 0
+    assert diversity(features, num_pairs=4000) == pytest.approx(2 * 50 / 99, abs=0.1)
+    assert diversity(np.ones((10, 3))) == 0
+    normal = np.random.default_rng(0).normal(size=(5000, 3))
+    pairs = itertools.islice(itertools.combinations(normal[:200], 2), 20_000)
+    mean = np.mean([np.linalg.norm(a - b) for a, b in pairs])
+    assert diversity(normal, num_pairs=5000) == pytest.approx(mean, rel=0.05)
+    with pytest.raises(ValueError, match="no class has 2 motions"):
+        multimodality(np.ones((3, 2)), np.arange(3))
+
+
+@pytest.mark.slow
+def test_frechet_distance_of_2048_dimensions_is_fast_and_exact():
+    import time
+
+    random = np.random.default_rng(0)
+    a, b = (Gaussian.of(random.normal(size=(2500, 2048)) * np.logspace(0, -1, 2048)) for _ in range(2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        started = time.perf_counter()
+        value = frechet_distance(a, b)
+        seconds = time.perf_counter() - started
+    gap = np.square((a.mean - b.mean).numpy()).sum()
+    root = linalg.sqrtm(a.covariance.numpy() @ b.covariance.numpy()).real
+    expected = gap + np.trace(a.covariance.numpy() + b.covariance.numpy() - 2 * root)
+    assert value == pytest.approx(expected, rel=1e-9)
+    assert seconds < 15  # 5 on two free cores
