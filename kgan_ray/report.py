@@ -1,4 +1,4 @@
-"""Write a sweep's results: comparison table (Markdown and CSV), learning curves (PNG), and log them to MLflow.
+"""Write a sweep's results: tables (HTML, Markdown, CSV) and learning curves (PNG), and log them to MLflow.
 
 python -m kgan_ray.report disc
 """
@@ -61,6 +61,7 @@ def write_report(sweep: Sweep, folder: Path, run: Run | None = None) -> list[Pat
     Raises UserError where runs would be ranked that were measured with different extractors or data.
     """
     from kgan_ray.tuning import summary
+    from kgan_ray.tuning.page import html
 
     page = summary.markdown(sweep)
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,7 +74,9 @@ def write_report(sweep: Sweep, folder: Path, run: Run | None = None) -> list[Pat
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
         files.append(folder / name)
-    files += draw_curves(sweep, folder)
+    pictures = draw_curves(sweep, folder)
+    (folder / "report.html").write_text(html(sweep, pictures), encoding="utf-8")
+    files += [folder / "report.html", *pictures]
     if run:
         for file in files:
             run.log_artifact(file, "report")

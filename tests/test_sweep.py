@@ -208,7 +208,10 @@ sys.exit(0 if runner.run() else 130)
 def start_sweep(folder: Path, uri: str, algorithm: str) -> subprocess.Popen:
     tests = Path(__file__).parent
     script = SCRIPT.format(tests=str(tests), folder=str(folder), uri=uri, algorithm=algorithm)
-    environment = os.environ | {"STAND_IN_SECONDS": "0.7", "PYTHONPATH": f"{tests}:{tests.parent}"}
+    environment = os.environ | {
+        "STAND_IN_SECONDS": "0.7",
+        "PYTHONPATH": f"{tests}:{tests.parent}:{os.environ.get('PYTHONPATH', '')}",
+    }
     return subprocess.Popen(
         [sys.executable, "-c", script], cwd=tests.parent, env=environment, start_new_session=True
     )

@@ -22,7 +22,7 @@ EXPLORE, CONFIRM = "explore", "confirm"
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_assignment=False)
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")  # a diverged loss is NaN
 
 
 class Trial(_Record):

@@ -96,7 +96,7 @@ def markdown(sweep: Sweep) -> str:
     if rows:
         metrics = metric_names(sweep, sweep.stage(CONFIRM))
         lines += ["## Configurations, each run with fresh seeds", ""]
-        lines += _markdown_table([_shown_row(row, metrics) for row in rows])
+        lines += _markdown_table([shown_row(row, metrics) for row in rows])
         lines += [
             "",
             f"Mean ± standard deviation over the runs. Difference to the baseline in {sweep.metric}, with its 95 "
@@ -136,7 +136,8 @@ def csv_text(rows: Sequence[Row]) -> str:
     return stream.getvalue()
 
 
-def _shown_row(row: Row, metrics: Sequence[str]) -> Row:
+def shown_row(row: Row, metrics: Sequence[str]) -> Row:
+    """A configuration's row as people read it: `50 ± 2`, `-50 [-62, -38]`."""
     shown = {"group": row["group"]} if row["group"] else {}
     shown |= {"configuration": row["configuration"], "changes": row["changes"], "runs": str(row["runs"])}
     if row["lost"]:

@@ -5,7 +5,6 @@ Only the confirm stage's runs count as evidence: the explored trial that looks b
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import re
@@ -74,7 +73,8 @@ class Runner:
         resources = self.settings.resources
         os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")  # else a kill forgets trials that had finished
         ray = connect(dashboard=resources.num_workers > 1 and self.space.scheduler.type != "none")
-        log_ray_to(self.folder / "ray.log")
+        if self.board is None:
+            log_ray_to(self.folder / "ray.log")
         if len([node for node in ray.nodes() if node["Alive"]]) > 1 and is_local_file(self.sweep.uri):
             raise UserError(
                 f"tracking.uri: {self.sweep.uri} is a file, which the cluster's other nodes cannot write; "
@@ -274,12 +274,16 @@ def check_comparable(trials: list[Trial]) -> None:
             )
 
 
-@functools.cache
 def log_ray_to(file: Path) -> None:
-    """Send what Ray's own loggers say to a file, and keep it off the terminal."""
+    """Send what Ray's own loggers and its raylet say to a file, and keep it off the terminal."""
+    from ray._private.ray_logging import global_worker_stdstream_dispatcher as raylet
+
     file.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(file, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger = logging.getLogger("ray")
     logger.handlers = [handler]
     logger.propagate = False
+    # Without this, every death of a trial's process puts a paragraph on the terminal. Ray has no option for it.
+    raylet.remove_handler("ray_print_logs")
+    raylet.add_handler("ray_print_logs", lambda data: logger.error("raylet: %s", " ".join(data["lines"])))

@@ -1,0 +1,129 @@
+"""A sweep's results as one self-contained HTML page, readable in light and dark."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from kgan_ray.tuning import summary
+from kgan_ray.tuning.state import CONFIRM, Sweep
+from kgan_ray.tuning.table import duration, number, short_overrides
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; --soft: #8882; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2em auto; padding: 0 1em; }
+h1 { font-size: 1.5em } h2 { font-size: 1.15em; margin-top: 2em }
+table { border-collapse: collapse; display: block; overflow-x: auto }
+th, td { padding: .3em .8em; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
+li { margin: .3em 0 } .better { color: light-dark(#07622f, #6fd08c) } .worse { color: light-dark(#a11d1d, #ff8f8f) }
+img { max-width: 100%; background: white; border-radius: 6px; padding: 4px }
+svg text { fill: currentColor; font-size: 13px } svg .axis { stroke: currentColor; opacity: .5 }
+footer { margin-top: 3em; opacity: .7; font-size: .9em }
+"""
+
+
+def html(sweep: Sweep, pictures: Sequence[Path]) -> str:
+    """The page. `pictures` are PNG files, put into it; raises UserError as `summary.configuration_rows` does."""
+    rows = summary.configuration_rows(sweep)
+    parts = [f"<h1>Sweep {escape(sweep.name)}</h1>"]
+    if sweep.verdicts:
+        parts += ["<h2>Verdicts</h2>", "<ul>"]
+        parts += [_verdict(verdict) for verdict in sweep.verdicts]
+        parts.append("</ul>")
+    if rows:
+        parts += ["<h2>Confirmed configurations</h2>", _configurations(sweep, rows)]
+        parts += [_intervals(sweep, [row for row in rows if row["difference"] is not None])]
+    for picture in pictures:
+        data = base64.b64encode(picture.read_bytes()).decode()
+        alt = escape(picture.stem.replace("-", " "))
+        parts.append(f'<h2>{alt.capitalize()}</h2><img alt="{alt}" src="data:image/png;base64,{data}">')
+    explored = summary.ranked_explored(sweep)
+    if explored:
+        parts.append("<h2>Explored trials: candidates, not evidence</h2>")
+        parts.append(
+            _table(
+                ["trial", "changes", "step", sweep.metric, "status"],
+                [
+                    [
+                        trial.name,
+                        short_overrides(trial.overrides),
+                        trial.step,
+                        number(trial.value(sweep.metric)),
+                        trial.status + (f": {trial.reason}" if trial.reason else ""),
+                    ]
+                    for trial in explored
+                ],
+            )
+        )
+    extractors = ", ".join(sorted({value[:12] for value in sweep.extractors.values()})) or "-"
+    parts.append(
+        f"<footer>Dataset {sweep.dataset_hash[:12] or '-'}, extractor {escape(extractors)}, "
+        f"{len(sweep.trials)} trials in {duration(sweep.seconds)}.</footer>"
+    )
+    head = f'<meta charset="utf-8"><title>Sweep {escape(sweep.name)}</title><style>{_STYLE}</style>'
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
+
+
+def _verdict(verdict: Mapping[str, Any]) -> str:
+    kind = verdict["word"] if verdict["word"] in ("better", "worse") else ""
+    return f'<li class="{kind}">{escape(verdict["sentence"])}</li>'
+
+
+def _configurations(sweep: Sweep, rows: Sequence[summary.Row]) -> str:
+    metrics = summary.metric_names(sweep, sweep.stage(CONFIRM))
+    shown = [summary.shown_row(row, metrics) for row in rows]
+    columns = list(dict.fromkeys(name for row in shown for name in row))
+    return _table(columns, [[row.get(name, "") for name in columns] for row in shown])
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    head = "".join(f"<th{_kind([row[k] for row in rows])}>{escape(name)}</th>" for k, name in enumerate(columns))
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f"<td{_kind([other[k] for other in rows])}>{escape(str(cell))}</td>" for k, cell in enumerate(row)
+        )
+        + "</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _kind(cells: Sequence[Any]) -> str:
+    """A column of numbers is set to the right."""
+    return ' class="number"' if all(str(cell)[:1] in "-0123456789" for cell in cells) else ""
+
+
+def _intervals(sweep: Sweep, rows: Sequence[summary.Row]) -> str:
+    """Each configuration's difference to the baseline with its 95 % interval, as a drawing."""
+    rows = [row for row in rows if abs(row["low"]) != float("inf") and row["low"] == row["low"]]
+    if not rows:
+        return ""
+    low, high = min(0.0, *(row["low"] for row in rows)), max(0.0, *(row["high"] for row in rows))
+    reach = (high - low) or 1.0
+    left, width, step = 220, 640, 30
+
+    def x(value: float) -> float:
+        return left + width * (value - low) / reach
+
+    bottom = step * len(rows) + 16
+    parts = [f'<line class="axis" x1="{x(0):.1f}" x2="{x(0):.1f}" y1="4" y2="{bottom}" stroke-dasharray="4 3"/>']
+    parts.append(f'<line class="axis" x1="{left}" x2="{left + width}" y1="{bottom}" y2="{bottom}"/>')
+    for value in sorted({low, 0.0, high}):
+        parts.append(f'<text x="{x(value):.1f}" y="{bottom + 18}" text-anchor="middle">{number(value)}</text>')
+    for index, row in enumerate(rows):
+        y = step * index + 20
+        name = escape(f"{row['group']} {row['configuration']}".strip())
+        parts.append(f'<text x="{left - 12}" y="{y + 4}" text-anchor="end">{name}</text>')
+        parts.append(
+            f'<line x1="{x(row["low"]):.1f}" x2="{x(row["high"]):.1f}" y1="{y}" y2="{y}" stroke="currentColor" '
+            f'stroke-width="2"/><circle cx="{x(row["difference"]):.1f}" cy="{y}" r="5" fill="currentColor"/>'
+        )
+    label = f"difference to the baseline in {sweep.metric} (95 % interval)"
+    parts.append(f'<text x="{left + width / 2}" y="{bottom + 38}" text-anchor="middle">{escape(label)}</text>')
+    size = f'viewBox="0 0 {left + width + 60} {bottom + 48}" width="100%"'
+    return f'<svg role="img" aria-label="{escape(label)}" {size}>{"".join(parts)}</svg>'

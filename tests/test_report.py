@@ -1,0 +1,125 @@
+"""The report of a sweep: what the table says, what it refuses, and the files it leaves."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from kgan_ray.report import find_sweep, main, write_report
+from kgan_ray.settings import UserError, flatten, resolve_settings
+from kgan_ray.tracking import prepare_store, start_run
+from kgan_ray.tuning import summary
+from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
+from kgan_ray.tuning.sweep import verdicts_of
+
+BASELINE, BETTER = (100.0, 110.0, 90.0), (50.0, 52.0, 48.0)
+
+
+def finished_sweep(**more) -> Sweep:
+    """Two explored trials; the baseline and the better one confirmed with three seeds each."""
+    settings = flatten(resolve_settings("demo"))
+    sweep = Sweep(name="disc", space={}, settings=settings, metric="fid", mode="min", dataset_hash="d" * 64)
+    changes = {"techniques.pooling": "max"}
+    for name, overrides, value in (
+        ("explore-01", changes, 40.0),
+        ("explore-02", {"techniques.pooling": "avg"}, 80.0),
+    ):
+        sweep.trials.append(make(name, EXPLORE, name, overrides, value))
+    for name, overrides, values in (("baseline", {}, BASELINE), ("explore-01", changes, BETTER)):
+        for seed, value in enumerate(values, 1000):
+            sweep.trials.append(make(f"confirm-{name}-{seed}", CONFIRM, name, overrides, value, seed=seed))
+    sweep.verdicts = [verdict.as_dict() for verdict in verdicts_of(sweep)]
+    return sweep.model_copy(update=more)
+
+
+def make(name, stage, configuration, overrides, value, **more) -> Trial:
+    return Trial(
+        name=name,
+        stage=stage,
+        configuration=configuration,
+        overrides=overrides,
+        seed=more.pop("seed", 0),
+        status="finished",
+        step=600,
+        metrics={"fid": value, "accuracy": 0.5, "discriminator/loss": -1.0},
+        curve=[(200, value * 3), (400, value * 2), (600, value)],
+        dataset="d" * 64,
+        extractor="e" * 64,
+        **more,
+    )
+
+
+def test_the_table_holds_means_spreads_and_the_verdict():
+    rows = {row["configuration"]: row for row in summary.configuration_rows(finished_sweep())}
+    assert list(rows) == ["baseline", "explore-01"]
+    assert (rows["baseline"]["fid"], rows["baseline"]["fid_sd"], rows["baseline"]["runs"]) == (100.0, 10.0, 3)
+    assert rows["explore-01"]["difference"] == -50.0
+    assert rows["explore-01"]["low"] < -50 < rows["explore-01"]["high"] < 0
+    assert rows["explore-01"]["verdict"] == "better"
+    assert rows["explore-01"]["accuracy"] == 0.5
+    assert "discriminator/loss" not in rows["baseline"]
+
+
+def test_markdown_has_one_row_a_configuration_and_no_ragged_table():
+    page = summary.markdown(finished_sweep())
+    table = [line for line in page.splitlines() if line.startswith("|")]
+    assert any(line.startswith("| explore-01 | pooling=max | 3 | 50 ± 2 |") for line in table)
+    first = table[: table.index("| trial | changes | step | fid | status |")]
+    assert len({line.count("|") for line in first}) == 1
+    assert "- explore-01: better (fid 50 against 100" in page
+
+
+def test_csv_reads_back():
+    (row, *_) = csv.DictReader(io.StringIO(summary.csv_text(summary.trial_rows(finished_sweep()))))
+    assert (row["trial"], row["fid"], row["techniques.pooling"]) == ("explore-01", "40.0", "max")
+
+
+@pytest.mark.parametrize("kind", ["dataset", "extractor"])
+@pytest.mark.parametrize("index", [1, -1])
+def test_runs_measured_differently_are_never_ranked(kind, index):
+    sweep = finished_sweep()
+    setattr(sweep.trials[index], kind, "f" * 64)
+    with pytest.raises(UserError, match=f"cannot be ranked together: their {kind} differs"):
+        summary.markdown(sweep)
+
+
+def test_published_values_stand_beside_ours():
+    sweep = finished_sweep(space={"published": {"xsub": {"baseline": {"fid": 345.069}}}})
+    for trial in sweep.stage(CONFIRM):
+        trial.group = "xsub"
+    baseline, better = summary.configuration_rows(sweep)
+    assert baseline["fid_published"] == 345.069
+    assert "fid_published" not in better
+    assert "| fid, published |" in summary.markdown(sweep)
+
+
+def test_the_report_is_written_and_logged_to_the_sweeps_run(tmp_path, capsys):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    prepare_store(uri)
+    parent = start_run(uri, experiment="disc", name="disc")
+    folder = tmp_path / "results" / "disc"
+    finished_sweep(uri=uri, experiment="disc", parent_id=parent.id).save(folder)
+    assert main(["disc", "--results", str(tmp_path / "results")]) == 0
+    written = sorted(file.name for file in (folder / "report").iterdir())
+    assert {"configurations.csv", "curves-confirm.png", "curves-explore.png", "report.md", "trials.csv"} <= set(
+        written
+    )
+    logged = tmp_path / "mlartifacts" / "disc" / parent.id / "artifacts" / "report"
+    assert sorted(file.name for file in logged.iterdir()) == written
+    assert "explore-01: better" in capsys.readouterr().out
+    assert (folder / "report" / "curves-confirm.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_sweep_that_is_not_there_suggests_one_that_is(tmp_path):
+    finished_sweep().save(tmp_path / "disc")
+    with pytest.raises(UserError, match=r"dsc: no sweep of that name in .*Did you mean disc\? there are: disc"):
+        find_sweep("dsc", tmp_path)
+
+
+def test_a_sweep_without_any_finished_trial_still_reports(tmp_path):
+    sweep = finished_sweep(trials=[], verdicts=[])
+    files = write_report(sweep, tmp_path)
+    assert [file.name for file in files][:1] == ["report.md"]
+    sweep.save(tmp_path)
+    assert json.loads((tmp_path / "sweep.json").read_text())["trials"] == []

@@ -1,0 +1,150 @@
+"""The verb: what it refuses before anything starts, and whole sweeps of real training."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kgan_ray.settings import UserError, flatten
+from kgan_ray.tune import code_version, main, resume_command
+from kgan_ray.tuning.state import CONFIRM, EXPLORE, load_sweep
+
+ROOT = Path(__file__).parents[1]
+DISC = str(ROOT / "search_spaces" / "disc.yaml")
+
+
+@pytest.fixture
+def small_space(tmp_path, tiny) -> Path:
+    """Two explored trials, one of them and the baseline confirmed with two seeds; a few steps each."""
+    changes = {
+        name: value
+        for name, value in flatten(tiny).items()
+        if name.startswith(("training.", "evaluation.", "model."))
+    }
+    changes |= {"data.frames": tiny.data.frames}
+    tree = {
+        "preset": "demo",
+        "settings": {name: value for name, value in changes.items() if value is not None},
+        "search": {"algorithm": "random", "num_trials": 2, "seed": 1},
+        "confirm": {"top": 1, "seeds": 2},
+        "space": {
+            "techniques.pooling": {"choice": ["max"]},
+            "techniques.label_noise_std": {"uniform": [0.1, 1.0]},
+        },
+    }
+    file = tmp_path / "small.yaml"
+    file.write_text(yaml.safe_dump(tree))
+    return file
+
+
+def tune(*arguments: str, timeout: float = 280, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "kgan_ray.tune", *arguments],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--space FILE is missing"),
+        (["--space", "search_spaces/dsc.yaml"], "dsc.yaml: No such file"),
+        (["--space", DISC, "--preset", "dmo"], "unknown preset 'dmo'. Did you mean demo"),
+        (["--space", DISC, "--set", "training.stepz=1"], "unknown setting 'training.stepz'"),
+        (["--space", DISC, "--concurrent", "0"], "--concurrent 0: expected 1 or more"),
+        (["--space", DISC, "--name", "../elsewhere"], "expected a name without slashes"),
+        (["--space", DISC, "--add-seeds", "2"], "extend a sweep: give --resume"),
+        (["--resume", "--name", "never"], "no sweep here to resume"),
+    ],
+)
+def test_mistakes_are_refused_before_anything_starts(arguments, message, tmp_path):
+    with pytest.raises(UserError) as refusal:
+        main([*arguments, "--results", str(tmp_path)])
+    assert message in str(refusal.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_prints_the_settings_and_the_space(tmp_path, capsys):
+    assert main(["--space", DISC, "--dry-run", "--set", "training.steps=7", "--results", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "training.steps=7" in printed
+    assert "# techniques.label_noise_std: uniform [0.0, 1.0]" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_verb_exits_with_2_and_one_line():
+    ran = tune("--space", DISC, "--set", "techniques.pooling=mx", timeout=60)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("error: ")
+    assert ran.stderr.count("\n") == 1
+
+
+def test_the_command_that_resumes_names_the_folder():
+    assert resume_command(Path("results/disc")) == "python -m kgan_ray.tune --resume --name disc"
+    assert resume_command(Path("/x/disc")) == "python -m kgan_ray.tune --resume --name disc --results /x"
+
+
+def test_the_code_version_is_known():
+    assert code_version()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(290)
+def test_a_sweep_of_real_training_ends_with_table_verdict_and_command(tmp_path, small_space, demo):
+    results = tmp_path / "results"
+    common = ["--space", str(small_space), "--data", demo.path, "--results", str(results)]
+    ran = tune(*common)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "mlflow ui --backend-store-uri sqlite:///" in ran.stdout
+    assert "fid" in ran.stdout
+    assert "Traceback" not in ran.stdout + ran.stderr
+    assert "(pid=" not in ran.stdout + ran.stderr
+    sweep = load_sweep(results / "small")
+    assert [trial.status for trial in sweep.trials] == ["finished"] * 6
+    assert (len(sweep.stage(EXPLORE)), len(sweep.stage(CONFIRM))) == (2, 4)
+    assert len(sweep.verdicts) == 1
+    for trial in sweep.trials:
+        assert list((results / "small" / "trials" / trial.name / "checkpoints").glob("step-*/weights.safetensors"))
+    assert (results / "small" / "report" / "report.md").exists()
+
+    refused = tune(*common, timeout=60)
+    assert (refused.returncode, refused.stderr.count("--resume goes on with it")) == (2, 1)
+    changed = tune(*common, "--resume", "--set", "training.steps=99", timeout=60)
+    assert changed.returncode == 2
+    assert "training.steps: the sweep was started with" in changed.stderr
+
+    again = tune(*common, "--resume", "--add-seeds", "1")
+    assert again.returncode == 0, again.stdout + again.stderr
+    extended = load_sweep(results / "small")
+    assert extended.trials[:6] == sweep.trials
+    assert sorted(trial.seed for trial in extended.trials[6:]) == [1002, 1002]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(290)
+def test_a_sweep_of_two_worker_trials_ends(tmp_path, small_space, demo):
+    ran = tune(
+        "--space", str(small_space), "--data", demo.path, "--results", str(tmp_path / "results"),
+        "--set", "resources.num_workers=2",
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    sweep = load_sweep(tmp_path / "results" / "small")
+    assert [trial.status for trial in sweep.trials] == ["finished"] * 6
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(100)
+def test_a_trial_that_no_cluster_could_hold_is_refused_at_once(tmp_path, small_space, demo):
+    ran = tune(
+        "--space", str(small_space), "--data", demo.path, "--results", str(tmp_path / "results"),
+        "--set", "resources.num_workers=64", "--set", "training.batch_size=64", timeout=90,
+    )  # fmt: skip
+    assert ran.returncode == 2
+    assert "the cluster has" in ran.stderr
