@@ -6,10 +6,11 @@ import json
 
 import pytest
 
-from kgan_ray.report import find_sweep, main, write_report
+from kgan_ray.report import find_sweep, main
 from kgan_ray.settings import UserError, flatten, resolve_settings
 from kgan_ray.tracking import prepare_store, start_run
 from kgan_ray.tuning import summary
+from kgan_ray.tuning.report_files import write_report
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
 from kgan_ray.tuning.sweep import verdicts_of
 

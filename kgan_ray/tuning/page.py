@@ -19,7 +19,9 @@ h1 { font-size: 1.5em } h2 { font-size: 1.15em; margin-top: 2em }
 table { border-collapse: collapse; display: block; overflow-x: auto }
 th, td { padding: .3em .8em; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
-li { margin: .3em 0 } .better { color: light-dark(#07622f, #6fd08c) } .worse { color: light-dark(#a11d1d, #ff8f8f) }
+li { margin: .3em 0 }
+.better { color: light-dark(#07622f, #6fd08c) }
+.worse { color: light-dark(#a11d1d, #ff8f8f) }
 img { max-width: 100%; background: white; border-radius: 6px; padding: 4px }
 svg text { fill: currentColor; font-size: 13px } svg .axis { stroke: currentColor; opacity: .5 }
 footer { margin-top: 3em; opacity: .7; font-size: .9em }
@@ -113,8 +115,10 @@ def _intervals(sweep: Sweep, rows: Sequence[summary.Row]) -> str:
     bottom = step * len(rows) + 16
     parts = [f'<line class="axis" x1="{x(0):.1f}" x2="{x(0):.1f}" y1="4" y2="{bottom}" stroke-dasharray="4 3"/>']
     parts.append(f'<line class="axis" x1="{left}" x2="{left + width}" y1="{bottom}" y2="{bottom}"/>')
-    for value in sorted({low, 0.0, high}):
-        parts.append(f'<text x="{x(value):.1f}" y="{bottom + 18}" text-anchor="middle">{number(value)}</text>')
+    parts += [
+        f'<text x="{x(value):.1f}" y="{bottom + 18}" text-anchor="middle">{number(value)}</text>'
+        for value in sorted({low, 0.0, high})
+    ]
     for index, row in enumerate(rows):
         y = step * index + 20
         name = escape(f"{row['group']} {row['configuration']}".strip())
