@@ -115,7 +115,9 @@ def _resumed_settings(known: Sweep, options: argparse.Namespace) -> Settings:
 
 
 def _print_space(space: Space) -> None:
-    print(f"# {space.num_explored()} explored trials ({space.search.algorithm})")
+    from kgan_ray.tuning.search import num_explored
+
+    print(f"# {num_explored(space)} explored trials ({space.search.algorithm})")
     for domain in space.domains:
         print(f"# {domain.name}: {domain}")
     for name, overrides in space.configurations.items():
@@ -206,6 +208,7 @@ def _prepare_measures(
     """Train or load each group's extractor before any trial needs it, and say how long the sweep will take."""
     from kgan_ray.metrics.suite import Evaluator
     from kgan_ray.tuning.estimate import explored_share, seconds_per_run
+    from kgan_ray.tuning.search import num_explored
     from kgan_ray.tuning.table import duration
 
     at_once = runner.connect()  # first: a trial that cannot fit is refused before anything is trained
@@ -226,8 +229,8 @@ def _prepare_measures(
         )
         return None
     per_run = seconds_per_run(settings, dataset, evaluator)
-    explored = space.num_explored() * explored_share(space.scheduler, settings)
-    confirmed = planned_trials(sweep, space) - space.num_explored()
+    explored = num_explored(space) * explored_share(space.scheduler, settings)
+    confirmed = planned_trials(sweep, space) - num_explored(space)
     guess = (explored + confirmed) * per_run / at_once
     print(
         f"{planned_trials(sweep, space)} trials, {at_once} at a time, some {per_run:.0f} s for a whole one: "
@@ -239,9 +242,11 @@ def _prepare_measures(
 
 def planned_trials(sweep: Sweep, space: Space) -> int:
     """How many trials the whole sweep has, if all goes well."""
+    from kgan_ray.tuning.search import num_explored
+
     confirm = space.confirm
     configurations = len(space.configurations) or confirm.top + confirm.baseline
-    return space.num_explored() + sum(sweep.rounds) * configurations * max(1, len(space.groups))
+    return num_explored(space) + sum(sweep.rounds) * configurations * max(1, len(space.groups))
 
 
 def _run_shown(runner: Runner, guess: float | None) -> bool:

@@ -10,9 +10,9 @@ from kgan_ray.report import find_sweep, main
 from kgan_ray.settings import UserError, flatten, resolve_settings
 from kgan_ray.tracking import prepare_store, start_run
 from kgan_ray.tuning import summary
+from kgan_ray.tuning.jobs import verdicts_of
 from kgan_ray.tuning.report_files import write_report
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
-from kgan_ray.tuning.sweep import verdicts_of
 
 BASELINE, BETTER = (100.0, 110.0, 90.0), (50.0, 52.0, 48.0)
 

@@ -14,9 +14,10 @@ import stand_in
 
 from kgan_ray.settings import UserError, flatten, override
 from kgan_ray.tracking import prepare_store, start_run
+from kgan_ray.tuning.jobs import best_explored, check_comparable, confirm_jobs, verdicts_of
 from kgan_ray.tuning.space import base_settings, parse_space
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial, load_sweep
-from kgan_ray.tuning.sweep import Runner, best_explored, check_comparable, confirm_jobs, verdicts_of
+from kgan_ray.tuning.sweep import Runner
 
 ray.cloudpickle.register_pickle_by_value(stand_in)  # workers do not see the folder of the tests
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from kgan_ray.tracking import Run
 from kgan_ray.tuning import summary
+from kgan_ray.tuning.jobs import groups_of
 from kgan_ray.tuning.page import html
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
-from kgan_ray.tuning.sweep import groups_of
 from kgan_ray.visual.charts import learning_curves
 
 

@@ -58,6 +58,14 @@ def listed_configurations(space: Space) -> list[dict[str, Any]] | None:
     return None
 
 
+def num_explored(space: Space) -> int:
+    """How many trials the explore stage has."""
+    if not space.explores:
+        return 0
+    listed = listed_configurations(space)
+    return space.search.num_trials if listed is None else len(listed)
+
+
 class Suggest:
     """A define-by-run space for Ray's OptunaSearch, which pickles it: hence a class at module level."""
 

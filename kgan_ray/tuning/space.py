@@ -115,17 +115,6 @@ class Space(FrozenModel):
     def explores(self) -> bool:
         return bool(self.domains)
 
-    def num_explored(self) -> int:
-        """How many trials the explore stage has."""
-        if not self.explores:
-            return 0
-        return self._grid_size() if self.search.algorithm == "grid" else self.search.num_trials
-
-    def _grid_size(self) -> int:
-        from kgan_ray.tuning.search import grid
-
-        return len(grid(self.domains))
-
 
 def load_space(path: Path | str) -> Space:
     """Read a search-space file. Raises UserError at the first mistake."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from kgan_ray.tuning.jobs import check_comparable, groups_of, verdicts_of
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
-from kgan_ray.tuning.sweep import check_comparable, groups_of, verdicts_of
 from kgan_ray.tuning.table import number, short_overrides
 
 Row = dict[str, Any]

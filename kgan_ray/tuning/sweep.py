@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,18 +15,17 @@ from typing import TYPE_CHECKING, Any
 from kgan_ray.cluster import connect, runs_that_fit
 from kgan_ray.settings import Settings, UserError, flatten
 from kgan_ray.tracking import is_local_file
+from kgan_ray.tuning.jobs import confirm_jobs, explore_jobs, groups_of, searched_settings, verdicts_of
 from kgan_ray.tuning.keeper import Keeper, new_trial
-from kgan_ray.tuning.search import early_stopping, listed_configurations, same_configuration, searcher
-from kgan_ray.tuning.space import BASELINE, Space
+from kgan_ray.tuning.search import early_stopping, listed_configurations, num_explored, searcher
+from kgan_ray.tuning.space import Space
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
 from kgan_ray.tuning.trial import Board, Job, Plan, TrialFunction, run_trial, train_trial
-from kgan_ray.tuning.verdict import Verdict, judge
 
 if TYPE_CHECKING:
     from ray.tune import Tuner
 
 RETRIES = 1  # of a trial whose process failed
-_FIRST_FRESH_SEED = 1000  # added to the sweep's own seed
 
 
 @dataclass
@@ -54,7 +52,7 @@ class Runner:
         if self.space.explores and not self._is_done(EXPLORE):
             listed = listed_configurations(self.space)
             jobs = None if listed is None else explore_jobs(listed, self.settings.seed)
-            self.sweep.num_explored = self.space.num_explored() if jobs is None else len(jobs)
+            self.sweep.num_explored = num_explored(self.space)
             if not self._run_stage(EXPLORE, EXPLORE, jobs, self.space.budget.minutes):
                 return False
         for number, _ in enumerate(self.sweep.rounds, start=1):
@@ -180,98 +178,6 @@ def _trainable(plan: Plan, trial_function: TrialFunction, board: Any) -> Callabl
 
 def _has_ended(trial: Trial | None) -> bool:
     return trial is not None and trial.status in ("finished", "stopped", "diverged", "failed")
-
-
-def searched_settings(space: Space) -> tuple[str, ...]:
-    """The settings in which the sweep's configurations differ."""
-    named = [domain.name for domain in space.domains]
-    named += [name for overrides in space.configurations.values() for name in overrides]
-    return tuple(dict.fromkeys(named))
-
-
-def explore_jobs(listed: list[dict[str, Any]], seed: int) -> list[Job]:
-    """The explore stage's jobs where the configurations are known beforehand."""
-    width = max(2, len(str(len(listed))))
-    names = [f"{EXPLORE}-{number:0{width}d}" for number in range(1, len(listed) + 1)]
-    return [Job(name, EXPLORE, name, overrides, seed) for name, overrides in zip(names, listed, strict=True)]
-
-
-def best_explored(sweep: Sweep, settings: Settings, top: int) -> list[Trial]:
-    """The best distinct configurations, the baseline's own left out; those that ran longest come first."""
-    scored = [(trial, trial.value(sweep.metric)) for trial in sweep.stage(EXPLORE)]
-    sign = 1 if sweep.mode == "min" else -1
-    ranked = sorted(
-        ((trial, value) for trial, value in scored if value is not None),
-        key=lambda pair: (-pair[0].step, sign * pair[1]),
-    )
-    chosen: list[Trial] = []
-    for trial, _ in ranked:
-        known = [{}, *(other.overrides for other in chosen)]
-        if len(chosen) < top and not any(same_configuration(trial.overrides, one, settings) for one in known):
-            chosen.append(trial)
-    return chosen
-
-
-def confirm_jobs(sweep: Sweep, space: Space, settings: Settings, number: int) -> list[Job]:
-    """The jobs of one round of confirmation, seed by seed: one cut short has compared like with like."""
-    if space.configurations:
-        configurations = space.configurations
-    else:
-        best = best_explored(sweep, settings, space.confirm.top)
-        configurations = {BASELINE: {}} if space.confirm.baseline else {}
-        configurations |= {trial.configuration: trial.overrides for trial in best}
-    before = sum(sweep.rounds[: number - 1])
-    seeds = [settings.seed + _FIRST_FRESH_SEED + before + k for k in range(sweep.rounds[number - 1])]
-    return [
-        Job(_job_name(group, name, seed), CONFIRM, name, {**changes, **overrides}, seed, group)
-        for seed in seeds
-        for group, changes in (space.groups or {"": {}}).items()
-        for name, overrides in configurations.items()
-    ]
-
-
-def _job_name(group: str, configuration: str, seed: int) -> str:
-    parts = [part for part in (CONFIRM, group, configuration, f"seed{seed}") if part]
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", "-".join(parts))
-
-
-def groups_of(sweep: Sweep) -> list[str]:
-    return list(dict.fromkeys(trial.group for trial in sweep.stage(CONFIRM)))
-
-
-def verdicts_of(sweep: Sweep, group: str = "") -> list[Verdict]:
-    """Every confirmed configuration of a group against that group's baseline.
-
-    Raises UserError where the runs cannot be compared.
-    """
-    runs = [trial for trial in sweep.stage(CONFIRM) if trial.group == group]
-    check_comparable(runs)
-    values: dict[str, list[float]] = {}
-    lost: dict[str, int] = {}
-    for trial in runs:
-        value = trial.value(sweep.metric)
-        values.setdefault(trial.configuration, [])
-        if value is not None and trial.status == "finished":
-            values[trial.configuration].append(value)
-        elif trial.status in ("diverged", "failed"):
-            lost[trial.configuration] = lost.get(trial.configuration, 0) + 1
-    baseline = values.pop(BASELINE, None)
-    if baseline is None:
-        return []
-    return judge(baseline, values, mode=sweep.mode, metric=sweep.metric, failed=lost)
-
-
-def check_comparable(trials: list[Trial]) -> None:
-    """Raise UserError unless all trials were trained on one dataset and measured with one extractor."""
-    for kind in ("dataset", "extractor"):
-        hashes: dict[str, str] = {}
-        for trial in trials:
-            hashes.setdefault(getattr(trial, kind), trial.name)
-        if len(hashes) > 1:
-            (one, first), (other, second) = list(hashes.items())[:2]
-            raise UserError(
-                f"{first} and {second} cannot be ranked together: their {kind} differs ({one[:12]}, {other[:12]})"
-            )
 
 
 def log_ray_to(file: Path) -> None:
