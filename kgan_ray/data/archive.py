@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
+import importlib
 import os
 import stat
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 from typing import Any, BinaryIO
 
 from kgan_ray.data.recording import RejectedRecording
 from kgan_ray.settings import UserError
+
+inflate: ModuleType = zlib
+with contextlib.suppress(ImportError):  # it has wheels for the usual machines, not for all
+    inflate = importlib.import_module("isal.isal_zlib")  # inflates 2.4 times faster, half of a recording's cost
 
 MAX_BYTES = 64 << 20  # of one file, unpacked; genuine ones stay below 2 MB
 _LOCAL_HEADER = 30
@@ -22,10 +28,16 @@ def list_names(path: Path) -> list[str]:
     return [name for name, _ in list_files(path)]
 
 
-@functools.lru_cache(maxsize=4)
 def list_files(path: Path) -> list[tuple[str, Any]]:
-    """(name within, place) of every file, sorted; `place` is what `read_file` wants. Raises UserError."""
+    """(name within, place) of every file, sorted; `place` is what `read_file` wants.
+
+    Nothing is ever unpacked to disk; a zip with a member that would climb out of its folder is refused all the
+    same, since somebody else may unpack it. Raises UserError.
+    """
     files = _list_folder(path) if path.is_dir() else _list_zip(path)
+    for name, _ in files:
+        if name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/"):
+            raise UserError(f"{path}: its member {name!r} lies outside the archive; such a zip is not read")
     return sorted(item for item in files if not _is_hidden(item[0]))
 
 
@@ -57,7 +69,13 @@ def _list_zip(path: Path) -> list[tuple[str, Any]]:
 
 def read_file(path: Path, place: Any) -> bytes:
     """One file's bytes. Raises RejectedRecording if it is too large, damaged, or not a plain file."""
-    return _read_member(_opened(path), place) if isinstance(place, list) else _read_plain(path / place)
+    if not isinstance(place, list):
+        return _read_plain(path / place)
+    try:
+        with path.open("rb", buffering=0) as archive:
+            return _read_member(archive, place)
+    except OSError as error:
+        raise RejectedRecording(f"cannot be read: {error.strerror}") from None
 
 
 def _read_plain(file: Path) -> bytes:
@@ -77,11 +95,6 @@ def _no_waiting(name: str, flags: int) -> int:
     return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe would block for ever
 
 
-@functools.lru_cache(maxsize=8)
-def _opened(path: Path) -> BinaryIO:
-    return path.open("rb", buffering=0)
-
-
 def _read_member(archive: BinaryIO, place: list[int]) -> bytes:
     """Inflate one member ourselves: zipfile takes half as long again, and trusts the declared size."""
     offset, packed_size, size, method, crc, encrypted = place
@@ -96,10 +109,9 @@ def _read_member(archive: BinaryIO, place: list[int]) -> bytes:
     archive.seek(int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little"), os.SEEK_CUR)
     data = archive.read(packed_size)
     if method == zipfile.ZIP_DEFLATED:
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
-            data = inflater.decompress(data, size + 1)
-        except zlib.error:
+            data = inflate.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)
+        except inflate.error:
             raise RejectedRecording("the zip is damaged here") from None
     if len(data) != size or zlib.crc32(data) != crc:
         raise RejectedRecording("the zip is damaged here: size or checksum differ from its directory")

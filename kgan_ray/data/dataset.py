@@ -5,8 +5,9 @@ Content before form: the content hash covers rows, classes and layout, not how t
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -140,11 +141,22 @@ class Dataset:
         """The columns label, setup, camera and subject as int64 (n,); -1 where a row has none."""
         columns = ["label", "setup", "camera", "subject"]
         store, root = open_store(self.path)
-        table = pa.concat_tables(
-            pq.read_table(f"{root}/{part.file}", columns=columns, filesystem=store, partitioning=None)
-            for part in self.manifest.parts
-        )
+        tables = []
+        for part in self.manifest.parts:
+            with self.reading(part):
+                tables.append(
+                    pq.read_table(f"{root}/{part.file}", columns=columns, filesystem=store, partitioning=None)
+                )
+        table = pa.concat_tables(tables)
         return {name: table[name].fill_null(NOT_GIVEN).to_numpy().astype(np.int64) for name in columns}
+
+    @contextlib.contextmanager
+    def reading(self, part: Part) -> Iterator[None]:
+        """Turn the errors of a lost or damaged part into a UserError."""
+        try:
+            yield
+        except (OSError, pa.ArrowInvalid) as error:
+            raise UserError(f"{self.path}/{part.file}: missing or damaged ({describe(error)})") from None
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "manifest": self.manifest}

@@ -6,7 +6,8 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from kgan_ray.data.archive import list_names
-from kgan_ray.data.array_sources import OwnArrays, PublishedArrays
+from kgan_ray.data.own_arrays import OwnArrays
+from kgan_ray.data.published_arrays import PublishedArrays
 from kgan_ray.data.source import Source
 from kgan_ray.data.text_sources import SkeletonFiles, UclaFiles
 from kgan_ray.settings import UserError

@@ -23,10 +23,11 @@ from kgan_ray.data.dataset import Dataset, Manifest, SourceRecord
 from kgan_ray.data.parts import ROWS_PER_PART, PartJob, RowReport, as_row, write_part
 from kgan_ray.data.source import Item, Source, list_sha256
 from kgan_ray.data.storage import describe
-from kgan_ray.data.summary import Prepared, summarise
+from kgan_ray.data.summary import Prepared, common_traits, summarise
 from kgan_ray.settings import UserError
 
 Progress = Callable[[str], None]
+FEW_PARTS = 4  # up to so many are written by this process: starting Ray takes longer than they do
 
 
 def ingest(
@@ -90,6 +91,9 @@ def _digest(names: Iterable[str]) -> str:
 
 
 def _is_same(manifest: Manifest, sources: Sequence[Source], options: Mapping[str, Any]) -> bool:
+    traits = common_traits(sources)  # a layout file, or one of class names, may have changed beside the sources
+    if (manifest.layout, manifest.class_names) != (traits.layout, traits.class_names):
+        return False
     if dict(manifest.options) != options or len(manifest.sources) != len(sources):
         return False
     return all(
@@ -125,7 +129,7 @@ def _plan(sources: Sequence[Source], leave_out: frozenset[str]) -> tuple[list[Pa
 def _run(
     jobs: Sequence[PartJob], sources: Sequence[Source], folder: str, progress: Progress | None
 ) -> Iterator[tuple[PartJob, list[int], list[RowReport]]]:
-    """Every job's outcome, in order. A single job runs here: there is nothing to share out."""
+    """Every job's outcome, in order."""
     done: dict[int, tuple[list[int], list[RowReport]]] = {}
     total = sum(len(job.items) for job in jobs)
     read, started = 0, time.perf_counter()
@@ -142,7 +146,8 @@ def _run(
 def _outcomes(
     jobs: Sequence[PartJob], sources: Sequence[Source], folder: str
 ) -> Iterator[tuple[int, list[int], list[RowReport]]]:
-    if len(jobs) <= 1:
+    """(number, rows of the row groups, reports) of every job, as they end."""
+    if len(jobs) <= FEW_PARTS:
         for job in jobs:
             yield job.number, *write_part(job, sources, folder)
         return
@@ -151,7 +156,6 @@ def _outcomes(
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    context.print_on_execution_start = False
     rows = [
         {"number": job.number, "items": orjson.dumps([(number, tuple(item)) for number, item in job.items])}
         for job in jobs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import pickle
+import pickletools
 import struct
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,7 @@ def _load(path: Path) -> Any:
     try:
         if path.suffix == ".npy":
             return np.load(io.BytesIO(data), allow_pickle=False)
+        _check_memo(data)
         return _PlainUnpickler(io.BytesIO(data), encoding="latin1").load()
     except _Forbidden as error:
         raise UserError(
@@ -118,3 +120,10 @@ def _load(path: Path) -> Any:
         ) from None
     except _BROKEN as error:
         raise UserError(f"{path}: cannot be read as labels ({type(error).__name__}: {error})") from None
+
+
+def _check_memo(data: bytes) -> None:
+    """Refuse a pickle that puts a value at an absurd memo index: the unpickler would fill as much memory."""
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(data):
+            raise pickle.UnpicklingError(f"absurd memo index {argument}")

@@ -78,7 +78,10 @@ def _recordings(dataset: Dataset, spec: MotionSpec, rows: np.ndarray) -> Iterato
         if not np.any((rows >= start) & (rows < end)):
             start = end
             continue
-        with pq.ParquetFile(f"{root}/{part.file}", filesystem=store, pre_buffer=True) as file:
+        with (
+            dataset.reading(part),
+            pq.ParquetFile(f"{root}/{part.file}", filesystem=store, pre_buffer=True) as file,
+        ):
             for group, size in enumerate(part.row_groups):
                 inside = rows[(rows >= start) & (rows < start + size)] - start
                 start += size

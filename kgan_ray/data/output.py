@@ -73,15 +73,22 @@ def _publishing_local(folder: str) -> Iterator[str]:
 
 
 def _sweep_up(final: Path) -> None:
-    """Remove what prepares of this folder left that were killed on this machine."""
+    """Clear up after prepares of this folder that were killed on this machine."""
     prefix = f".{final.name}.{socket.gethostname()}-"
-    for leftover in final.parent.glob(f"{prefix}*.partial"):
-        pid = leftover.name[len(prefix) : -len(".partial")]
-        if pid.isdigit() and not _is_alive(int(pid)):
+    for leftover in final.parent.glob(f"{prefix}*"):
+        pid, _, kind = leftover.name[len(prefix) :].partition(".")
+        if not pid.isdigit() or _is_alive(int(pid)) or kind not in ("partial", "replaced"):
+            continue
+        if kind == "replaced" and not final.exists():  # killed between the two renames
+            leftover.rename(final)
+        else:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _is_alive(pid: int) -> bool:
+    """Whether another process of this id runs; one of our own id was in an earlier container."""
+    if pid == os.getpid():
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

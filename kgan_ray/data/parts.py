@@ -20,6 +20,7 @@ from kgan_ray.skeleton import SkeletonLayout
 
 ROWS_PER_PART = 512
 ROWS_PER_GROUP = 128  # what a training worker reads at a time
+VALUES_PER_GROUP = 32 << 20  # 128 MB: fewer rows where recordings are absurdly long
 
 _ROW_IDS = ("setup", "camera", "subject", "replication")
 
@@ -111,7 +112,7 @@ def write_part(job: PartJob, sources: Sequence[Source], folder: str) -> tuple[li
                 continue
             _fill(report, recording, traits.layout.root)
             kept.append(recording)
-            if len(kept) == ROWS_PER_GROUP:
+            if len(kept) == ROWS_PER_GROUP or sum(row.motion.size for row in kept) > VALUES_PER_GROUP:
                 flush()
         flush()
     finally:

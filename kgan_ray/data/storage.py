@@ -40,6 +40,6 @@ def write_bytes(store: fs.FileSystem, path: str, data: bytes) -> None:
         stream.write(data)
 
 
-def describe(error: OSError) -> str:
+def describe(error: Exception) -> str:
     """What went wrong, in one line: pyarrow's messages carry hints of several lines."""
-    return (error.strerror or str(error)).splitlines()[0]
+    return (getattr(error, "strerror", None) or str(error)).splitlines()[0]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import orjson
@@ -37,13 +38,17 @@ class FileSource(Source):
     def is_folder(self) -> bool:
         return self.path.is_dir()
 
+    @functools.cached_property
+    def listing(self) -> list[tuple[str, Any]]:
+        """(name, place) of every file; a single file lies at its own path."""
+        return [(self.path.name, "")] if self.path.suffix == self.suffix else list_files(self.path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "listing"}  # long; workers need none
+
     def items(self) -> list[Item]:
-        if self.path.suffix == self.suffix:
-            return [Item(self.path.stem, "")]
         return [
-            Item(PurePosixPath(name).stem, place)
-            for name, place in list_files(self.path)
-            if name.endswith(self.suffix)
+            Item(PurePosixPath(name).stem, place) for name, place in self.listing if name.endswith(self.suffix)
         ]
 
     def fetch(self, item: Item) -> bytes:
@@ -72,9 +77,7 @@ class SkeletonFiles(FileSource):
         )
 
     def _own_class_names(self) -> tuple[str, ...]:
-        if self.path.suffix == self.suffix:
-            return ()
-        for name, place in list_files(self.path):
+        for name, place in self.listing:
             if PurePosixPath(name).name == CLASS_NAMES_FILE:
                 try:
                     lines = read_file(self.path, place).decode("utf-8").splitlines()
@@ -127,6 +130,9 @@ class UclaFiles(FileSource):
 
     Cross-view trains on views 1 and 2 and tests on 3, as published. Cross-subject trains on subjects 1, 3, 5,
     7 and 9: the original protocol leaves out one subject at a time, which no single split can stand for.
+
+    Two recordings hold one half-written frame each (some joints at 0, the others off by metres). Those frames are
+    interpolated: one alone would more than double the range by which all centred motions are scaled.
     """
 
     kind = "ucla"
@@ -159,6 +165,7 @@ class UclaFiles(FileSource):
         if motion.ndim != 3 or motion.shape[1:] != (20, 3) or not 0 < len(motion) <= MAX_FRAMES:
             raise RejectedRecording(f"skeletons have the shape {motion.shape}, expected (T, 20, 3)")
         check_motion(motion)
+        motion = mend_broken_frames(motion)
         label = UCLA_CODES.index(action)
         if tree.get("label", label + 1) != label + 1:
             raise RejectedRecording(f"its label {tree['label']} is not that of its name, {label + 1}")
@@ -182,3 +189,20 @@ def check_motion(motion: np.ndarray) -> None:
         raise RejectedRecording(f"frame {int(np.argmin(finite)) + 1}: a coordinate is NaN or infinite")
     if not motion.any():
         raise RejectedRecording("no frame holds a body")
+
+
+def mend_broken_frames(motion: np.ndarray) -> np.ndarray:
+    """(T, V, C), with frames in which only some joints lie at exactly 0 interpolated from the nearest whole ones."""
+    found = np.asarray(motion.any(axis=2))  # (T, V)
+    whole = found.all(axis=1)
+    broken = np.flatnonzero(found.any(axis=1) & ~whole)
+    if not len(broken) or not whole.any():
+        return motion
+    good = np.flatnonzero(whole)
+    mended = motion.copy()
+    right = np.clip(np.searchsorted(good, broken), 0, len(good) - 1)
+    left = np.maximum(np.searchsorted(good, broken) - 1, 0)
+    before, after = good[left], good[right]
+    part = ((broken - before) / np.maximum(after - before, 1)).clip(0, 1).astype(np.float32)[:, None, None]
+    mended[broken] = motion[before] * (1 - part) + motion[after] * part
+    return mended

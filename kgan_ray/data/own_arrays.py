@@ -1,4 +1,4 @@
-"""Sources of arrays: Kinetic-GAN's published `.npy` with its labels, and the user's own `.npz`."""
+"""The user's own arrays as a source: one `.npz` of motions and labels."""
 
 from __future__ import annotations
 
@@ -10,120 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from kgan_ray.data import ntu
-from kgan_ray.data.labels import read_labels
-from kgan_ray.data.recording import Recording, RejectedRecording
+from kgan_ray.data.published_arrays import check_shape, numbered, written_at
+from kgan_ray.data.recording import Recording
 from kgan_ray.data.source import Item, Source, Traits
 from kgan_ray.data.text_sources import check_motion
 from kgan_ray.settings import UserError
-from kgan_ray.skeleton import LAYOUTS, NTU25, SkeletonLayout
+from kgan_ray.skeleton import LAYOUTS, SkeletonLayout
 
-
-class PublishedArrays(Source):
-    """`*_data.npy` (N, C, T, V, M) or (N, C, T, V), memory-mapped, with `*_label.pkl` (or .npy) beside it.
-
-    Recordings are zero-padded to one length there: the zeros after the last frame with a body are cut off.
-    """
-
-    kind = "published"
-
-    def __init__(self, path: Path, layout: SkeletonLayout | None) -> None:
-        self.location = str(path.absolute())
-        self.label_file = _label_file(path)
-        array = _mapped(self.location)
-        if array.ndim not in (4, 5) or array.dtype.kind != "f" or 0 in array.shape:
-            raise UserError(
-                f"{path}: has shape {array.shape} of {array.dtype}; expected float (N, C, T, V, M) or (N, C, T, V)"
-            )
-        coordinates, _, joints = array.shape[1:4]
-        found = layout or next((known for known in LAYOUTS.values() if known.num_joints == joints), None)
-        _check_shape(path, found, joints, coordinates)
-        assert found is not None
-        names, labels = read_labels(self.label_file)
-        if len(labels) != len(array):
-            raise UserError(
-                f"{self.label_file}: {len(labels)} labels for the {len(array)} sequences of {path.name}"
-            )
-        if labels.min() < 0 or labels.max() >= 10_000:
-            raise UserError(f"{self.label_file}: labels from {labels.min()} to {labels.max()}; they count from 0")
-        stems = [name.removesuffix(".skeleton") for name in names or []]
-        self._names = stems or [f"{path.stem}-{i:06}" for i in range(len(array))]
-        self._labels = labels.tolist()
-        is_ntu = found == NTU25 and bool(stems) and all(ntu.parse_name(name) for name in stems)
-        count = int(labels.max()) + 1
-        self.traits = Traits(
-            layout=found,
-            coordinates=coordinates,
-            class_names=ntu.action_names(count) if is_ntu and count <= 120 else _numbered(count),
-            splits=ntu.SPLITS if is_ntu else None,
-            known_classes=is_ntu,
-        )
-
-    def items(self) -> list[Item]:
-        return [Item(name, index) for index, name in enumerate(self._names)]
-
-    def fetch(self, item: Item) -> bytes:
-        return b""
-
-    def parse(self, item: Item, data: bytes) -> Recording:
-        array = _mapped(self.location)[item.place]
-        bodies = array.transpose(3, 1, 2, 0) if array.ndim == 4 else array.transpose(1, 2, 0)[None]  # (M, T, V, C)
-        bodies = np.asarray(bodies, np.float32)
-        if not np.isfinite(bodies).all():
-            raise RejectedRecording("a coordinate is NaN or infinite")
-        seen = np.flatnonzero(bodies.any(axis=(0, 2, 3)))
-        if not len(seen):
-            raise RejectedRecording("no frame holds a body")
-        bodies = bodies[:, : seen[-1] + 1]
-        if not bodies[0].any():
-            raise RejectedRecording("the first body is never seen")
-        second = bodies[1] if len(bodies) > 1 and bodies[1].any() else None
-        parsed = ntu.parse_name(item.name) or (None,) * 5
-        return Recording(
-            name=item.name,
-            label=self._labels[item.place],
-            setup=parsed[0],
-            camera=parsed[1],
-            subject=parsed[2],
-            replication=parsed[3],
-            num_frames=bodies.shape[1],
-            num_bodies=sum(bool(body.any()) for body in bodies),
-            motion=bodies[0],
-            motion_second=second,
-        )
-
-    def files(self) -> list[Path]:
-        return [Path(self.location), self.label_file]
-
-
-def _label_file(path: Path) -> Path:
-    stem = path.stem.removesuffix("_data")
-    for name in (f"{stem}_label.pkl", f"{stem}_labels.pkl", f"{stem}_label.npy", f"{stem}_labels.npy"):
-        if (path.parent / name).exists():
-            return path.parent / name
-    raise UserError(f"{path}: its labels are missing; expected {stem}_label.pkl or {stem}_label.npy beside it")
-
-
-@functools.lru_cache(maxsize=8)
-def _mapped(location: str) -> np.ndarray:
-    try:
-        return np.load(location, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{location}: cannot be read as a .npy array of numbers ({error})") from None
-
-
-def _numbered(count: int) -> tuple[str, ...]:
-    width = len(str(count - 1))
-    return tuple(f"class {label:0{width}}" for label in range(count))
-
-
-def _check_shape(path: Path, layout: SkeletonLayout | None, joints: int, coordinates: int) -> None:
-    if layout is None:
-        raise UserError(f"{path}: a skeleton of {joints} joints is not known; describe it with --layout FILE.yaml")
-    if layout.num_joints != joints:
-        raise UserError(f"{path}: {joints} joints, but the layout {layout.name} has {layout.num_joints}")
-    if coordinates not in (2, 3):
-        raise UserError(f"{path}: {coordinates} coordinates a joint; 2 or 3 are accepted")
+MAX_BYTES = 8 << 30  # of the arrays of one .npz, unpacked
 
 
 class OwnArrays(Source):
@@ -149,7 +43,7 @@ class OwnArrays(Source):
             )
         joints, coordinates = motions.shape[-2:]
         found = layout or next((known for known in LAYOUTS.values() if known.num_joints == joints), None)
-        _check_shape(path, found, joints, coordinates)
+        check_shape(path, found, joints, coordinates)
         assert found is not None
         self._bounds = _bounds(path, arrays)
         labels, names = _labels(path, arrays, len(self._bounds))
@@ -190,9 +84,17 @@ class OwnArrays(Source):
         return [Path(self.location)]
 
 
-@functools.lru_cache(maxsize=2)
 def _loaded(location: str) -> dict[str, np.ndarray]:
+    return _loaded_at(location, written_at(location))
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded_at(location: str, _written: int) -> dict[str, np.ndarray]:
     try:
+        with zipfile.ZipFile(location) as packed:
+            size = sum(member.file_size for member in packed.infolist())
+        if size > MAX_BYTES:
+            raise UserError(f"{location}: {size} bytes unpacked; at most {MAX_BYTES} are accepted in one .npz")
         with np.load(location, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, MemoryError) as error:
@@ -239,7 +141,7 @@ def _labels(path: Path, arrays: dict[str, np.ndarray], count: int) -> tuple[list
         except KeyError as error:
             raise UserError(f"{path}: the label {error} is not among class_names") from None
     numbers = _whole(path, arrays, "labels", count)
-    names = given or _numbered(min(max(numbers), 9_999) + 1)
+    names = given or numbered(min(max(numbers), 9_999) + 1)
     if min(numbers) < 0 or max(numbers) >= len(names):
         raise UserError(f"{path}: labels from {min(numbers)} to {max(numbers)} for {len(names)} classes from 0")
     return numbers, names
