@@ -157,7 +157,7 @@ class Batches:
         if not self._is_random:
             return self._motions[rows], self._labels[rows]
         frames = self._starts[number][:, None] + torch.arange(self._spec.frames, device=self._device)  # (n, T)
-        return self._motions[frames].permute(0, 3, 1, 2).contiguous(), self._labels[rows]
+        return self._motions[frames].transpose(1, 2).contiguous(), self._labels[rows]
 
     def _begin(self, epoch: int) -> None:
         """Shuffle the lanes. Every worker draws for all lanes and keeps its own."""

@@ -192,7 +192,7 @@ def check_motion(motion: np.ndarray) -> None:
 
 
 def mend_broken_frames(motion: np.ndarray) -> np.ndarray:
-    """(T, V, C), with frames in which only some joints lie at exactly 0 interpolated from the nearest whole ones."""
+    """(T, V, C), with frames in which only some joints lie at exactly 0 interpolated from whole ones."""
     found = np.asarray(motion.any(axis=2))  # (T, V)
     whole = found.all(axis=1)
     broken = np.flatnonzero(found.any(axis=1) & ~whole)
