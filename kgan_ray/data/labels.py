@@ -54,6 +54,13 @@ def _scalar(dtype: Any, data: Any = b"") -> Any:
     return np.frombuffer(data, dtype)[0]
 
 
+def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any = "C", _axes: Any = None) -> np.ndarray:
+    """Stands for numpy's function of protocol 5; labels have one axis, so the order does not matter."""
+    if not isinstance(dtype, np.dtype) or dtype.hasobject:
+        raise _Forbidden("numpy array of objects")
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
 class _ArrayClass:
     """Stands for numpy.ndarray where a pickle names it as an argument; calling it makes nothing."""
 
@@ -66,6 +73,8 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
     _ALLOWED[_module, "_reconstruct"] = _empty_array
     _ALLOWED[_module, "scalar"] = _scalar
+for _module in ("numpy.core.numeric", "numpy._core.numeric"):
+    _ALLOWED[_module, "_frombuffer"] = _from_buffer
 
 
 class _PlainUnpickler(pickle.Unpickler):
