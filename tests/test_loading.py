@@ -1,0 +1,207 @@
+"""Windows, centring, scaling and batches: known values, and batches that do not depend on the workers."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from recordings import ntu_names, write_ntu
+
+from kgan_ray.data import loading
+from kgan_ray.data.ingest import ingest
+from kgan_ray.data.loading import Batches, load_split
+from kgan_ray.data.text_sources import SkeletonFiles
+from kgan_ray.data.windows import centred, first_frames, middle_frames, resampled, value_ranges
+from kgan_ray.settings import DataSettings, UserError
+
+
+def line(*values):
+    """A recording of one joint on one axis: (L, 1, 1)."""
+    return np.array(values, np.float32)[:, None, None]
+
+
+def test_first_frames_cut_or_pad_with_zeros():
+    assert first_frames(line(1, 2, 3), 2).ravel().tolist() == [1, 2]
+    assert first_frames(line(1, 2, 3), 5).ravel().tolist() == [1, 2, 3, 0, 0]
+
+
+def test_middle_frames():
+    assert middle_frames(line(1, 2, 3, 4, 5), 3).ravel().tolist() == [2, 3, 4]
+    assert middle_frames(line(1, 2), 3).ravel().tolist() == [1, 2, 0]
+
+
+def test_resampling_is_linear_and_bridges_gaps():
+    assert resampled(line(1, 2, 3), 5).ravel().tolist() == [1, 1.5, 2, 2.5, 3]
+    assert resampled(line(0, 1, 0, 3, 0), 3).ravel().tolist() == [1, 2, 3]  # the body is unseen at 0, 2 and 4
+    assert resampled(line(0, 7, 0), 3).ravel().tolist() == [7, 7, 7]
+    assert resampled(line(*range(1, 9)), 8).ravel().tolist() == list(range(1, 9))
+
+
+def test_centring_moves_the_root_and_leaves_absent_frames_at_zero():
+    recording = np.array([[[0, 0], [0, 0]], [[1, 1], [3, 2]], [[2, 2], [5, 5]]], np.float32)  # (3, 2, 2)
+    assert centred(recording, 0, "none") is recording
+    assert centred(recording, 0, "first").tolist() == [[[0, 0], [0, 0]], [[0, 0], [2, 1]], [[1, 1], [4, 4]]]
+    assert centred(recording, 0, "frame").tolist() == [[[0, 0], [0, 0]], [[0, 0], [2, 1]], [[0, 0], [3, 3]]]
+    assert value_ranges(recording, 0) == {"none": (0.0, 5.0), "first": (0.0, 4.0), "frame": (0.0, 3.0)}
+
+
+def test_ranges_hold_zero_since_padding_is_zero():
+    assert value_ranges(line(2, 3), 0)["none"] == (0.0, 3.0)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("loading")
+    return ingest([SkeletonFiles(write_ntu(folder / "files", ntu_names(61), num_frames=14))], folder / "data")[0]
+
+
+def settings(**changes):
+    return DataSettings(**{"benchmark": "xsub", "frames": 16} | changes)
+
+
+def test_motions_are_metres_scaled_by_the_training_range(dataset):
+    data = settings()
+    split = load_split(dataset, data, "train")
+    spec = dataset.spec(data)
+    table = pq.read_table(f"{dataset.path}/motions", partitioning=None).to_pylist()
+    rows = dataset.rows_of("xsub", "train")
+    assert split.motions.shape == (len(rows), 3, 16, 25)
+    assert split.labels.tolist() == [table[row]["label"] for row in rows]
+    for motion, row in zip(split.motions, rows, strict=True):
+        recording = np.array(table[row]["motion"], np.float32).reshape(-1, 25, 3)
+        expected = first_frames(recording, 16).transpose(2, 0, 1)
+        assert np.abs(spec.to_metres(motion.numpy()) - expected).max() < 1e-5
+    assert split.motions.min() == -1
+    assert split.motions.max() == 1
+
+
+@pytest.mark.parametrize("window", ["first", "resample", "random"])
+@pytest.mark.parametrize("centre", ["none", "first", "frame"])
+def test_every_window_and_centre_stays_in_range(dataset, window, centre):
+    data = settings(window=window, centre=centre)
+    for split in ("train", "test"):  # the test split may leave the training split's range: it is clamped
+        motions = load_split(dataset, data, split).motions
+        assert motions.abs().max() <= 1
+        assert motions.dtype == torch.float32
+    motions, labels = Batches(dataset, data, batch_size=8, seed=0).batch(3)
+    assert (motions.shape, labels.shape) == ((8, 3, 16, 25), (8,))
+    assert motions.abs().max() <= 1
+    if centre == "frame":
+        zero = -dataset.spec(data).to_metres(0) * 2 / np.subtract(*dataset.spec(data).value_range[::-1])
+        assert motions[:, :, :, 20].sub(zero).abs().max() < 1e-6
+
+
+def test_shares_of_a_split_join_to_the_whole(dataset):
+    whole = load_split(dataset, settings(), "test").motions
+    shares = [load_split(dataset, settings(), "test", rank=rank, world_size=3).motions for rank in range(3)]
+    assert torch.equal(torch.cat(shares), whole)
+
+
+@pytest.mark.parametrize("window", ["first", "random"])
+@pytest.mark.parametrize("num_workers", [2, 4])
+@pytest.mark.parametrize("batch_size", [8, 20, 128])  # 45 training rows, in lanes of one, of two or three, of five
+def test_global_batches_do_not_depend_on_the_number_of_workers(dataset, window, num_workers, batch_size):
+    data = settings(window=window)
+    alone = Batches(dataset, data, batch_size=batch_size, seed=3)
+    shared = [
+        Batches(dataset, data, batch_size=batch_size, seed=3, rank=rank, world_size=num_workers)
+        for rank in range(num_workers)
+    ]
+    for step in (0, 1, alone.batches_per_epoch, 7 * alone.batches_per_epoch + 1):
+        motions, labels = alone.batch(step)
+        parts = [batches.batch(step) for batches in shared]
+        assert torch.equal(torch.cat([part[0] for part in parts]), motions)
+        assert torch.equal(torch.cat([part[1] for part in parts]), labels)
+
+
+def test_a_batch_depends_on_seed_and_step_alone(dataset):
+    first = Batches(dataset, settings(), batch_size=8, seed=0)
+    expected = first.batch(11)[0]
+    for step in (3, 0, 40):
+        first.batch(step)
+    assert torch.equal(first.batch(11)[0], expected)
+    assert torch.equal(Batches(dataset, settings(), batch_size=8, seed=0).batch(11)[0], expected)
+    assert not torch.equal(Batches(dataset, settings(), batch_size=8, seed=1).batch(11)[0], expected)
+    assert not torch.equal(first.batch(11 + first.batches_per_epoch)[0], expected)
+
+
+def test_an_epoch_shows_no_motion_twice_and_epochs_show_all(dataset):
+    batches = Batches(dataset, settings(), batch_size=8, seed=0)
+    held = load_split(dataset, settings(), "train").motions
+    assert batches.batches_per_epoch == 45 // 8
+
+    def seen(epoch):
+        steps = range(epoch * batches.batches_per_epoch, (epoch + 1) * batches.batches_per_epoch)
+        motions = torch.cat([batches.batch(step)[0] for step in steps])
+        return [int((held == motion).all(dim=(1, 2, 3)).nonzero()) for motion in motions]
+
+    epochs = [seen(epoch) for epoch in range(6)]
+    assert all(len(set(rows)) == len(rows) for rows in epochs)
+    assert {row for rows in epochs for row in rows} == set(range(len(held)))
+    assert epochs[0] != epochs[1]
+
+
+def test_random_windows_are_crops_of_their_recording(dataset):
+    data = settings(window="random", frames=16)
+    long = [r for r in pq.read_table(f"{dataset.path}/motions")["num_frames"].to_pylist() if r > 16]
+    assert not long  # 14 to 16 frames: here every crop is the whole recording, padded
+    assert torch.equal(
+        Batches(dataset, data, batch_size=8, seed=0).batch(2)[0],
+        Batches(dataset, settings(), batch_size=8, seed=0).batch(2)[0],
+    )
+
+
+def test_random_crops_vary_and_lie_inside(tmp_path):
+    long = ingest([SkeletonFiles(write_ntu(tmp_path / "files", ntu_names(16), num_frames=40))], tmp_path / "data")[
+        0
+    ]
+    data = settings(window="random")
+    spec = long.spec(data)
+    table = pq.read_table(f"{long.path}/motions", partitioning=None).to_pylist()
+    recordings = [np.array(row["motion"], np.float32).reshape(-1, 25, 3) for row in table]
+    batches = Batches(long, data, batch_size=4, seed=0)
+    starts = set()
+    for step in range(20):
+        for motion in spec.to_metres(batches.batch(step)[0].numpy()).transpose(0, 2, 3, 1):  # (T, V, C) each
+            places = [
+                (number, start)
+                for number, recording in enumerate(recordings)
+                for start in range(len(recording) - 15)
+                if np.abs(recording[start : start + 16] - motion).max() < 1e-4
+            ]
+            assert len(places) == 1
+            starts.add(places[0][1])
+    assert len(starts) > 10
+
+
+def test_a_worker_reads_its_own_row_groups_only(tmp_path, monkeypatch):
+    monkeypatch.setattr("kgan_ray.data.parts.ROWS_PER_GROUP", 4)
+    small = ingest([SkeletonFiles(write_ntu(tmp_path / "files", ntu_names(64)))], tmp_path / "data")[0]
+    assert small.manifest.parts[0].row_groups == (4,) * 16
+    read = []
+    original = pq.ParquetFile.read_row_group
+
+    def counting(self, group, **options):
+        read.append(group)
+        return original(self, group, **options)
+
+    monkeypatch.setattr(loading.pq.ParquetFile, "read_row_group", counting)
+    for rank in range(4):
+        Batches(small, settings(benchmark="all"), batch_size=8, seed=0, rank=rank, world_size=4)
+        assert read == list(range(4 * rank, 4 * rank + 4))
+        read.clear()
+
+
+def test_an_uneven_share_is_refused(dataset):
+    with pytest.raises(UserError, match="batch_size is 8, which 3 workers cannot share evenly"):
+        Batches(dataset, settings(), batch_size=8, seed=0, world_size=3)
+
+
+def test_a_split_without_rows_is_refused(tmp_path):
+    names = [name for name in ntu_names(48) if "P003" in name]
+    no_training = ingest([SkeletonFiles(write_ntu(tmp_path / "files", names))], tmp_path / "data")[0]
+    for make in (
+        lambda: load_split(no_training, settings(), "train"),
+        lambda: Batches(no_training, settings(), batch_size=8, seed=0),
+    ):
+        with pytest.raises(UserError, match=r"benchmark=xsub: .* 0 training and 12 test rows"):
+            make()
