@@ -13,7 +13,7 @@ import numpy as np
 from kgan_ray.data.published_arrays import check_shape, numbered, written_at
 from kgan_ray.data.recording import Recording
 from kgan_ray.data.source import Item, Source, Traits
-from kgan_ray.data.text_sources import check_motion
+from kgan_ray.data.text_sources import as_float32, check_motion
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import LAYOUTS, SkeletonLayout
 
@@ -65,7 +65,7 @@ class OwnArrays(Source):
         motions = _loaded(self.location)["motions"]
         first, last = self._bounds[item.place]
         motion = motions[item.place, :last] if motions.ndim == 4 else motions[first:last]
-        motion = np.asarray(motion, np.float32)
+        motion = as_float32(motion)
         check_motion(motion)
         setup, camera, subject = (self._ids[key][item.place] for key in ("setups", "cameras", "subjects"))
         return Recording(

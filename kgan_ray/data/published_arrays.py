@@ -11,6 +11,7 @@ from kgan_ray.data import ntu
 from kgan_ray.data.labels import read_labels
 from kgan_ray.data.recording import Recording, RejectedRecording
 from kgan_ray.data.source import Item, Source, Traits
+from kgan_ray.data.text_sources import as_float32
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import LAYOUTS, NTU25, SkeletonLayout
 
@@ -64,7 +65,7 @@ class PublishedArrays(Source):
     def parse(self, item: Item, data: bytes) -> Recording:
         array = _mapped(self.location)[item.place]
         bodies = array.transpose(3, 1, 2, 0) if array.ndim == 4 else array.transpose(1, 2, 0)[None]  # (M, T, V, C)
-        bodies = np.asarray(bodies, np.float32)
+        bodies = as_float32(bodies)
         if not np.isfinite(bodies).all():
             raise RejectedRecording("a coordinate is NaN or infinite")
         seen = np.flatnonzero(bodies.any(axis=(0, 2, 3)))

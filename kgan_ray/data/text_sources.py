@@ -159,7 +159,7 @@ class UclaFiles(FileSource):
             raise RejectedRecording(f"action a{action:02} is not one of NW-UCLA's")
         try:
             tree = orjson.loads(data)
-            motion = np.array(tree["skeletons"], np.float32)
+            motion = as_float32(tree["skeletons"])
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise RejectedRecording(f"not JSON with `skeletons`, T x 20 x 3 numbers ({error})") from None
         if motion.ndim != 3 or motion.shape[1:] != (20, 3) or not 0 < len(motion) <= MAX_FRAMES:
@@ -180,6 +180,12 @@ class UclaFiles(FileSource):
             num_bodies=1,
             motion=motion,
         )
+
+
+def as_float32(values: Any) -> np.ndarray:
+    """An array of float32; what is too large for it becomes infinite, which `check_motion` finds."""
+    with np.errstate(over="ignore"):
+        return np.asarray(values, np.float32)
 
 
 def check_motion(motion: np.ndarray) -> None:
