@@ -27,7 +27,7 @@ from kgan_ray.data.summary import Prepared, common_traits, summarise
 from kgan_ray.settings import UserError
 
 Progress = Callable[[str], None]
-FEW_PARTS = 4  # up to so many are written by this process: starting Ray takes longer than they do
+FEW_PARTS = 8  # up to so many are written by this process: starting Ray takes longer than they do
 
 
 def ingest(

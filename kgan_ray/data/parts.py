@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +22,7 @@ from kgan_ray.skeleton import SkeletonLayout
 
 ROWS_PER_PART = 512
 ROWS_PER_GROUP = 128  # what a training worker reads at a time
+FILES_AHEAD = 8  # read while one is parsed: storage is often slower than we are
 VALUES_PER_GROUP = 32 << 20  # 128 MB: fewer rows where recordings are absurdly long
 
 _ROW_IDS = ("setup", "camera", "subject", "replication")
@@ -99,13 +102,11 @@ def write_part(job: PartJob, sources: Sequence[Source], folder: str) -> tuple[li
         kept.clear()
 
     try:
-        for number, item in job.items:
+        for number, item, fetched in _fetched_ahead(job, sources):
             report = RowReport(name=item.name, source=number)
             reports.append(report)
             try:
-                data = sources[number].fetch(item)
-                if sources[number].is_folder:
-                    report.file_sha256 = hashlib.sha256(data).hexdigest()
+                data, report.file_sha256 = fetched.result()
                 recording = sources[number].parse(item, data)
             except RejectedRecording as error:
                 report.reason = str(error)
@@ -119,6 +120,24 @@ def write_part(job: PartJob, sources: Sequence[Source], folder: str) -> tuple[li
         if writer is not None:
             writer.close()
     return groups, reports
+
+
+def _fetched_ahead(
+    job: PartJob, sources: Sequence[Source]
+) -> Iterator[tuple[int, Item, Future[tuple[bytes, str | None]]]]:
+    """Each recording with its bytes, and their SHA-256 if it is a file of its own; a thread reads a few ahead."""
+
+    def fetch(number: int, item: Item) -> tuple[bytes, str | None]:
+        data = sources[number].fetch(item)
+        return data, hashlib.sha256(data).hexdigest() if sources[number].is_folder else None
+
+    ahead: deque[tuple[int, Item, Future[tuple[bytes, str | None]]]] = deque()
+    with ThreadPoolExecutor(1) as reader:
+        for number, item in job.items:
+            ahead.append((number, item, reader.submit(fetch, number, item)))
+            if len(ahead) > FILES_AHEAD:
+                yield ahead.popleft()
+        yield from ahead
 
 
 def _fill(report: RowReport, recording: Recording, root: int) -> None:
