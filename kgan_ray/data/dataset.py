@@ -138,8 +138,8 @@ class Dataset:
 
     @functools.cached_property
     def ids(self) -> dict[str, np.ndarray]:
-        """The columns label, setup, camera and subject as int64 (n,); -1 where a row has none."""
-        columns = ["label", "setup", "camera", "subject"]
+        """The columns of whole numbers that loading needs, as int64 (n,); -1 where a row has none."""
+        columns = ["label", "setup", "camera", "subject", "num_frames"]
         store, root = open_store(self.path)
         tables = []
         for part in self.manifest.parts:

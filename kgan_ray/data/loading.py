@@ -20,7 +20,7 @@ from torch import Tensor
 
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.storage import open_store
-from kgan_ray.data.windows import WINDOWS, centred
+from kgan_ray.data.windows import WINDOWS, centred, first_frames
 from kgan_ray.settings import DataSettings, UserError
 from kgan_ray.skeleton import MotionSpec
 
@@ -178,12 +178,14 @@ class Batches:
         """Keep whole recordings, end to end, each at least T frames long, to crop from."""
         rows = np.unique(self._lanes[self._own])
         rows = rows[rows >= 0]
-        held = []
-        for recording in _recordings(dataset, self._spec, rows):
-            missing = max(0, self._spec.frames - len(recording))
-            held.append(_scaled(np.pad(recording, ((0, missing), (0, 0), (0, 0))), self._spec).transpose(0, 2, 1))
-        lengths = np.array([len(recording) for recording in held])
+        lengths = np.maximum(dataset.ids["num_frames"][rows], self._spec.frames)
         self._first_frame = np.cumsum(lengths) - lengths
         self._num_starts = lengths - self._spec.frames + 1
-        self._motions = torch.from_numpy(np.concatenate(held)).to(self._device)  # (all frames, C, V)
+        coordinates, _, joints = self._spec.shape
+        motions = torch.empty(int(lengths.sum()), coordinates, joints)  # (all frames, C, V)
+        recordings = _recordings(dataset, self._spec, rows)
+        for recording, first, length in zip(recordings, self._first_frame, lengths, strict=True):
+            whole = _scaled(first_frames(recording, length), self._spec)
+            motions[first : first + length] = torch.from_numpy(whole.transpose(0, 2, 1))
+        self._motions = motions.to(self._device)
         self._labels = torch.from_numpy(dataset.ids["label"][rows]).to(self._device)
