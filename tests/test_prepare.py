@@ -296,6 +296,18 @@ def test_a_dataset_behind_a_uri(files, capsys):
     assert "cannot be opened" in refused(capsys, files, "--output", "nowhere://bucket/data")
 
 
+def test_an_object_store_that_does_not_answer(files, capsys, monkeypatch):
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "none")
+    with socket.socket() as closed:  # bound, but nobody listens
+        closed.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{closed.getsockname()[1]}&scheme=http&region=us-east-1&connect_timeout=1"
+        message = refused(capsys, files, "--output", f"s3://bucket/data?endpoint_override={place}")
+    assert "cannot be opened" in message
+    assert "connect" in message
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of one megabyte."""

@@ -52,9 +52,12 @@ def ingest(
     options = {**(options or {}), "min_per_class": min_per_class, "train_ids": train_ids or {}}
     options["leave_out"] = _digest(sorted(leave_out)) if leave_out else None
     options = orjson.loads(orjson.dumps(options))
-    existing = output.existing_dataset(folder, force=force)
-    if existing is not None and not force and _is_same(existing.manifest, sources, options):
-        return existing, False
+    try:
+        existing = output.existing_dataset(folder, force=force)
+        if existing is not None and not force and _is_same(existing.manifest, sources, options):
+            return existing, False
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be opened, or a source of it: {describe(error)}") from None
     if existing is not None and not force:
         raise UserError(f"{folder}: holds a dataset of other sources or options; --force replaces it")
 
