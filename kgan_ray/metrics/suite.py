@@ -1,0 +1,282 @@
+"""The suite: every metric by its name, which fixes its protocol, and the Evaluator that computes them.
+
+Motions are (N, C, T, V) in [-1, 1]. Generated motions are as many of every class as `evaluation.num_motions` allows, from
+the seed in `evaluation.seed`; the real side is the training split. Numbers are comparable only between equal extractor
+and dataset hashes.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from kgan_ray.data.dataset import Dataset
+from kgan_ray.data.loading import MotionTensors, load_split
+from kgan_ray.metrics import mmd
+from kgan_ray.metrics.extractor_training import Extractor, find_extractor
+from kgan_ray.metrics.inception import inception_distance
+from kgan_ray.metrics.manifold import manifold_overlap
+from kgan_ray.metrics.scores import (
+    FewMotionsWarning,
+    Gaussian,
+    diversity,
+    frechet_distance,
+    frechet_distance_infinity,
+    kernel_distance,
+    multimodality,
+)
+from kgan_ray.settings import Settings, UserError, close_match
+
+Sample = Callable[[Tensor, int], Tensor]  # (labels (N,), seed) -> motions (N, C, T, V)
+MOST_NEIGHBOURS = 10_000  # motions of a side that nearest-neighbour scores look at
+MOST_PER_CLASS = 200  # motions of a class and side that the maximum mean discrepancies look at
+
+
+class DivergedError(Exception):
+    """A generator gave motions, or a training run losses, that are not finite."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a name stands for."""
+
+    protocol: str
+    lower_is_better: bool
+
+
+METRICS: dict[str, Metric] = {
+    "fid": Metric("Fréchet distance of extractor features, generated against the training split", True),
+    "fid_infinity": Metric("fid extrapolated to endless generated motions", True),
+    "fid_per_class": Metric(
+        "mean over classes of fid within a class with more motions than features; see fid/<class>", True
+    ),
+    "kid": Metric(
+        "squared MMD with a cubic kernel on extractor features, unbiased; kid_std is its standard error", True
+    ),
+    "precision": Metric("share of generated motions inside a real motion's 5-neighbour ball", False),
+    "recall": Metric("share of real motions inside a generated motion's 5-neighbour ball", False),
+    "density": Metric("real balls around a generated motion, over 5", False),
+    "coverage": Metric("share of real motions whose ball holds a generated motion", False),
+    "accuracy": Metric("share of generated motions that the extractor gives their own class", False),
+    "diversity": Metric("mean feature distance of 200 random pairs of generated motions", False),
+    "multimodality": Metric("mean feature distance of 20 random pairs within a class, over classes", False),
+    "mmd_avg": Metric("frame-wise MMD per class, largest of 14 kernel widths, unbiased, all motions", True),
+    "mmd_seq": Metric("sequence-wise MMD per class, largest of 14 kernel widths, unbiased, all motions", True),
+    "mmd_avg_published": Metric(
+        "the public script's MMDa: first motion of a class, joints as samples, NaN dropped", True
+    ),
+    "mmd_seq_published": Metric(
+        "the public script's MMDs: first motion of a class, joints as samples, NaN dropped", True
+    ),
+    "fid_inception": Metric(
+        "Fréchet distance of Inception-v3 features of motions as images, published scaling", True
+    ),
+}
+_OVERLAP = ("precision", "recall", "density", "coverage")
+
+
+def check_metric_name(name: str, where: str) -> None:
+    """Raise UserError, with the nearest name, unless `name` is a metric. `where` says who asked."""
+    if name not in METRICS:
+        raise UserError(
+            f"{where}: unknown metric {name!r}.{close_match(name, METRICS)} Known: {', '.join(METRICS)}"
+        )
+
+
+def lower_is_better(name: str) -> bool:
+    return METRICS[name].lower_is_better if name in METRICS else True
+
+
+@dataclass
+class Side:
+    """One side of a comparison: motions, labels and, once asked for, features."""
+
+    motions: Tensor
+    labels: Tensor
+    extractor: Extractor | None
+
+    @cached_property
+    def features(self) -> Tensor:
+        assert self.extractor is not None
+        return self.extractor.features(self.motions)
+
+    @cached_property
+    def gaussian(self) -> Gaussian:
+        return Gaussian.of(self.features)
+
+
+class Evaluator:
+    """Computes metrics against a dataset; made once a run, it keeps what the real side needs."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        settings: Settings,
+        device: str | torch.device = "cpu",
+        progress: Callable[[str], None] = print,
+    ) -> None:
+        self.dataset, self.settings, self.device = dataset, settings, torch.device(device)
+        self.spec = dataset.spec(settings.data)
+        evaluation = settings.evaluation
+        self.extractor = find_extractor(dataset, settings.data, self.device, progress, evaluation.extractor)
+        self.extractor_hash = self.extractor.hash
+        self.extractor_accuracy = self.extractor.accuracy
+
+    @cached_property
+    def real(self) -> Side:
+        """The training split."""
+        return self.side(load_split(self.dataset, self.settings.data, "train"))
+
+    @cached_property
+    def test(self) -> Side:
+        return self.side(load_split(self.dataset, self.settings.data, "test"))
+
+    def side(self, motions: MotionTensors) -> Side:
+        return Side(motions.motions.to(self.device), motions.labels.to(self.device), self.extractor)
+
+    def labels(self) -> Tensor:
+        """The labels of generated motions: as many of every class that the training split has, one after the other."""
+        present = self.real.labels.unique().cpu()
+        per_class = max(1, self.settings.evaluation.num_motions // len(present))
+        return present.repeat(per_class)
+
+    def evaluate(
+        self, sample: Sample, metrics: Iterable[str] | None = None, seed: int | None = None
+    ) -> dict[str, float]:
+        """Each metric of freshly generated motions. Raises DivergedError where they are not finite."""
+        names = tuple(metrics if metrics is not None else self.settings.evaluation.metrics)
+        labels = self.labels()
+        motions = sample(labels, self.settings.evaluation.seed if seed is None else seed)
+        return self.score(motions, labels, names)
+
+    def score(self, motions: Tensor, labels: Tensor, metrics: Iterable[str]) -> dict[str, float]:
+        """Each metric of motions (N, C, T, V) in [-1, 1] with labels (N,).
+
+        Raises UserError for another shape, DivergedError for motions that are not finite.
+        """
+        if tuple(motions.shape[1:]) != self.spec.shape:
+            raise UserError(
+                f"motions have shape {tuple(motions.shape[1:])}, expected (C, T, V) = {self.spec.shape}"
+            )
+        bad = int((~torch.isfinite(motions).flatten(1).all(dim=1)).sum())
+        if bad:
+            raise DivergedError(f"{bad} of {len(motions)} generated motions hold NaN or infinity")
+        return self.compare(self.real, self.side(MotionTensors(motions, labels)), tuple(metrics))
+
+    def floor(self, metrics: Iterable[str] | None = None) -> dict[str, float]:
+        """The same metrics of the real test split against the training split: what a perfect generator may reach."""
+        return self.compare(self.real, self.test, tuple(metrics or self.settings.evaluation.metrics))
+
+    def halves(self, metrics: Iterable[str] | None = None) -> dict[str, float]:
+        """The same metrics between two random halves of the training split."""
+        order = torch.randperm(len(self.real.labels), generator=torch.Generator().manual_seed(0)).to(self.device)
+        first, second = (
+            Side(self.real.motions[part], self.real.labels[part], self.extractor) for part in order.tensor_split(2)
+        )
+        return self.compare(first, second, tuple(metrics or self.settings.evaluation.metrics))
+
+    def compare(self, real: Side, generated: Side, names: tuple[str, ...]) -> dict[str, float]:
+        """Each named metric, in that order; kid brings kid_std, fid_per_class and accuracy_per_class their classes."""
+        for name in names:
+            check_metric_name(name, "metrics")
+        values: dict[str, float] = {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("once", FewMotionsWarning)
+            for name in names:
+                values |= self._metric(name, real, generated)
+        return values
+
+    def _metric(self, name: str, real: Side, generated: Side) -> dict[str, float]:
+        if name == "fid":
+            return {name: frechet_distance(real.gaussian, generated.gaussian)}
+        if name == "fid_infinity":
+            return {name: frechet_distance_infinity(real.gaussian, generated.features)}
+        if name == "fid_per_class":
+            return self._fid_per_class(real, generated)
+        if name == "kid":
+            value, error = kernel_distance(real.features, generated.features)
+            return {"kid": value, "kid_std": error}
+        if name in _OVERLAP:
+            return {name: self._overlap(real, generated)[name]}
+        if name == "accuracy":
+            return self._accuracy(generated)
+        if name == "diversity":
+            return {name: diversity(generated.features)}
+        if name == "multimodality":
+            return {name: multimodality(generated.features, generated.labels)}
+        if name in ("mmd_avg", "mmd_seq"):
+            return {name: _mean(_discrepancies(name, real, generated), name)}
+        if name in ("mmd_avg_published", "mmd_seq_published"):
+            firsts = [_first_of_each_class(side) for side in (real, generated)]
+            shared = firsts[0].keys() & firsts[1].keys()
+            pairs = ({label: first[label] for label in shared} for first in firsts)
+            return {name: mmd.published_mmd(*pairs, mode=name.split("_")[1])}
+        return {name: inception_distance(real.motions, generated.motions, self.device)}
+
+    def _accuracy(self, generated: Side) -> dict[str, float]:
+        right = self.extractor.predict(generated.features) == generated.labels
+        return {"accuracy": right.double().mean().item()}
+
+    def accuracy_per_class(self, generated: Side) -> dict[str, float]:
+        """The share of each class's motions that the extractor gives that class."""
+        right = (self.extractor.predict(generated.features) == generated.labels).double()
+        return {
+            self.spec.class_names[label]: right[generated.labels == label].mean().item()
+            for label in generated.labels.unique().tolist()
+        }
+
+    def _fid_per_class(self, real: Side, generated: Side) -> dict[str, float]:
+        values = {}
+        for label in real.labels.unique().tolist():
+            pair = [side.features[side.labels == label] for side in (real, generated)]
+            if min(len(features) for features in pair) > pair[0].shape[1]:
+                distance = frechet_distance(*(Gaussian.of(features) for features in pair))
+                values[f"fid/{self.spec.class_names[label]}"] = distance
+        if not values:
+            raise UserError(
+                f"fid_per_class: no class has more than {real.features.shape[1]} motions on both sides, "
+                "the number of features; raise evaluation.num_motions or use more data"
+            )
+        return {"fid_per_class": sum(values.values()) / len(values), **values}
+
+    def _overlap(self, real: Side, generated: Side) -> dict[str, float]:
+        if getattr(generated, "overlap", None) is None:
+            chosen = (_every_nth(side.features, MOST_NEIGHBOURS) for side in (real, generated))
+            generated.overlap = manifold_overlap(*chosen)  # type: ignore[attr-defined]
+        found: dict[str, float] = generated.overlap  # type: ignore[attr-defined]
+        return found
+
+
+def _every_nth(features: Tensor, most: int) -> Tensor:
+    """At most `most` rows, evenly spread."""
+    return features if len(features) <= most else features[torch.linspace(0, len(features) - 1, most).long()]
+
+
+def _discrepancies(name: str, real: Side, generated: Side) -> dict[int, float]:
+    sides = []
+    for side in (real, generated):
+        rows = [
+            _every_nth(torch.nonzero(side.labels == label)[:, 0], MOST_PER_CLASS) for label in side.labels.unique()
+        ]
+        chosen = torch.cat(rows)
+        sides += [side.motions[chosen], side.labels[chosen]]
+    function = mmd.mmd_avg if name == "mmd_avg" else mmd.mmd_seq
+    return function(*sides)
+
+
+def _mean(per_class: dict[int, float], name: str) -> float:
+    if not per_class:
+        raise UserError(f"{name}: no class has two motions on both sides")
+    return sum(per_class.values()) / len(per_class)
+
+
+def _first_of_each_class(side: Side) -> dict[int, Tensor]:
+    return {
+        label: side.motions[int(torch.nonzero(side.labels == label)[0, 0])]
+        for label in side.labels.unique().tolist()
+    }
