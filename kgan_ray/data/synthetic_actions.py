@@ -202,7 +202,7 @@ def arm_circles(pose: Pose, manner: Manner) -> None:
     out = there_and_back(progress(pose), 0.0, 0.15, 0.88, 1.0)
     turn = beats(pose, manner, 0.85)
     for side in pose.hands:
-        circle = resting(0.72, 0.12, 0.0, pose.frames)
+        circle = resting(0.8, 0.12, 0.0, pose.frames)
         circle[:, 1] += 0.55 * manner.size * np.sin(turn)
         circle[:, 2] += 0.55 * manner.size * np.cos(turn)
         pose.hands[side] += (circle - pose.hands[side]) * out[:, None]

@@ -1,0 +1,1 @@
+"""Pictures: stick figures, animations, charts."""
