@@ -7,7 +7,15 @@ PACKAGE = Path(__file__).parents[1] / "kgan_ray"
 LAYERS = [
     ["settings", "skeleton"],
     ["model", "data", "metrics.scores", "tracking", "cluster"],
-    ["training.losses", "training.memory", "training.distributed", "training.gan", "training.checkpoint", "metrics", "visual"],
+    [
+        "training.losses",
+        "training.memory",
+        "training.distributed",
+        "training.gan",
+        "training.checkpoint",
+        "metrics",
+        "visual",
+    ],
     ["training.loop"],
     ["training.launch"],
     ["tuning"],

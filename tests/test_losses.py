@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from kgan_ray.training.losses import discriminator_loss, generator_loss, gradient_penalty, interpolate, slope_penalty
+from kgan_ray.training.losses import (
+    discriminator_loss,
+    generator_loss,
+    gradient_penalty,
+    interpolate,
+    slope_penalty,
+)
 
 
 @pytest.mark.parametrize(("slope", "expected"), [(1.0, 0.0), (3.0, 4.0)])

@@ -28,7 +28,7 @@ def batch_norm(norm: nn.BatchNorm2d, x: Tensor, repeat: int, statistics: BatchSt
         return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
     count = x.numel() // x.shape[1] * statistics.num_workers
     if statistics.sum_over_workers is None and count > 1:
-        mean, variance = torch.empty_like(norm.weight), torch.empty_like(norm.weight)
+        mean, variance = torch.zeros_like(norm.weight), torch.zeros_like(norm.weight)
         y = F.batch_norm(x, mean, variance, norm.weight, norm.bias, True, 1.0, norm.eps)  # momentum 1: of x alone
         variance = variance * ((count - 1) / count)  # not in place: the backward pass looks at the tensor
     else:

@@ -19,6 +19,7 @@ from typing import Any
 
 import pyarrow.fs
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -159,6 +160,7 @@ class CheckpointStore:
         with tempfile.TemporaryDirectory() as scratch:
             local = Path(scratch) / "checkpoint"
             write_checkpoint(local, gan, state)
+            self.filesystem.create_dir(folder)  # object stores need none, file systems do
             for file in sorted(local.iterdir(), key=lambda file: file.name == "state.json"):
                 pyarrow.fs.copy_files(str(file), f"{folder}/{file.name}", destination_filesystem=self.filesystem)
         return folder
@@ -206,7 +208,15 @@ def _read(folder: Path, shown_as: str) -> Checkpoint:
         described = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
         weights = load_file(folder / "weights.safetensors")
         optimiser = torch.load(folder / "optimiser.pt", weights_only=True, map_location="cpu")
-    except (OSError, ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        EOFError,
+        pickle.UnpicklingError,
+        SafetensorError,
+    ) as error:
         raise UserError(f"{shown_as}: not a whole checkpoint ({str(error).splitlines()[0]})") from None
     return Checkpoint(
         path=shown_as,

@@ -24,6 +24,7 @@ from kgan_ray.settings import Settings
 from kgan_ray.skeleton import MotionSpec
 from kgan_ray.training import distributed
 from kgan_ray.training.losses import discriminator_loss, generator_loss, interpolate, slope_penalty
+from kgan_ray.training.memory import keep_freed_memory
 
 
 def build_networks(settings: Settings, spec: MotionSpec) -> tuple[Generator, Discriminator]:
@@ -84,6 +85,8 @@ class GAN:
     def __init__(self, settings: Settings, spec: MotionSpec, device: str | torch.device = "cpu") -> None:
         self.settings, self.spec, self.device = settings, spec, torch.device(device)
         self.step_count = 0
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.generator, self.discriminator = (net.to(self.device) for net in build_networks(settings, spec))
         if distributed.world_size() > 1:
             self.generator.statistics = BatchStatistics(
@@ -285,8 +288,9 @@ class GAN:
                 module.load_state_dict(
                     {n.removeprefix(prefix): t for n, t in state["weights"].items() if n.startswith(prefix)}
                 )
-        self.generator_adam.load_state_dict(state["optimisers"]["generator"])
-        self.discriminator_adam.load_state_dict(state["optimisers"]["discriminator"])
+        optimisers = copy.deepcopy(state["optimisers"])  # Adam keeps the tensors that it is given
+        self.generator_adam.load_state_dict(optimisers["generator"])
+        self.discriminator_adam.load_state_dict(optimisers["discriminator"])
         self.chance.set_state(state["random"]["chance"].cpu())
         self.technique_chance.set_state(state["random"]["technique_chance"].cpu())
         self.step_count = state["step"]

@@ -1,0 +1,290 @@
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
+
+from kgan_ray.model.literal import LiteralDiscriminator, LiteralGAN, LiteralGenerator
+from kgan_ray.settings import Settings, override
+from kgan_ray.skeleton import NTU25, MotionSpec, SkeletonGraph
+from kgan_ray.training.gan import GAN, build_networks, quantile
+
+NUM_CLASSES = 4
+NARROW = {"model.width": 0.0625, "model.latent_dim": 12, "model.mapping_depth": 2, "training.batch_size": 8}
+TECHNIQUES = {
+    "techniques.pooling": "max",
+    "techniques.input_noise_std": 0.3,
+    "techniques.input_noise_kind": "elementwise",
+    "techniques.label_noise_std": 0.5,
+    "techniques.mask_quantile": 0.7,
+}
+
+
+@pytest.fixture
+def spec():
+    return motion_spec()
+
+
+def motion_spec(frames=16):
+    return MotionSpec(
+        layout=NTU25, coordinates=3, frames=frames, class_names=tuple("abcd"), value_range=(-1.0, 1.0)
+    )
+
+
+def narrow(overrides=None):
+    return override(Settings(), {**NARROW, **(overrides or {})})
+
+
+def batch(spec, size=8, seed=0):
+    chance = torch.Generator().manual_seed(seed)
+    return torch.rand(size, *spec.shape, generator=chance) * 2 - 1, torch.arange(size) % spec.num_classes
+
+
+def losses_of(gan, steps=6):
+    motions, labels = batch(gan.spec)
+    rows = [gan.step(motions, labels) for _ in range(steps)]
+    return [{name: float(value) for name, value in row.items()} for row in rows]
+
+
+def test_twenty_steps_give_the_losses_of_the_published_step_written_down_literally(spec):
+    settings = override(Settings(), {"model.latent_dim": 16, "training.batch_size": 4, "seed": 3})
+    gan, graph = GAN(settings, spec), SkeletonGraph(NTU25)
+    literal = LiteralGAN(
+        LiteralGenerator(graph, 3, NUM_CLASSES, spec.frames, 16, settings.model.mapping_depth),
+        LiteralDiscriminator(graph, 3, NUM_CLASSES, spec.frames, 16),
+    )
+    literal.generator.load_state_dict(gan.generator.published_state())
+    literal.discriminator.load_state_dict(gan.discriminator.published_state())
+    chance = torch.Generator()
+    chance.set_state(gan.chance.get_state())
+    for step in range(20):
+        motions, labels = batch(spec, size=4, seed=step)
+        z = torch.randn(4, 16, generator=chance)
+        noise = gan.generator.split_noise(torch.randn(4, gan.generator.noise_width, generator=chance))
+        mix = torch.rand(4, generator=chance)[:, None, None, None]
+        second = noise
+        if step % 5 == 0:
+            second = gan.generator.split_noise(torch.randn(4, gan.generator.noise_width, generator=chance))
+        expected = literal.step(motions, labels, z, mix, noise, second)
+        found = gan.step(motions, labels)
+        for name, value in expected.items():
+            # generator/loss is a mean score, which lies near zero: there the discriminator's loss gives the scale.
+            # Adam's first steps have the size of the learning rate however small a gradient is, so rounding grows.
+            scale = abs(expected["discriminator/loss"]) if name == "generator/loss" else abs(value)
+            assert float(found[name]) == pytest.approx(value, abs=5e-4 * scale), f"{name} at step {step}"
+
+
+def test_the_same_seed_gives_the_same_steps_and_another_seed_others(spec):
+    first, again, other = (losses_of(GAN(narrow({"seed": seed}), spec)) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_torchs_global_random_state_is_left_alone(spec):
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    gan = GAN(narrow(TECHNIQUES), spec)
+    gan.step(*batch(spec))
+    gan.sample(torch.arange(3))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_the_generator_steps_first_and_then_every_fifth_time(spec):
+    gan = GAN(narrow(), spec)
+    changed = []
+    for _ in range(7):
+        before = gan.generator.edge_importance[3].detach().clone()
+        gan.step(*batch(spec))
+        changed.append(not torch.equal(before, gan.generator.edge_importance[3]))
+    assert changed == [True, False, False, False, False, True, False]
+
+
+@pytest.mark.parametrize(
+    "overrides", [{}, TECHNIQUES, {"training.ema_decay": 0.9}], ids=["plain", "techniques", "ema"]
+)
+def test_a_loaded_state_goes_on_bit_for_bit(spec, overrides):
+    gan = GAN(narrow(overrides), spec)
+    losses_of(gan, 2)
+    state = gan.state_dict()
+    state["weights"] = {name: tensor.clone() for name, tensor in state["weights"].items()}
+    again = GAN(narrow({**overrides, "seed": 9}), spec)
+    again.load_state_dict(state)
+    assert losses_of(again) == losses_of(gan)
+    labels = torch.arange(4)
+    assert torch.equal(again.sample(labels), gan.sample(labels))
+
+
+NEUTRAL = {
+    "techniques.input_noise_kind": "elementwise",
+    "techniques.mask_latent_std": 0.5,
+    "techniques.mask_noise_std": 0.7,
+    "training.auxiliary_weight": 3.0,
+}
+
+
+def test_techniques_that_are_off_change_no_bit(spec):
+    assert losses_of(GAN(narrow(NEUTRAL), spec)) == losses_of(GAN(narrow(), spec))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"techniques.pooling": "max"},
+        {"techniques.input_noise_std": 0.5},
+        {"techniques.label_noise_std": 0.5},
+        {"techniques.mask_quantile": 0.5},
+        {"model.projection": True},
+        {"model.auxiliary_classifier": True},
+        {"training.balanced_classes": True},
+        {"model.mapping_gain": 0.5},
+        {"training.discriminator_learning_rate": 1e-3},
+        {"training.generator_learning_rate": 1e-3},
+        {"training.precision": "bfloat16"},
+    ],
+    ids=lambda overrides: next(iter(overrides)),
+)
+def test_each_option_trains_to_other_finite_losses(overrides):
+    spec = motion_spec(frames=32)  # at 16 frames a single place is left to pool
+    plain, changed = losses_of(GAN(narrow(), spec)), losses_of(GAN(narrow(overrides), spec))
+    assert all(torch.tensor(list(row.values())).isfinite().all() for row in changed)
+    assert plain != [{name: row[name] for name in plain[0]} for row in changed]
+
+
+def test_the_mask_puts_noise_on_the_share_of_a_fake_that_its_quantile_leaves(spec):
+    gan = GAN(narrow({"techniques.mask_quantile": 0.7, "techniques.mask_noise_std": 0.5}), spec)
+    plain = GAN(narrow(), spec)
+    z, labels = torch.randn(8, 12), torch.arange(8) % 4
+    with torch.no_grad():
+        added = gan._judged_fakes(z, labels) - plain._judged_fakes(z, labels)
+    moved = added != 0
+    assert float(moved.float().mean()) == pytest.approx(0.3, abs=0.01)
+    assert float(added[moved].std()) == pytest.approx(0.5, rel=0.1)
+    for net in (gan.generator, plain.generator):  # the second pass leaves running statistics alone
+        assert net.st_gcn_networks[1].tcn[1].num_batches_tracked == 1
+
+
+def test_the_mask_chooses_what_reacts_most_to_the_latent(spec):
+    settings = narrow({"techniques.mask_quantile": 0.5, "techniques.mask_noise_std": 1.0})
+    gan = GAN(settings, spec)
+    z, labels = torch.randn(8, 12), torch.arange(8) % 4
+    width = gan.generator.noise_width
+    noise = gan.generator.split_noise(
+        torch.randn(8, width, generator=torch.Generator().manual_seed(settings.seed))
+    )
+    technique = torch.Generator()
+    technique.set_state(gan.technique_chance.get_state())
+    moved_z = z + 0.01 * torch.randn(8, 12, generator=technique)
+    with torch.no_grad():
+        fake, moved = gan.generator(z, labels, noise), gan.generator(moved_z, labels, noise)
+        judged = gan._judged_fakes(z, labels)
+    change = (fake - moved).abs()
+    assert torch.equal(judged != fake, change >= change.quantile(0.5))
+
+
+@pytest.mark.parametrize("q", [0.0, 0.3, 0.5, 0.77, 1.0])
+def test_our_quantile_selects_what_torchs_does(q):
+    values = torch.rand(501)
+    assert torch.equal(values >= quantile(values, q), values >= torch.quantile(values, q))
+
+
+def test_the_average_follows_the_generator_and_is_what_is_sampled(spec):
+    gan = GAN(narrow({"training.ema_decay": 0.75}), spec)
+    before = gan.average.mlp.mlp[0].weight.clone()
+    gan.step(*batch(spec))
+    expected = 0.75 * before + 0.25 * gan.generator.mlp.mlp[0].weight
+    torch.testing.assert_close(gan.average.mlp.mlp[0].weight, expected)
+    labels = torch.arange(3)
+    sampled = gan.sample(labels)
+    gan.average = None
+    assert not torch.equal(sampled, gan.sample(labels))
+
+
+def test_balanced_labels_hold_every_class_equally_often(spec):
+    gan = GAN(narrow({"training.balanced_classes": True}), spec)
+    for size in (8, 10):
+        counts = gan._balanced_labels(size).bincount(minlength=4)
+        assert int(counts.sum()) == size
+        assert int(counts.max() - counts.min()) <= 1
+
+
+def test_the_auxiliary_classifier_learns_the_classes_and_its_loss_counts_by_its_weight(spec):
+    strong = {"training.discriminator_learning_rate": 1e-3, "training.auxiliary_weight": 10.0}
+    gan = GAN(narrow({"model.auxiliary_classifier": True, **strong}), spec)
+    motions, labels = batch(spec)
+    motions += labels[:, None, None, None] * 0.3
+    rows = [gan.step(motions, labels) for _ in range(80)]
+    assert float(rows[-1]["discriminator/class_loss"]) < 0.1 * float(rows[0]["discriminator/class_loss"])
+    weights = (0.0, 2.0)
+    first = [
+        GAN(narrow({"model.auxiliary_classifier": True, "training.auxiliary_weight": w}), spec).step(
+            motions, labels
+        )
+        for w in weights
+    ]
+    added = float(first[1]["discriminator/loss"] - first[0]["discriminator/loss"])
+    assert added == pytest.approx(2 * float(first[0]["discriminator/class_loss"]), rel=1e-4)
+
+
+def test_learning_rates_are_each_networks_own(spec):
+    gan = GAN(
+        narrow({"training.generator_learning_rate": 1e-4, "training.discriminator_learning_rate": 4e-4}), spec
+    )
+    assert gan.generator_adam.param_groups[0]["lr"] == 1e-4
+    assert gan.discriminator_adam.param_groups[0]["lr"] == 4e-4
+
+
+def test_bfloat16_stays_near_float32(spec):
+    exact, rounded = (
+        losses_of(GAN(narrow(), spec)),
+        losses_of(GAN(narrow({"training.precision": "bfloat16"}), spec)),
+    )
+    assert rounded[-1]["discriminator/gradient_penalty"] == pytest.approx(
+        exact[-1]["discriminator/gradient_penalty"], rel=0.1
+    )
+
+
+def test_networks_depend_on_the_seed_alone(spec):
+    torch.manual_seed(1)
+    first = build_networks(narrow(), spec)
+    torch.manual_seed(2)
+    second = build_networks(narrow(), spec)
+    for a, b in zip(first, second, strict=True):
+        assert all(
+            torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+        )
+
+
+def work_together(rank, world_size, folder, overrides):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world_size)
+    spec = motion_spec()
+    gan = GAN(narrow(overrides), spec)
+    rows = []
+    for step in range(6):
+        motions, labels = batch(spec, seed=step)
+        own = slice(rank * 8 // world_size, (rank + 1) * 8 // world_size)
+        losses = gan.step(motions[own], labels[own])
+        rows.append({name: float(value) for name, value in losses.items()})
+    if rank == 0:
+        gan.sample(torch.arange(3))  # enters no collective
+    torch.save((rows, gan.state_dict()["weights"]), f"{folder}/rank{rank}")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("overrides", [{}, TECHNIQUES], ids=["plain", "techniques"])
+def test_two_workers_do_what_one_does_with_the_whole_batch(spec, tmp_path, overrides):
+    torch.multiprocessing.spawn(work_together, args=(2, str(tmp_path), overrides), nprocs=2)
+    alone = GAN(narrow(overrides), spec)
+    expected = []
+    for step in range(6):
+        losses = alone.step(*batch(spec, seed=step))
+        expected.append({name: float(value) for name, value in losses.items()})
+    (rows, weights), (rows_too, weights_too) = (torch.load(tmp_path / f"rank{rank}") for rank in range(2))
+    for one, two, whole in zip(rows, rows_too, expected, strict=True):
+        for name, value in whole.items():
+            assert (one[name] + two[name]) / 2 == pytest.approx(value, rel=1e-3, abs=1e-4), name
+    for name, tensor in alone.state_dict()["weights"].items():
+        assert torch.equal(weights[name], weights_too[name]), name
+        torch.testing.assert_close(
+            weights[name], tensor, rtol=2e-3, atol=2e-4, msg=lambda text, n=name: f"{n}: {text}"
+        )

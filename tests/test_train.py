@@ -1,0 +1,133 @@
+"""The verb train. The slow tests start Ray Train for real, in a process of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import mlflow
+import pytest
+import torch
+
+from kgan_ray.cli import run_verb
+from kgan_ray.settings import flatten
+from kgan_ray.train import main
+from kgan_ray.training.checkpoint import read_checkpoint
+
+
+def options(tiny, tmp_path, **changes):
+    """The options of a run with the tiny settings, some of them changed."""
+    values = {**flatten(tiny), **{name.replace("__", "."): value for name, value in changes.items()}}
+    sets = [f"--set={name}={json.dumps(value)}" for name, value in values.items() if value is not None]
+    return ["--results", str(tmp_path / "results"), "--name", "run", *sets]
+
+
+def command(tiny, tmp_path, **changes):
+    return [sys.executable, "-m", "kgan_ray.train", *options(tiny, tmp_path, **changes)]
+
+
+def finished(arguments):
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def message_of(capsys, arguments):
+    """What the verb prints for a mistake: one line, exit code 2."""
+    with pytest.raises(SystemExit) as exit_:
+        run_verb(lambda _: main(arguments))
+    assert exit_.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    return line
+
+
+def test_dry_run_prints_the_resolved_settings_and_does_nothing(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["--preset", "demo", "--set", "techniques.pooling=max", "--workers", "2", "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "techniques.pooling=max" in printed
+    assert "resources.num_workers=2" in printed
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--set", "techniques.poling=max"], "Did you mean techniques.pooling?"),
+        (["--set", "techniques.pooling=mean"], "techniques.pooling: found"),
+        (["--set", "evaluation.metrics=[fdi]"], "evaluation.metrics"),
+        (["--preset", "dmeo"], "Did you mean demo?"),
+        (["--data", "nowhere"], "nowhere"),
+        (["--workers", "3"], "3 workers cannot share"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(capsys, tmp_path, monkeypatch, arguments, told):
+    monkeypatch.chdir(tmp_path)
+    assert told in message_of(capsys, ["--preset", "demo", *arguments])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_of_that_name_with_other_settings_is_refused(capsys, tiny, tmp_path):
+    folder = tmp_path / "results" / "run"
+    folder.mkdir(parents=True)
+    (folder / "settings.json").write_text(json.dumps(flatten(tiny)))
+    line = message_of(capsys, options(tiny, tmp_path, techniques__pooling="max"))
+    assert "techniques.pooling" in line
+    assert "--name" in line
+
+
+@pytest.mark.slow
+def test_more_workers_than_the_cluster_has_are_refused_at_once(tiny, tmp_path):
+    done = subprocess.run(
+        [*command(tiny, tmp_path, training__batch_size=64), "--workers", "64"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert "64 workers need 64 CPUs" in line
+    assert "the cluster has" in line
+
+
+@pytest.mark.slow
+def test_two_workers_train_what_one_does(tiny, tmp_path):
+    finished(command(tiny, tmp_path / "one"))
+    printed = finished([*command(tiny, tmp_path / "two"), "--workers", "2"])
+    assert "finished at step 6" in printed
+    one, two = (read_checkpoint(tmp_path / name / "results" / "run") for name in ("one", "two"))
+    for name in one.weights:
+        torch.testing.assert_close(two.weights[name], one.weights[name], rtol=1e-3, atol=1e-5, msg=name)
+
+
+@pytest.mark.slow
+def test_the_same_command_after_a_kill_goes_on_from_the_checkpoint_in_the_same_run(tiny, tmp_path):
+    arguments = command(tiny, tmp_path, training__steps=400, evaluation__every_steps=400)
+    process = subprocess.Popen(
+        arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    checkpoints = tmp_path / "results" / "run" / "checkpoints"
+    deadline = time.monotonic() + 120
+    while len(list(checkpoints.glob("step-*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)  # the driver; its Ray dies with it
+    process.wait()
+    reached = max(int(folder.name.removeprefix("step-")) for folder in checkpoints.glob("step-*"))
+    assert 0 < reached < 400, "the run was to be killed in the middle"
+    assert "finished at step 400" in finished(arguments)
+
+    record = json.loads((tmp_path / "results" / "run" / "run.json").read_text())
+    client = mlflow.MlflowClient(record["uri"])
+    assert len(client.search_runs([client.get_experiment_by_name("train").experiment_id])) == 1
+    steps = [point.step for point in client.get_metric_history(record["id"], "discriminator/loss")]
+    assert steps == sorted(set(steps)), "a step was recorded twice"
+    assert steps[-1] == 400
+
+
+def test_the_package_imports_nothing_heavy_for_help():
+    code = "import sys, kgan_ray.train; print(sorted({'torch', 'ray', 'mlflow'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
