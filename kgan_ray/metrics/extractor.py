@@ -68,6 +68,9 @@ class TemporalBlock(nn.Module):
 class Classifier(nn.Module):
     """Motions (N, C, T, V) in [-1, 1] -> features (N, D) and class scores (N, num_classes)."""
 
+    parents: Tensor
+    scale: Tensor
+
     def __init__(self, spec: MotionSpec) -> None:
         super().__init__()
         layout, coordinates = spec.layout, spec.coordinates
@@ -75,7 +78,8 @@ class Classifier(nn.Module):
         self.register_buffer("parents", torch.tensor(parents(layout)))
         self.register_buffer("scale", torch.ones(()))  # of the training motions about their root
         streams = 3 * coordinates
-        self.input_norm = nn.BatchNorm1d(streams * layout.num_joints)
+        # A large eps: real bones hardly change, and generated ones that do must not be blown up a hundredfold.
+        self.input_norm = nn.BatchNorm1d(streams * layout.num_joints, eps=0.1)
         self.graph_1 = GraphConvolution(layout, streams * _FRAMES_AT_ONCE, _GRAPH_CHANNELS)
         self.graph_norm_1 = nn.BatchNorm1d(_GRAPH_CHANNELS)
         self.graph_2 = GraphConvolution(layout, _GRAPH_CHANNELS, _GRAPH_CHANNELS)

@@ -199,7 +199,8 @@ def _fit(
     epochs = max(2, min(EPOCHS, MOST_STEPS // batches))
     adam = torch.optim.AdamW(classifier.parameters(), lr=LEARNING_RATE, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(adam, LEARNING_RATE, total_steps=epochs * batches)
-    best, best_epoch = (math.inf, {}), 0
+    best: tuple[float, dict[str, Tensor]] = (math.inf, {})
+    best_epoch = 0
     for epoch in range(epochs):
         classifier.train()
         order = used[torch.randperm(len(used), generator=random)]

@@ -98,11 +98,11 @@ class Side:
 
     motions: Tensor
     labels: Tensor
-    extractor: Extractor | None
+    extractor: Extractor
+    overlap: dict[str, float] | None = None  # with the other side of the comparison it is made for
 
     @cached_property
     def features(self) -> Tensor:
-        assert self.extractor is not None
         return self.extractor.features(self.motions)
 
     @cached_property
@@ -121,6 +121,8 @@ class Evaluator:
         progress: Callable[[str], None] = print,
     ) -> None:
         self.dataset, self.settings, self.device = dataset, settings, torch.device(device)
+        self.progress = progress
+        self._noted: set[tuple[str, str]] = set()
         self.spec = dataset.spec(settings.data)
         evaluation = settings.evaluation
         self.extractor = find_extractor(dataset, settings.data, self.device, progress, evaluation.extractor)
@@ -182,14 +184,24 @@ class Evaluator:
 
     def compare(self, real: Side, generated: Side, names: tuple[str, ...]) -> dict[str, float]:
         """Each named metric, in that order; kid brings kid_std, fid_per_class and accuracy_per_class their classes."""
+        values: dict[str, float] = {}
         for name in names:
             check_metric_name(name, "metrics")
-        values: dict[str, float] = {}
-        with warnings.catch_warnings():
-            warnings.simplefilter("once", FewMotionsWarning)
-            for name in names:
-                values |= self._metric(name, real, generated)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", FewMotionsWarning)
+                try:
+                    values |= self._metric(name, real, generated)
+                except ValueError as error:  # too few motions
+                    raise UserError(f"{name}: {error}") from None
+            self._note(name, [str(warning.message) for warning in caught])
         return values
+
+    def _note(self, name: str, notes: Iterable[str]) -> None:
+        """Say once what makes a number less than it seems."""
+        for note in notes:
+            if (name, note) not in self._noted:
+                self._noted.add((name, note))
+                self.progress(f"note: {name}: {note}")
 
     def _metric(self, name: str, real: Side, generated: Side) -> dict[str, float]:
         if name == "fid":
@@ -210,7 +222,7 @@ class Evaluator:
         if name == "multimodality":
             return {name: multimodality(generated.features, generated.labels)}
         if name in ("mmd_avg", "mmd_seq"):
-            return {name: _mean(_discrepancies(name, real, generated), name)}
+            return {name: _mean(_discrepancies(name, real, generated))}
         if name in ("mmd_avg_published", "mmd_seq_published"):
             firsts = [_first_of_each_class(side) for side in (real, generated)]
             shared = firsts[0].keys() & firsts[1].keys()
@@ -232,24 +244,28 @@ class Evaluator:
 
     def _fid_per_class(self, real: Side, generated: Side) -> dict[str, float]:
         values = {}
-        for label in real.labels.unique().tolist():
+        classes = real.labels.unique().tolist()
+        for label in classes:
             pair = [side.features[side.labels == label] for side in (real, generated)]
             if min(len(features) for features in pair) > pair[0].shape[1]:
                 distance = frechet_distance(*(Gaussian.of(features) for features in pair))
                 values[f"fid/{self.spec.class_names[label]}"] = distance
         if not values:
-            raise UserError(
-                f"fid_per_class: no class has more than {real.features.shape[1]} motions on both sides, "
+            raise ValueError(
+                f"no class has more than {real.features.shape[1]} motions on both sides, "
                 "the number of features; raise evaluation.num_motions or use more data"
             )
+        if len(values) < len(classes):
+            _warn(f"{len(classes) - len(values)} of {len(classes)} classes have too few motions and are left out")
         return {"fid_per_class": sum(values.values()) / len(values), **values}
 
     def _overlap(self, real: Side, generated: Side) -> dict[str, float]:
-        if getattr(generated, "overlap", None) is None:
-            chosen = (_every_nth(side.features, MOST_NEIGHBOURS) for side in (real, generated))
-            generated.overlap = manifold_overlap(*chosen)  # type: ignore[attr-defined]
-        found: dict[str, float] = generated.overlap  # type: ignore[attr-defined]
-        return found
+        """All four at once, kept for the others that are asked for."""
+        if generated.overlap is None:
+            generated.overlap = manifold_overlap(
+                *(_every_nth(side.features, MOST_NEIGHBOURS) for side in (real, generated))
+            )
+        return generated.overlap
 
 
 def _every_nth(features: Tensor, most: int) -> Tensor:
@@ -266,13 +282,21 @@ def _discrepancies(name: str, real: Side, generated: Side) -> dict[int, float]:
         chosen = torch.cat(rows)
         sides += [side.motions[chosen], side.labels[chosen]]
     function = mmd.mmd_avg if name == "mmd_avg" else mmd.mmd_seq
-    return function(*sides)
+    per_class = function(*sides)
+    left_out = len(generated.labels.unique()) - len(per_class)
+    if left_out:
+        _warn(f"{left_out} classes with fewer than two motions on a side are left out")
+    return per_class
 
 
-def _mean(per_class: dict[int, float], name: str) -> float:
+def _mean(per_class: dict[int, float]) -> float:
     if not per_class:
-        raise UserError(f"{name}: no class has two motions on both sides")
+        raise ValueError("no class has two motions on both sides")
     return sum(per_class.values()) / len(per_class)
+
+
+def _warn(note: str) -> None:
+    warnings.warn(note, FewMotionsWarning, stacklevel=2)
 
 
 def _first_of_each_class(side: Side) -> dict[int, Tensor]:

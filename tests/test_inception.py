@@ -1,0 +1,87 @@
+"""`fid_inception`: the published way of showing a motion to an image network."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from kgan_ray.metrics.inception import (
+    WEIGHTS_VARIABLE,
+    as_images,
+    inception_distance,
+    inception_features,
+    load_network,
+)
+from kgan_ray.metrics.scores import Gaussian, frechet_distance
+from kgan_ray.settings import UserError
+
+
+def motions(num, seed=0, coordinates=3):
+    random = torch.Generator().manual_seed(seed)
+    return torch.rand(num, coordinates, 16, 25, generator=random) * 2 - 1
+
+
+def project(images):
+    """A network in place of Inception: a fixed linear map of the image's corner regions."""
+    return F.adaptive_avg_pool2d(images, 3).flatten(1)
+
+
+def test_values_are_scaled_twice():
+    images = as_images(torch.full((2, 3, 16, 25), -1.0))
+    assert images.shape == (2, 3, 299, 299)
+    assert torch.allclose(images, torch.tensor(-3.0))  # a correct scaling would end at -1
+    assert torch.allclose(as_images(torch.ones(1, 3, 16, 25)), torch.tensor(1.0))
+
+
+def test_resizing_is_bilinear_between_pixel_centres():
+    ramp = torch.arange(25.0).expand(1, 3, 16, 25) / 24
+    row = (as_images(ramp)[0, 0, 150] + 1) / 2 * 24
+    centres = ((torch.arange(299) + 0.5) * 25 / 299 - 0.5).clamp(0, 24)
+    assert torch.allclose(row, centres, atol=1e-4)
+
+
+def test_motions_in_two_coordinates_get_a_third_of_zeros():
+    images = as_images(motions(2, coordinates=2))
+    assert (images[:, 2] == -1).all()
+
+
+def test_the_distance_is_frechets_of_the_networks_features_at_any_batch_size():
+    real, fake = motions(40), motions(30, seed=1) * 0.5
+    expected = frechet_distance(*(Gaussian.of(project(as_images(side))) for side in (real, fake)))
+    for batch in (7, 50):
+        assert inception_distance(real, fake, network=project, batch=batch) == pytest.approx(expected, rel=1e-9)
+
+
+def test_missing_weights_say_what_to_fetch_and_how_to_pass_them(monkeypatch, tmp_path):
+    pytest.importorskip("torch_fidelity", reason="the optional extra is not installed", exc_type=ImportError)
+    monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path / "none.pth"))
+    with pytest.raises(UserError, match=rf"none\.pth; download .* torch-fidelity.* {WEIGHTS_VARIABLE}"):
+        load_network("cpu")
+
+
+def test_without_torch_fidelity_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "torch_fidelity.feature_extractor_inceptionv3", None)
+    with pytest.raises(UserError, match="fid_inception needs torch-fidelity: pip install"):
+        load_network("cpu")
+
+
+def test_features_are_those_of_the_librarys_own_network(monkeypatch, tmp_path):
+    """With random weights, on images of 8 bits and full size, which the library's way in leaves as they are."""
+    library = pytest.importorskip(
+        "torch_fidelity.feature_extractor_inceptionv3",
+        reason="the optional extra is not installed",
+        exc_type=ImportError,
+    )
+    kind = library.FeatureExtractorInceptionV3
+    torch.manual_seed(0)
+    torch.save({}, tmp_path / "weights.pth")
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "load_state_dict", lambda self, state: None)
+        network = kind(
+            "inception-v3-compat", ["2048"], feature_extractor_weights_path=str(tmp_path / "weights.pth")
+        )
+    images = torch.randint(256, (2, 3, 299, 299), dtype=torch.uint8)
+    with torch.no_grad():
+        (expected,) = network(images)
+        found = inception_features(network, (images.float() - 128) / 128)
+    assert found.shape == (2, 2048)
+    assert torch.allclose(found, expected, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,131 @@
+"""The suite by name: what each metric says of good, bad and broken motions."""
+
+import math
+
+import pytest
+import torch
+
+from kgan_ray.metrics.suite import METRICS, DivergedError, Evaluator, check_metric_name, lower_is_better
+from kgan_ray.settings import UserError, override
+
+ALWAYS = [name for name in METRICS if name not in ("fid_inception", "fid_per_class")]
+
+
+@pytest.fixture(scope="module")
+def notes():
+    return []
+
+
+@pytest.fixture(scope="module")
+def evaluator(demo, tiny, notes):
+    return Evaluator(demo, tiny, progress=notes.append)
+
+
+@pytest.fixture(scope="module")
+def real(evaluator):
+    return evaluator.real.motions, evaluator.real.labels
+
+
+def test_an_unknown_metric_is_refused_with_the_nearest_name():
+    with pytest.raises(UserError, match=r"--metrics: unknown metric 'fdi'.*fid"):
+        check_metric_name("fdi", "--metrics")
+
+
+def test_a_distance_is_better_when_lower_and_a_share_when_higher():
+    assert lower_is_better("fid")
+    assert lower_is_better("mmd_seq")
+    assert not lower_is_better("accuracy")
+    assert not lower_is_better("coverage")
+
+
+def test_real_motions_against_themselves_are_perfect(evaluator, real):
+    values = evaluator.score(*real, ["fid", "precision", "recall", "coverage", "mmd_avg", "mmd_seq"])
+    assert values["fid"] == pytest.approx(0, abs=1e-6)
+    assert values["precision"] == values["recall"] == values["coverage"] == 1
+    assert values["mmd_avg"] < 0.05
+    assert values["mmd_seq"] < 0.05
+
+
+def test_every_metric_is_finite_and_an_order_of_motions_means_nothing(evaluator, real):
+    motions, labels = evaluator.test.motions, evaluator.test.labels
+    backwards = torch.arange(len(labels)).flip(0)
+    values = evaluator.score(motions, labels, ["fid", "kid", "accuracy", "coverage", "mmd_seq"])
+    flipped = evaluator.score(
+        motions[backwards], labels[backwards], ["fid", "kid", "accuracy", "coverage", "mmd_seq"]
+    )
+    assert values == pytest.approx(flipped, rel=1e-4)
+    assert all(math.isfinite(value) for value in evaluator.score(motions, labels, ALWAYS).values())
+
+
+def test_noise_is_worse_than_the_floor_by_every_distance(evaluator, real):
+    motions, labels = real
+    noise = torch.randn(motions.shape, generator=torch.Generator().manual_seed(0)) * 0.3
+    names = ["fid", "kid", "mmd_avg", "mmd_seq"]
+    floor, noisy = evaluator.floor(names), evaluator.score(motions + noise, labels, names)
+    assert all(noisy[name] > floor[name] for name in names)
+
+
+def test_swapped_labels_cost_accuracy_and_not_fid(evaluator, real):
+    motions, labels = real
+    swapped = (labels + 1) % evaluator.spec.num_classes
+    right, wrong = (evaluator.score(motions, classes, ["fid", "accuracy"]) for classes in (labels, swapped))
+    assert wrong["accuracy"] < right["accuracy"]
+    assert wrong["fid"] == pytest.approx(right["fid"], abs=1e-9)
+
+
+def test_a_collapsed_generator_has_defined_scores_and_no_diversity(evaluator, real):
+    motions, labels = real
+    values = evaluator.score(motions[:1].expand_as(motions).clone(), labels, ALWAYS)
+    assert all(math.isfinite(value) for value in values.values())
+    assert values["diversity"] == values["multimodality"] == pytest.approx(0, abs=1e-4)
+    assert values["coverage"] < 0.2
+    assert values["fid"] > evaluator.floor(["fid"])["fid"]
+
+
+def test_motions_that_are_not_finite_mean_divergence(evaluator, real):
+    motions = real[0].clone()
+    motions[3, 0, 0, 0] = math.nan
+    with pytest.raises(DivergedError, match=f"1 of {len(motions)} generated motions hold NaN"):
+        evaluator.score(motions, real[1], ["fid"])
+
+
+def test_motions_of_another_skeleton_are_refused(evaluator, real):
+    with pytest.raises(UserError, match=r"expected \(C, T, V\)"):
+        evaluator.score(real[0][..., :-1], real[1], ["fid"])
+
+
+def test_one_motion_of_each_class_says_what_is_missing(evaluator, real):
+    labels = real[1].unique()
+    motions = torch.stack([real[0][real[1] == label][0] for label in labels])
+    for name in ("mmd_avg", "mmd_seq", "multimodality", "fid_per_class"):
+        with pytest.raises(UserError, match=f"{name}: no class has"):
+            evaluator.score(motions, labels, [name])
+    with pytest.raises(UserError, match="fid: found 1 motions; a covariance needs at least 2"):
+        evaluator.score(motions[:1], labels[:1], ["fid"])
+
+
+def test_too_few_motions_for_a_covariance_are_said_once(evaluator, real, notes):
+    for _ in range(2):
+        evaluator.score(real[0][:40], real[1][:40], ["fid"])
+    assert sum("covariance of 40 motions in 128 dimensions" in note for note in notes) == 1
+
+
+def test_generated_labels_are_even_and_the_seed_reaches_the_generator(evaluator, demo, tiny, real):
+    asked = {}
+
+    def sample(labels, seed):
+        asked.update(labels=labels, seed=seed)
+        return torch.zeros(len(labels), *evaluator.spec.shape)
+
+    evaluator.evaluate(sample, ["accuracy"], seed=7)
+    counts = asked["labels"].bincount()
+    assert asked["seed"] == 7
+    assert counts[counts > 0].unique().numel() == 1
+
+
+def test_a_second_evaluator_loads_the_same_extractor(evaluator, demo, tiny):
+    said = []
+    again = Evaluator(demo, override(tiny, {"evaluation.num_motions": 8}), progress=said.append)
+    assert again.extractor_hash == evaluator.extractor_hash
+    assert not said
+    assert again.floor(["fid"]) == evaluator.floor(["fid"])
