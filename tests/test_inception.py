@@ -1,5 +1,7 @@
 """`fid_inception`: the published way of showing a motion to an image network."""
 
+import importlib
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,6 +20,13 @@ from kgan_ray.settings import UserError
 def motions(num, seed=0, coordinates=3):
     random = torch.Generator().manual_seed(seed)
     return torch.rand(num, coordinates, 16, 25, generator=random) * 2 - 1
+
+
+def inception_library():
+    try:
+        return importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
+    except (ImportError, RuntimeError):  # RuntimeError: a torchvision built for another torch
+        pytest.skip("torch-fidelity, an optional extra, is not installed or does not fit torch")
 
 
 def project(images):
@@ -52,7 +61,7 @@ def test_the_distance_is_frechets_of_the_networks_features_at_any_batch_size():
 
 
 def test_missing_weights_say_what_to_fetch_and_how_to_pass_them(monkeypatch, tmp_path):
-    pytest.importorskip("torch_fidelity", reason="the optional extra is not installed", exc_type=ImportError)
+    inception_library()
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path / "none.pth"))
     with pytest.raises(UserError, match=rf"none\.pth; download .* torch-fidelity.* {WEIGHTS_VARIABLE}"):
         load_network("cpu")
@@ -66,12 +75,7 @@ def test_without_torch_fidelity_the_extra_is_named(monkeypatch):
 
 def test_features_are_those_of_the_librarys_own_network(monkeypatch, tmp_path):
     """With random weights, on images of 8 bits and full size, which the library's way in leaves as they are."""
-    library = pytest.importorskip(
-        "torch_fidelity.feature_extractor_inceptionv3",
-        reason="the optional extra is not installed",
-        exc_type=ImportError,
-    )
-    kind = library.FeatureExtractorInceptionV3
+    kind = inception_library().FeatureExtractorInceptionV3
     torch.manual_seed(0)
     torch.save({}, tmp_path / "weights.pth")
     with monkeypatch.context() as patch:

@@ -59,9 +59,10 @@ def load_network(device: torch.device | str) -> Network:
     """torch-fidelity's Inception-v3. Raises UserError, saying what to fetch, where it or its weights are missing."""
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-    except ImportError:
+    except (ImportError, RuntimeError):  # RuntimeError: a torchvision built for another torch
         raise UserError(
-            "fid_inception needs torch-fidelity: pip install -c constraints.txt '.[inception]'"
+            "fid_inception needs torch-fidelity and a torchvision that fits torch: "
+            "pip install -c constraints.txt '.[inception]'"
         ) from None
     file = weights_file()
     extractor = FeatureExtractorInceptionV3(
