@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kgan_ray.data.published_arrays import check_shape, numbered, written_at
+from kgan_ray.data.published_arrays import check_shape, numbered
 from kgan_ray.data.recording import Recording
 from kgan_ray.data.source import Item, Source, Traits
 from kgan_ray.data.text_sources import as_float32, check_motion
@@ -85,7 +85,15 @@ class OwnArrays(Source):
 
 
 def _loaded(location: str) -> dict[str, np.ndarray]:
-    return _loaded_at(location, written_at(location))
+    return _loaded_at(location, _written_at(location))
+
+
+def _written_at(location: str) -> int:
+    """When a file was last written, so that a cache never holds an older one."""
+    try:
+        return Path(location).stat().st_mtime_ns
+    except OSError as error:
+        raise UserError(f"{location}: cannot be read ({error.strerror})") from None
 
 
 @functools.lru_cache(maxsize=2)

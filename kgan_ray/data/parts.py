@@ -97,7 +97,7 @@ def write_part(job: PartJob, sources: Sequence[Source], folder: str) -> tuple[li
             writer = pq.ParquetWriter(
                 f"{root}/{job.file}", schema, filesystem=store, compression="zstd", use_dictionary=False
             )
-        writer.write_table(_table(kept, schema), row_group_size=ROWS_PER_GROUP)
+        writer.write_table(rows_table(kept, schema), row_group_size=ROWS_PER_GROUP)
         groups.append(len(kept))
         kept.clear()
 
@@ -162,7 +162,7 @@ def row_digest(recording: Recording) -> str:
     return digest.hexdigest()
 
 
-def _table(recordings: Sequence[Recording], schema: pa.Schema) -> pa.Table:
+def rows_table(recordings: Sequence[Recording], schema: pa.Schema) -> pa.Table:
     columns: dict[str, Any] = {
         name: [getattr(recording, name) for recording in recordings]
         for name in schema.names

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import numpy as np
@@ -102,19 +101,7 @@ def _label_file(path: Path) -> Path:
 
 
 def _mapped(location: str) -> np.ndarray:
-    return _mapped_at(location, written_at(location))
-
-
-def written_at(location: str) -> int:
-    """When a file was last written, so that a cache never holds an older one."""
-    try:
-        return Path(location).stat().st_mtime_ns
-    except OSError as error:
-        raise UserError(f"{location}: cannot be read ({error.strerror})") from None
-
-
-@functools.lru_cache(maxsize=8)
-def _mapped_at(location: str, _written: int) -> np.ndarray:
+    """Mapped anew for each sequence: a map that stays open counts ever more of the file as our memory."""
     try:
         return np.load(location, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
