@@ -69,7 +69,7 @@ def test_missing_weights_say_what_to_fetch_and_how_to_pass_them(monkeypatch, tmp
 
 def test_without_torch_fidelity_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch_fidelity.feature_extractor_inceptionv3", None)
-    with pytest.raises(UserError, match="fid_inception needs torch-fidelity .*: pip install"):
+    with pytest.raises(UserError, match=r"fid_inception needs torch-fidelity .*: pip install"):
         load_network("cpu")
 
 

@@ -112,10 +112,12 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
 
 def _trace_of_root(a: Tensor, b: Tensor) -> Tensor:
     """tr((a b)^(1/2)) for symmetric positive semidefinite float64 (D, D) matrices."""
-    values, vectors = torch.linalg.eigh(a)
-    # Eigenvalues within rounding of zero are zero: the root would blow 1e-16 up to 1e-8.
-    real = values > _rounding(values)
-    root = vectors[:, real] * values[real].sqrt()
+    root, failed = torch.linalg.cholesky_ex(a)  # ten times faster than eigenvectors, but only for full rank
+    if failed:
+        values, vectors = torch.linalg.eigh(a)
+        # Eigenvalues within rounding of zero are zero: the root would blow 1e-16 up to 1e-8.
+        real = values > _rounding(values)
+        root = vectors[:, real] * values[real].sqrt()
     product = root.T @ b @ root
     eigenvalues = torch.linalg.eigvalsh((product + product.T) / 2)
     return eigenvalues[eigenvalues > _rounding(eigenvalues)].sqrt().sum()
