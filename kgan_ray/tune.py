@@ -259,12 +259,10 @@ def _run_shown(runner: Runner, guess: float | None) -> bool:
 
 
 def _conclude(sweep: Sweep, folder: Path, parent: Run, open_record: str) -> int:
-    from rich.console import Console
-
     from kgan_ray.tuning.report_files import write_report
-    from kgan_ray.tuning.table import duration, trials_table
+    from kgan_ray.tuning.table import console, duration, trials_table
 
-    Console(highlight=False).print(trials_table(sweep, sweep.trials))
+    console().print(trials_table(sweep, sweep.trials))
     print()
     for verdict in sweep.verdicts:
         print(verdict["sentence"])

@@ -27,9 +27,8 @@ from kgan_ray.metrics.extractor import Classifier, weights_hash
 from kgan_ray.settings import DataSettings, UserError
 from kgan_ray.skeleton import MotionSpec
 
-RECIPE = (
-    1  # counts up with every change of network or training: an extractor of another recipe is another extractor
-)
+# Counts up with every change of network or training: an extractor of another recipe is another extractor.
+RECIPE = 2
 EPOCHS = 40
 PATIENCE = 12  # epochs without a better held-out loss
 MOST_STEPS = 4_000  # of a large data set not all epochs are needed

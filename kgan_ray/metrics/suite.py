@@ -34,7 +34,6 @@ from kgan_ray.settings import Settings, UserError, close_match
 
 Sample = Callable[[Tensor, int], Tensor]  # (labels (N,), seed) -> motions (N, C, T, V)
 MOST_NEIGHBOURS = 10_000  # motions of a side that nearest-neighbour scores look at
-MOST_PER_CLASS = 200  # motions of a class and side that the maximum mean discrepancies look at
 
 
 class DivergedError(Exception):
@@ -274,15 +273,8 @@ def _every_nth(features: Tensor, most: int) -> Tensor:
 
 
 def _discrepancies(name: str, real: Side, generated: Side) -> dict[int, float]:
-    sides = []
-    for side in (real, generated):
-        rows = [
-            _every_nth(torch.nonzero(side.labels == label)[:, 0], MOST_PER_CLASS) for label in side.labels.unique()
-        ]
-        chosen = torch.cat(rows)
-        sides += [side.motions[chosen], side.labels[chosen]]
     function = mmd.mmd_avg if name == "mmd_avg" else mmd.mmd_seq
-    per_class = function(*sides)
+    per_class = function(real.motions, real.labels, generated.motions, generated.labels)
     left_out = len(generated.labels.unique()) - len(per_class)
     if left_out:
         _warn(f"{left_out} classes with fewer than two motions on a side are left out")

@@ -87,7 +87,8 @@ class GAN:
         self.step_count = 0
         if self.device.type == "cpu":
             keep_freed_memory()
-        self.generator, self.discriminator = (net.to(self.device) for net in build_networks(settings, spec))
+        generator, discriminator = build_networks(settings, spec)
+        self.generator, self.discriminator = generator.to(self.device), discriminator.to(self.device)
         if distributed.world_size() > 1:
             self.generator.statistics = BatchStatistics(
                 num_workers=distributed.world_size(), sum_over_workers=distributed.sum_over_workers

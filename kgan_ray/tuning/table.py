@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _MOST_ROWS = 24
+_WIDTH_OF_FILES = 150
 
 
 def short_overrides(overrides: Mapping[str, Any]) -> str:
@@ -82,14 +83,19 @@ def trials_table(
     return table
 
 
+def console() -> Console:
+    """Standard output; a file or pipe gets lines wide enough for a whole table."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
+
+
 class Display:
     """The sweep on the terminal while it runs. A context manager; the runner gets `say` and `ended`."""
 
     def __init__(self, sweep: Sweep, *, total: int, board: Any, at_once: int, guess: float | None = None) -> None:
-        from rich.console import Console
-
         self.sweep, self.total, self.board, self.at_once, self.guess = sweep, total, board, at_once, guess
-        self.console: Console = Console(stderr=False, highlight=False)
+        self.console = console()
         self._started = time.monotonic()
         self._progress: Mapping[str, Mapping[str, float]] = {}
         self._live: Any = None
