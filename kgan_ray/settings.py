@@ -94,7 +94,7 @@ class TrainingSettings(FrozenModel):
     beta2: float = Field(default=0.999, ge=0.0, lt=1.0)
     gradient_penalty: NonNegativeFloat = 10.0
     auxiliary_weight: NonNegativeFloat = 1.0  # of the classification losses, if model.auxiliary_classifier
-    balanced_classes: bool = False  # draw each batch's fake labels evenly over the classes
+    balanced_classes: bool = False  # draw rare classes' motions as often as others'
     ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)  # generator average; 0 = off, as published
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     log_every: PositiveInt = 50

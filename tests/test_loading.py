@@ -205,3 +205,25 @@ def test_a_split_without_rows_is_refused(tmp_path):
     ):
         with pytest.raises(UserError, match=r"benchmark=xsub: .* 0 training and 12 test rows"):
             make()
+
+
+def test_balanced_batches_draw_rare_classes_as_often_as_others(dataset):
+    labels = dataset.ids["label"]
+    rows = dataset.rows_of("all", "train")
+    rare = int(np.argmin(np.bincount(labels[rows])))
+    share = {}
+    for balanced in (False, True):
+        batches = Batches(dataset, settings(benchmark="all"), batch_size=4, seed=0, balanced=balanced)
+        drawn = torch.cat([batches.batch(step)[1] for step in range(400)])
+        share[balanced] = (drawn == rare).double().mean().item()
+    held = [np.unique(labels[lane]) for lane in np.array_split(rows, 4)]
+    expected = np.mean([1 / len(classes) if rare in classes else 0.0 for classes in held])
+    assert share[True] == pytest.approx(expected, abs=0.03)
+    again = Batches(dataset, settings(benchmark="all"), batch_size=4, seed=0, balanced=True)
+    other = Batches(dataset, settings(benchmark="all"), batch_size=4, seed=0, balanced=True)
+    assert torch.equal(again.batch(17)[0], other.batch(17)[0])
+    halves = [
+        Batches(dataset, settings(benchmark="all"), batch_size=4, seed=0, rank=rank, world_size=2, balanced=True)
+        for rank in range(2)
+    ]
+    assert torch.equal(torch.cat([half.batch(5)[0] for half in halves]), again.batch(5)[0])

@@ -130,12 +130,15 @@ class Batches:
         rank: int = 0,
         world_size: int = 1,
         device: str | torch.device = "cpu",
+        balanced: bool = False,
     ) -> None:
+        """`balanced`: every lane draws its rows with replacement, all classes as often as one another."""
         self._spec = dataset.spec(data)
         rows = dataset.rows_of(data.benchmark, "train")
         self._lanes = _lanes(rows, batch_size)
         self._own = _own_lanes(batch_size, rank, world_size)
         self.batches_per_epoch = int((self._lanes >= 0).sum(axis=1).min())
+        self._weights = self._class_weights(dataset.ids["label"]) if balanced else None
         self._entropy = (int(dataset.hash, 16), seed)
         self._device = torch.device(device)
         self._epoch = -1
@@ -163,7 +166,13 @@ class Batches:
         """Shuffle the lanes. Every worker draws for all lanes and keeps its own."""
         random = np.random.default_rng([*self._entropy, epoch])
         keys = np.where(self._lanes >= 0, random.random(self._lanes.shape), np.inf)
-        chosen = np.argsort(keys, axis=1, kind="stable")[self._own, : self.batches_per_epoch]
+        if self._weights is None:
+            chosen = np.argsort(keys, axis=1, kind="stable")[self._own, : self.batches_per_epoch]
+        else:
+            drawn = random.random((len(self._lanes), self.batches_per_epoch))[self._own]
+            chosen = np.stack(
+                [np.searchsorted(w, u, side="right") for w, u in zip(self._weights, drawn, strict=True)]
+            )
         rows = np.take_along_axis(self._lanes[self._own], chosen, axis=1)  # (B/W, batches): rows of the dataset
         held = np.unique(self._lanes[self._own])
         rows = np.searchsorted(held[held >= 0], rows).T
@@ -173,6 +182,16 @@ class Batches:
             starts = self._first_frame[rows] + np.floor(part * self._num_starts[rows]).astype(np.int64)
             self._starts = torch.from_numpy(starts).to(self._device)
         self._epoch = epoch
+
+    def _class_weights(self, labels: np.ndarray) -> np.ndarray:
+        """(B/W, longest lane): the running sum of the rows' chances, which are 1 / (rows of the class in the lane)."""
+        lanes = self._lanes[self._own]
+        chances = np.zeros(lanes.shape)
+        for lane, row in zip(lanes, chances, strict=True):
+            classes, counts = np.unique(labels[lane[lane >= 0]], return_counts=True)
+            row[lane >= 0] = 1 / (len(classes) * counts[np.searchsorted(classes, labels[lane[lane >= 0]])])
+        sums = chances.cumsum(axis=1)
+        return sums / sums[:, -1:]
 
     def _hold_recordings(self, dataset: Dataset) -> None:
         """Keep whole recordings, end to end, each at least T frames long, to crop from."""

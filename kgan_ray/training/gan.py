@@ -114,26 +114,23 @@ class GAN:
         the device, means over this worker's share; nothing waits for the device.
         """
         size, training = len(motions), self.settings.training
-        fake_labels = self._balanced_labels(size) if training.balanced_classes else labels
         z = self._normal(size, self.settings.model.latent_dim)
-        metrics = self._discriminator_step(motions, labels, z, fake_labels)
+        metrics = self._discriminator_step(motions, labels, z)
         if self.step_count % training.n_critic == 0:
-            self._generator_metrics = self._generator_step(z, fake_labels)
+            self._generator_metrics = self._generator_step(z, labels)
             if self.average is not None:
                 update_average(self.average, self.generator, training.ema_decay)
         self.step_count += 1
         return metrics | self._generator_metrics
 
-    def _discriminator_step(
-        self, motions: Tensor, labels: Tensor, z: Tensor, fake_labels: Tensor
-    ) -> dict[str, Tensor]:
+    def _discriminator_step(self, motions: Tensor, labels: Tensor, z: Tensor) -> dict[str, Tensor]:
         net, training, size = self.discriminator, self.settings.training, len(motions)
         real_and_fake, between = slice(0, 2 * size), slice(2 * size, 3 * size)
         with torch.no_grad():
-            fake = self._judged_fakes(z, fake_labels)
+            fake = self._judged_fakes(z, labels)
             mix = self._uniform(size)[:, None, None, None]
             motions = torch.cat([motions, fake, interpolate(motions, fake, mix)])
-        all_labels = torch.cat([labels, fake_labels, labels])
+        all_labels = labels.repeat(3)
         noise = self._discriminator_noise(size, calls=3)
         weights, label_terms = net.block_weights(), net.label_terms(all_labels, noise.label)
         blocks = DiscriminatorPass(net, weights, self._dtype)
@@ -208,7 +205,11 @@ class GAN:
 
     @property
     def _dtype(self) -> torch.dtype:
-        return torch.bfloat16 if self.settings.training.precision == "bfloat16" else torch.float32
+        return (
+            torch.bfloat16
+            if self.settings.training.precision == "bfloat16"
+            else self.discriminator.fcn.weight.dtype
+        )
 
     def _normal(self, size: int, width: int) -> Tensor:
         drawn = torch.randn(size * distributed.world_size(), width, device=self.device, generator=self.chance)
@@ -233,14 +234,6 @@ class GAN:
             size * workers, device=self.device, calls=calls, generator=self.technique_chance
         )
         return drawn if workers == 1 else drawn.map(lambda t: own_slice_of_calls(t, calls))
-
-    def _balanced_labels(self, size: int) -> Tensor:
-        """Labels that hold every class equally often over the global batch, up to one, in random order."""
-        count = size * distributed.world_size()
-        order = torch.randperm(self.spec.num_classes, device=self.device, generator=self.technique_chance)
-        spread = order.repeat(-(-count // self.spec.num_classes))[:count]
-        shuffled = spread[torch.randperm(count, device=self.device, generator=self.technique_chance)]
-        return distributed.own_slice(shuffled)
 
     def sample(
         self,

@@ -128,6 +128,7 @@ def train(settings: Settings, dataset_path: str, folder: str, context: Context, 
         rank=context.rank,
         world_size=context.world_size,
         device=context.device,
+        balanced=settings.training.balanced_classes,
     )
     recorder = Recorder(settings, dataset, gan, store, run, resumed) if context.rank == 0 else None
     training = settings.training
