@@ -1,0 +1,210 @@
+"""Measure this machine: matrix-product peak, training, sampling, loading, reading. Everything as ratios in one run.
+
+    python -m kgan_ray.benchmark training sampling
+    python -m kgan_ray.benchmark reading --files nturgbd_skeletons_s001_to_s017.zip
+
+Training and sampling are measured at the shapes of NTU-60: 60 classes, 64 frames, 25 joints, batch 32, published widths.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from kgan_ray.cli import run_verb, verb_parser
+from kgan_ray.settings import Settings, UserError, override
+
+Row = tuple[str, float, str]  # what, value, unit
+
+PUBLISHED_STEP = 218.0  # GFLOP of a step as the public implementation computes it
+BATCH = 32
+ROUNDS = 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = verb_parser("benchmark", __doc__)
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: training sampling loading)"
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--files", metavar="PATH", help="with reading: a folder or zip of .skeleton files")
+    parser.add_argument("--output", metavar="FILE", help="write the rows as JSON too")
+    options = parser.parse_args(arguments)
+    parts = options.parts or ["training", "sampling", "loading"]
+    for part in parts:
+        if part not in PARTS:
+            raise UserError(f"{part}: unknown part; known are {', '.join(PARTS)}")
+    if "reading" in parts and not options.files:
+        raise UserError("reading: --files PATH is missing")
+    import torch
+
+    if options.device != "cpu" and not torch.cuda.is_available():
+        raise UserError(f"--device {options.device}: PyTorch finds no GPU here")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    rows: list[Row] = [("threads", torch.get_num_threads(), "")]
+    for part in parts:
+        rows += PARTS[part](options.device) if part != "reading" else reading(options.files)
+    for what, value, unit in rows:
+        print(f"{what:<48}{value:>12.4g} {unit}")
+    if options.output:
+        Path(options.output).write_text(
+            json.dumps([dict(zip(("what", "value", "unit"), row, strict=True)) for row in rows])
+        )
+    return 0
+
+
+def seconds(work: Callable[[], object], device: str, repeats: int = 1) -> float:
+    """Wall time of `work`, once or divided by its repeats, the device's queue included."""
+    import torch
+
+    if device != "cpu":
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    for _ in range(repeats):
+        work()
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - started) / repeats
+
+
+def peak(device: str) -> float:
+    """GFLOP/s of a large float32 matrix product, the best of several."""
+    import torch
+
+    size = 2048 if device == "cpu" else 8192
+    a, b = torch.rand(size, size, device=device), torch.rand(size, size, device=device)
+    return max(2e-9 * size**3 / seconds(lambda: a @ b, device) for _ in range(8))
+
+
+def _gan(device: str, **changes: object):  # type: ignore[no-untyped-def]
+    from kgan_ray.skeleton import NTU25, MotionSpec
+    from kgan_ray.training.gan import GAN
+
+    names = tuple(f"class {number}" for number in range(60))
+    spec = MotionSpec(layout=NTU25, coordinates=3, frames=64, class_names=names, value_range=(-1.0, 1.0))
+    return GAN(
+        override(Settings(), {name.replace("__", "."): value for name, value in changes.items()}), spec, device
+    )
+
+
+def training(device: str) -> list[Row]:
+    """Steps a second, of ours and of the published step written down literally, in turns; and what techniques cost."""
+    import torch
+
+    from kgan_ray.model.literal import LiteralDiscriminator, LiteralGAN, LiteralGenerator
+    from kgan_ray.skeleton import NTU25, SkeletonGraph
+
+    motions = torch.rand(BATCH, 3, 64, 25, device=device) * 2 - 1
+    labels = torch.arange(BATCH, device=device)
+    techniques = {
+        "max pooling": {"techniques__pooling": "max"},
+        "input noise": {"techniques__input_noise_std": 0.1},
+        "label noise": {"techniques__label_noise_std": 0.1},
+        "quantile mask": {"techniques__mask_quantile": 0.5},
+    }
+    gans = {"published": _gan(device), **{name: _gan(device, **changes) for name, changes in techniques.items()}}
+    cycle = gans["published"].settings.training.n_critic
+    best = dict.fromkeys([*gans, "literal"], float("inf"))
+    best_peak = 0.0
+    literal = None
+    if device == "cpu":
+        graph = SkeletonGraph(NTU25)
+        literal = LiteralGAN(
+            LiteralGenerator(graph, 3, 60, 64, 512, 4), LiteralDiscriminator(graph, 3, 60, 64, 512)
+        )
+        z = torch.randn(BATCH, 512)
+        mix = torch.rand(BATCH, 1, 1, 1)
+        noise = gans["published"].generator.split_noise(
+            torch.randn(BATCH, gans["published"].generator.noise_width)
+        )
+    for gan in gans.values():
+        for _ in range(cycle):
+            gan.step(motions, labels)
+    for _ in range(ROUNDS):
+        best_peak = max(best_peak, peak(device))
+        for name, gan in gans.items():
+            best[name] = min(best[name], seconds(lambda gan=gan: gan.step(motions, labels), device, cycle))
+        if literal is not None:
+            best["literal"] = min(
+                best["literal"],
+                seconds(lambda: literal.step(motions, labels, z, mix, noise, noise), device, cycle),
+            )
+    ours = best["published"]
+    rows = [
+        ("matrix-product peak, float32", best_peak, "GFLOP/s"),
+        ("training, published model", 1 / ours, "steps/s"),
+        ("training: steps x 218 GFLOP / peak", PUBLISHED_STEP / ours / best_peak, ""),
+    ]
+    if literal is not None:
+        rows += [
+            ("training, literal step", 1 / best["literal"], "steps/s"),
+            ("times as fast", best["literal"] / ours, ""),
+        ]
+    return rows + [(f"step time with {name}", best[name] / ours, "x") for name in techniques]
+
+
+def sampling(device: str) -> list[Row]:
+    """Motions a second, truncated."""
+    import torch
+
+    gan = _gan(device)
+    labels = torch.arange(1024, device=device) % 60
+    gan.sample(labels[:64], truncation=0.95)
+    best_peak = max(peak(device) for _ in range(2))
+    spent = min(seconds(lambda: gan.sample(labels, truncation=0.95), device) for _ in range(ROUNDS))
+    rate = len(labels) / spent
+    return [
+        ("sampling, truncation 0.95", rate, "motions/s"),
+        ("sampling at a peak of 310 GFLOP/s would be", rate * 310 / best_peak, "motions/s"),
+    ]
+
+
+def loading(device: str) -> list[Row]:
+    """The share of a step that fetching its batch takes, data on the device."""
+    import tempfile
+
+    from kgan_ray.data.ingest import demo_dataset
+    from kgan_ray.data.loading import Batches
+    from kgan_ray.settings import DataSettings
+
+    gan = _gan(device)
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = demo_dataset(Path(folder) / "demo", num_sequences=600)
+        batches = Batches(dataset, DataSettings(), batch_size=BATCH, seed=0, device=device)
+    steps = iter(range(10_000))
+    fetch = min(seconds(lambda: batches.batch(next(steps)), device, 50) for _ in range(ROUNDS))
+    motions, labels = batches.batch(0)
+    gan.step(motions, labels)
+    step = min(seconds(lambda: gan.step(motions, labels), device, 5) for _ in range(ROUNDS))
+    return [
+        ("loading: batches a second", 1 / fetch, ""),
+        ("loading: share of a step", 100 * fetch / (fetch + step), "%"),
+    ]
+
+
+def reading(path: str) -> list[Row]:
+    """Files a second and core, beside a plain line-by-line reader."""
+    from kgan_ray.data.speed import measure_reading
+
+    found = measure_reading(path)
+    return [
+        ("reading .skeleton files", found["files_a_second"], "files/s and core"),
+        ("reading, plain reader", found["plain_files_a_second"], "files/s and core"),
+        ("times as fast as the plain reader", found["times_plain"], ""),
+    ]
+
+
+PARTS: dict[str, Callable[[str], list[Row]]] = {
+    "training": training,
+    "sampling": sampling,
+    "loading": loading,
+    "reading": reading,
+}
+
+
+if __name__ == "__main__":
+    run_verb(main)
