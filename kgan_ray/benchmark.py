@@ -10,11 +10,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from kgan_ray.cli import run_verb, verb_parser
 from kgan_ray.settings import Settings, UserError, override
+
+if TYPE_CHECKING:
+    from kgan_ray.training.gan import GAN
 
 Row = tuple[str, float, str]  # what, value, unit
 
@@ -80,15 +85,13 @@ def peak(device: str) -> float:
     return max(2e-9 * size**3 / seconds(lambda: a @ b, device) for _ in range(8))
 
 
-def _gan(device: str, **changes: object):  # type: ignore[no-untyped-def]
+def _gan(device: str, changes: Mapping[str, Any] | None = None) -> GAN:
     from kgan_ray.skeleton import NTU25, MotionSpec
     from kgan_ray.training.gan import GAN
 
     names = tuple(f"class {number}" for number in range(60))
     spec = MotionSpec(layout=NTU25, coordinates=3, frames=64, class_names=names, value_range=(-1.0, 1.0))
-    return GAN(
-        override(Settings(), {name.replace("__", "."): value for name, value in changes.items()}), spec, device
-    )
+    return GAN(override(Settings(), changes or {}), spec, device)
 
 
 def training(device: str) -> list[Row]:
@@ -100,13 +103,13 @@ def training(device: str) -> list[Row]:
 
     motions = torch.rand(BATCH, 3, 64, 25, device=device) * 2 - 1
     labels = torch.arange(BATCH, device=device)
-    techniques = {
-        "max pooling": {"techniques__pooling": "max"},
-        "input noise": {"techniques__input_noise_std": 0.1},
-        "label noise": {"techniques__label_noise_std": 0.1},
-        "quantile mask": {"techniques__mask_quantile": 0.5},
+    techniques: dict[str, dict[str, Any]] = {
+        "max pooling": {"techniques.pooling": "max"},
+        "input noise": {"techniques.input_noise_std": 0.1},
+        "label noise": {"techniques.label_noise_std": 0.1},
+        "quantile mask": {"techniques.mask_quantile": 0.5},
     }
-    gans = {"published": _gan(device), **{name: _gan(device, **changes) for name, changes in techniques.items()}}
+    gans = {"published": _gan(device), **{name: _gan(device, changes) for name, changes in techniques.items()}}
     cycle = gans["published"].settings.training.n_critic
     best = dict.fromkeys([*gans, "literal"], float("inf"))
     best_peak = 0.0
@@ -127,7 +130,7 @@ def training(device: str) -> list[Row]:
     for _ in range(ROUNDS):
         best_peak = max(best_peak, peak(device))
         for name, gan in gans.items():
-            best[name] = min(best[name], seconds(lambda gan=gan: gan.step(motions, labels), device, cycle))
+            best[name] = min(best[name], seconds(partial(gan.step, motions, labels), device, cycle))
         if literal is not None:
             best["literal"] = min(
                 best["literal"],

@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from kgan_ray.training.loop import Outcome, Progress
 
 # What a run may be continued with other values of.
-MAY_CHANGE = ("resources.", "tracking.", "data.path", "training.steps", "training.log_every", "training.keep_checkpoints")
+MAY_CHANGE = (
+    "resources.",
+    "tracking.",
+    "data.path",
+    "training.steps",
+    "training.log_every",
+    "training.keep_checkpoints",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -95,7 +102,9 @@ def _with_data(settings: Settings) -> Settings:
         folder = Path("datasets/demo")
         print(f"no --data given: using the demo data set of synthetic motion in {folder}", flush=True)
         return override(settings, {"data.path": demo_dataset(folder).path})
-    return override(settings, {"data.path": Dataset.open(settings.data.path).path})  # whole: workers start elsewhere
+    return override(
+        settings, {"data.path": Dataset.open(settings.data.path).path}
+    )  # whole: workers start elsewhere
 
 
 def _check_same_settings(folder: Path, settings: Settings) -> None:

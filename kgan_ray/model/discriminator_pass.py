@@ -69,7 +69,7 @@ class DiscriminatorPass:
             [None if t is None else _in_memory_order(t.detach().to(self.dtype)) for t in block.parts()]
             for block in self.weights
         ]
-        self._geometry: list[BlockGeometry] = list(self.discriminator.geometry)  # type: ignore[arg-type]
+        self._geometry: list[BlockGeometry] = list(self.discriminator.geometry)
         self._head_dtype = self.weights[0].bias.dtype
         self._outputs: list[Tensor] = []  # of the LeakyReLUs: their signs say which slope each had
         self._pool_index: Tensor | None = None
@@ -100,7 +100,10 @@ class DiscriminatorPass:
             k = len(geometry.partitions)
             at_output = torch.ops.aten.leaky_relu_backward(g, self._outputs[i], LEAK, True)
             if trace.mixed is None:
-                at_mixed, at_gathered = None, _input_gradient(at_output, trace.gathered, time, (k, geometry.stride))
+                at_mixed, at_gathered = (
+                    None,
+                    _input_gradient(at_output, trace.gathered, time, (k, geometry.stride)),
+                )
             else:
                 at_mixed = _input_gradient(at_output, trace.mixed, time, (1, geometry.stride))
                 at_gathered = _input_gradient(at_mixed, trace.gathered, point, (k, 1))
@@ -131,7 +134,8 @@ class DiscriminatorPass:
         for i, trace in enumerate(self.blocks):
             _, point, time, _, residual = self._tensors[i]
             g, at_mixed, at_gathered = trace.from_output, trace.from_mixed, trace.from_gathered
-            assert g is not None and at_gathered is not None  # `transposed` has run
+            assert g is not None
+            assert at_gathered is not None
             geometry = self._geometry[i]
             k = len(geometry.partitions)
             found.append(torch.bmm(at_gathered.flatten(2), trace.x.flatten(2).transpose(1, 2)).sum(dim=0))

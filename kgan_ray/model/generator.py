@@ -136,7 +136,7 @@ class Generator(PublishedState):
     def _narrowing_block(self, x: Tensor) -> Tensor:
         """Block 5 before noise and LeakyReLU: (N, T, V, C_in) to (N, T', C_out, V')."""
         block, geometry = self.st_gcn_networks[FIRST_NARROW], self.geometry[FIRST_NARROW]
-        n, t, v, _ = x.shape
+        n, t, _v, _ = x.shape
         repeat, c = geometry.repeat, self.plans[FIRST_NARROW].out_channels
         point = block.gcn.by_partition(geometry.partitions)  # (K, C, C_in)
         y = x @ torch.cat([point.flatten(0, 1), block.residual[0].weight.flatten(1)]).T  # (N, T, V, (K + 1) * C)

@@ -49,15 +49,15 @@ def sample(
                 w = generator.style(drawn[:, : generator.latent_dim], own)
                 if middle is not None:
                     w = torch.lerp(middle[own] if centre == "class" else middle, w, truncation)
-                motions.append(
-                    generator.synthesise(w, generator.split_noise(drawn[:, generator.latent_dim :]))
-                )
+                motions.append(generator.synthesise(w, generator.split_noise(drawn[:, generator.latent_dim :])))
     finally:
         generator.train(was_training)
     return torch.cat(motions) if motions else torch.empty(0, *generator.motion_shape, device=device)
 
 
-def _centre_of_style(generator: Generator, labels: Tensor, seed: int, centre: Literal["global", "class"]) -> Tensor:
+def _centre_of_style(
+    generator: Generator, labels: Tensor, seed: int, centre: Literal["global", "class"]
+) -> Tensor:
     """m for all labels (1, width), or for each class (num_classes, width)."""
     device = labels.device
     chance = torch.Generator(device).manual_seed(seed)

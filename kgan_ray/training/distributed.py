@@ -59,7 +59,7 @@ class _SumOverWorkers(torch.autograd.Function):
         return x
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         gradient = gradients[0].clone()
         dist.all_reduce(gradient)
         return gradient
@@ -67,7 +67,7 @@ class _SumOverWorkers(torch.autograd.Function):
 
 def sum_over_workers(x: Tensor) -> Tensor:
     """The sum over all workers; differentiable. All ranks take part."""
-    return _SumOverWorkers.apply(x) if _together() else x  # type: ignore[no-any-return, no-untyped-call]
+    return _SumOverWorkers.apply(x) if _together() else x
 
 
 def gathered(x: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ def from_rank_zero(value: T) -> T:
         return value
     box: list[Any] = [value]
     dist.broadcast_object_list(box, src=0, device=_device())
-    return box[0]  # type: ignore[no-any-return]
+    return box[0]
 
 
 def _device() -> torch.device:
