@@ -104,13 +104,14 @@ def test_two_workers_train_what_one_does(tiny, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_same_command_after_a_kill_goes_on_from_the_checkpoint_in_the_same_run(tiny, tmp_path):
     arguments = command(tiny, tmp_path, training__steps=400, evaluation__every_steps=400)
     process = subprocess.Popen(
         arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     checkpoints = tmp_path / "results" / "run" / "checkpoints"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while len(list(checkpoints.glob("step-*"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)  # the driver; its Ray dies with it
