@@ -40,6 +40,7 @@ def connect(*, dashboard: bool = False, object_store_bytes: int = 512 << 20) -> 
     if os.environ.get("RAY_ADDRESS"):
         ray.init(address="auto", **quiet)
     else:
+        _keep_to_loopback()
         ray.init(
             address="local",
             num_cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -53,14 +54,38 @@ def connect(*, dashboard: bool = False, object_store_bytes: int = 512 << 20) -> 
     return ray
 
 
+def _keep_to_loopback() -> None:
+    """Let the Ray that starts next listen on 127.0.0.1 alone, as it does on macOS and Windows.
+
+    On Linux its servers listen on every address of the machine, and `_node_ip_address="127.0.0.1"` is turned back into
+    the host's. $RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 would do the same, but is read when ray is first imported.
+    """
+    from ray._private import ray_constants
+
+    ray_constants.ENABLE_RAY_CLUSTER = False
+
+
+def cluster_resources() -> dict[str, float]:
+    """What the connected cluster has, or what its autoscaler may bring it to, by kind ("CPU", "GPU", ...)."""
+    import ray
+    from ray._private.state import state  # as ray.train and ray.data do: there is no public way
+
+    have = dict(ray.cluster_resources())
+    for kind, most in (state.get_max_resources_from_cluster_config() or {}).items():
+        have[kind] = max(have.get(kind, 0.0), float(most))
+    return have
+
+
 def runs_that_fit(resources: ResourceSettings, *, where: str) -> int:
     """How many training runs of these resources the connected cluster can hold at once, at least 1.
+
+    An autoscaling cluster counts as grown to its limits: its workers start when the runs ask for them.
 
     Raises UserError, saying what the cluster has, where not even one fits: Ray would wait for ever.
     """
     import ray
 
-    have = ray.cluster_resources()
+    have = cluster_resources()
     cpus, gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
     need_cpus = resources.num_workers * resources.cpus_per_worker
     need_gpus = resources.num_workers * resources.gpus_per_worker
