@@ -102,7 +102,7 @@ def _of_checkpoint(options: argparse.Namespace) -> Drawn:
     gan = load_generator(options.source)
     spec = gan.spec
     labels = torch.tensor(class_numbers(options.classes, spec.class_names)).repeat_interleave(options.count)
-    sampled = gan.sample(labels, seed=options.seed, batch_norm=gan.settings.evaluation.batch_norm)
+    sampled = gan.sample_few(labels, seed=options.seed)
     titles = [spec.class_names[label] for label in labels.tolist()]
     return list(zip(titles, spec.to_metres(sampled).numpy(), strict=True)), spec.layout
 

@@ -272,7 +272,7 @@ class Recorder:
             return
         spec = self.gan.spec
         labels = torch.arange(min(spec.num_classes, 12))
-        motions = spec.to_metres(self.gan.sample(labels, seed=self.settings.evaluation.seed).cpu()).numpy()
+        motions = spec.to_metres(self.gan.sample_few(labels, seed=self.settings.evaluation.seed).cpu()).numpy()
         with tempfile.TemporaryDirectory() as scratch:
             sheet = Path(scratch) / f"samples-step-{self.gan.step_count:08d}.png"
             contact_sheet(list(zip(spec.class_names, motions, strict=False)), spec.layout, sheet)
