@@ -54,7 +54,7 @@ def test_a_sweep_on_a_cluster_of_three_hosts(tmp_path):
     stranger = found["stranger"]  # someone on the head's loopback without the token
     assert stranger["code"] != 0
     assert not stranger["marked"]
-    assert "auth" in stranger["said"].lower(), stranger["said"]
+    assert "authentication" in stranger["said"].lower(), stranger["said"]
     assert len(found["trials"]) >= 5
     assert set(found["trials"].values()) <= {"finished", "stopped"}
     assert found["runs_recorded"] == len(found["trials"]) + 1  # and the sweep's own
