@@ -8,7 +8,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from kgan_ray.tuning import summary
+from kgan_ray.tuning import page_charts, summary
+from kgan_ray.tuning.effects import effects_of, explored_points
+from kgan_ray.tuning.jobs import groups_of
 from kgan_ray.tuning.state import CONFIRM, Sweep
 from kgan_ray.tuning.table import duration, number, short_overrides
 
@@ -39,6 +41,12 @@ def html(sweep: Sweep, pictures: Sequence[Path]) -> str:
     if rows:
         parts += ["<h2>Confirmed configurations</h2>", _configurations(sweep, rows)]
         parts += [_intervals(sweep, [row for row in rows if row["difference"] is not None])]
+    for group in groups_of(sweep):
+        drawing = page_charts.bands([run for run in sweep.stage(CONFIRM) if run.group == group], sweep.metric)
+        if drawing:
+            title = f"Learning curves {group}".strip()
+            parts.append(f"<h2>{escape(title)}: mean over seeds, band from lowest to highest</h2>{drawing}")
+    parts.append(_effects(sweep))
     for picture in pictures:
         data = base64.b64encode(picture.read_bytes()).decode()
         alt = escape(picture.stem.replace("-", " "))
@@ -68,6 +76,24 @@ def html(sweep: Sweep, pictures: Sequence[Path]) -> str:
     )
     head = f'<meta charset="utf-8"><title>Sweep {escape(sweep.name)}</title><style>{_STYLE}</style>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
+
+
+def _effects(sweep: Sweep) -> str:
+    """What each searched setting did, over the explored trials."""
+    step, points = explored_points(sweep)
+    effects = effects_of(points)
+    if not effects:
+        return ""
+    settings = [effect.setting for effect in effects]
+    is_low_good = sweep.mode == "min"
+    return (
+        "<h2>Effect of each setting</h2>"
+        f"<p>Over the {len(points)} explored trials that have a value, at step {step}, which all of them reached; "
+        "one seed each, so this shows where to look and proves nothing.</p>"
+        + page_charts.main_effects(effects, sweep.metric)
+        + "<h2>Explored configurations</h2>"
+        + page_charts.parallel_axes(points, settings, sweep.metric, is_low_good=is_low_good)
+    )
 
 
 def _verdict(verdict: Mapping[str, Any]) -> str:
