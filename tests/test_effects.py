@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from kgan_ray.tuning.effects import Point, effects_of, explored_points, importance
-from kgan_ray.tuning.page_charts import bands, main_effects, parallel_axes
+from kgan_ray.tuning.page_charts import bands, main_effects, parallel_axes, pareto, pareto_front
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
 
 
@@ -82,7 +82,13 @@ def test_drawings_are_well_formed_labelled_and_hold_every_trial():
     runs = [make(f"c{k}", {}, [(10, 5.0 + k), (20, 3.0 + k)], stage=CONFIRM) for k in range(2)]
     effects = main_effects(effects_of(points), "fid")
     axes = parallel_axes(points, ["pooling", "mask"], "fid", is_low_good=True)
-    for drawing, told in ((effects, "fid (logarithmic)"), (axes, "pooling"), (bands(runs, "fid"), "step")):
+    front = pareto({"a": (5.0, 0.1), "b": (9.0, 0.3)}, ("fid", "accuracy"), (True, False))
+    for drawing, told in (
+        (front, "accuracy (logarithmic)"),
+        (effects, "fid (logarithmic)"),
+        (axes, "pooling"),
+        (bands(runs, "fid"), "step"),
+    ):
         texts = [node.text for node in ElementTree.fromstring(drawing).iter() if node.tag == "text"]
         assert told in texts
         assert not re.search(r"nan|inf\b", drawing)
@@ -94,3 +100,9 @@ def test_there_is_no_drawing_of_nothing():
     assert bands([], "fid") == ""
     assert main_effects([], "fid") == ""
     assert parallel_axes([], [], "fid", is_low_good=True) == ""
+
+
+def test_the_front_is_what_nothing_beats_in_both():
+    values = {"a": (1.0, 0.2), "b": (2.0, 0.5), "c": (3.0, 0.4), "d": (1.0, 0.1), "e": (4.0, 0.5)}
+    assert pareto_front(values, (True, False)) == ["a", "b"]
+    assert pareto_front(values, (False, False)) == ["e"]

@@ -15,6 +15,7 @@ import stand_in
 from kgan_ray.settings import UserError, flatten, override
 from kgan_ray.tracking import prepare_store, start_run
 from kgan_ray.tuning.jobs import best_explored, check_comparable, confirm_jobs, verdicts_of
+from kgan_ray.tuning.search import draw
 from kgan_ray.tuning.space import base_settings, parse_space
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial, load_sweep
 from kgan_ray.tuning.sweep import Runner
@@ -123,6 +124,35 @@ def test_explored_runs_never_count_as_evidence(tmp_path):
     runner.sweep.trials = [*explored, *confirmed]
     (verdict,) = verdicts_of(runner.sweep)
     assert (verdict.configuration, verdict.difference, verdict.word) == ("e1", -50.0, "better")
+
+
+def test_twenty_simulated_sweeps_find_the_planted_effect_and_raise_no_false_alarm():
+    """Explore, choose the best, confirm, judge: the rate was planted to matter, the auxiliary weight was not."""
+    useless = {f"weight-{weight}": {"training.auxiliary_weight": weight} for weight in (1.5, 2.0, 3.0)}
+    found, alarms = 0, 0
+    for number in range(20):
+        slow = {"training.generator_learning_rate": 2e-6}  # the baseline's: two decades below the best
+        rates = {"preset": "demo", "settings": slow, "confirm": {"top": 1, "seeds": 5}, "space": SPACE["space"]}
+        given = {"preset": "demo", "confirm": {"seeds": 5}, "configurations": {"baseline": {}, **useless}}
+        found += any(word == "better" for word in simulated_verdicts(rates, number))
+        alarms += any(word != "can't tell" for word in simulated_verdicts(given, number))
+    assert found == 20
+    assert alarms <= 1  # of 20 sweeps, three comparisons each: 5 %
+
+
+def simulated_verdicts(tree: dict, number: int) -> list[str]:
+    """The verdicts of a sweep whose runs take no time, 12 explored; its seeds are of its own."""
+    space = parse_space(tree, name="test", where="test.yaml")
+    settings = override(base_settings(space, None, {}), {"seed": 10_000 * number})
+    sweep = Sweep(name="s", space=tree, settings=flatten(settings), metric="fid", mode="min", rounds=[5])
+    for index, point in enumerate(draw(space.domains, 12, seed=number) if space.domains else []):
+        value = stand_in.objective(override(settings, point))
+        sweep.trials.append(trial(f"explore-{index}", point, value))
+    for job in confirm_jobs(sweep, space, settings, 1):
+        value = stand_in.objective(override(settings, {**job.overrides, "seed": job.seed}))
+        more = {"stage": CONFIRM, "configuration": job.configuration, "seed": job.seed}
+        sweep.trials.append(trial(job.name, dict(job.overrides), value, **more))
+    return [verdict.word for verdict in verdicts_of(sweep)]
 
 
 def test_runs_measured_differently_are_not_ranked_together():

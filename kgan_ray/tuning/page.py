@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from kgan_ray.metrics.suite import lower_is_better
 from kgan_ray.tuning import page_charts, summary
 from kgan_ray.tuning.effects import effects_of, explored_points
 from kgan_ray.tuning.jobs import groups_of
@@ -25,7 +26,8 @@ li { margin: .3em 0 }
 .better { color: light-dark(#07622f, #6fd08c) }
 .worse { color: light-dark(#a11d1d, #ff8f8f) }
 img { max-width: 100%; background: white; border-radius: 6px; padding: 4px }
-svg text { fill: currentColor; font-size: 13px } svg .axis { stroke: currentColor; opacity: .5 }
+svg text { fill: currentColor; font-size: 13px; paint-order: stroke; stroke: Canvas; stroke-width: 3px }
+svg svg .axis { stroke: currentColor; opacity: .5 }
 footer { margin-top: 3em; opacity: .7; font-size: .9em }
 """
 
@@ -46,6 +48,7 @@ def html(sweep: Sweep, pictures: Sequence[Path]) -> str:
         if drawing:
             title = f"Learning curves {group}".strip()
             parts.append(f"<h2>{escape(title)}: mean over seeds, band from lowest to highest</h2>{drawing}")
+    parts += [_pareto(sweep, rows, group) for group in groups_of(sweep)]
     parts.append(_effects(sweep))
     for picture in pictures:
         data = base64.b64encode(picture.read_bytes()).decode()
@@ -76,6 +79,21 @@ def html(sweep: Sweep, pictures: Sequence[Path]) -> str:
     )
     head = f'<meta charset="utf-8"><title>Sweep {escape(sweep.name)}</title><style>{_STYLE}</style>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
+
+
+def _pareto(sweep: Sweep, rows: Sequence[summary.Row], group: str) -> str:
+    """The objective against every other metric that the confirmed runs measured."""
+    drawings = []
+    for metric in summary.metric_names(sweep, sweep.stage(CONFIRM))[1:]:
+        values = {
+            row["configuration"]: (row[sweep.metric], row[metric])
+            for row in rows
+            if row["group"] == group and row[sweep.metric] is not None and row.get(metric) is not None
+        }
+        is_low_good = (sweep.mode == "min", lower_is_better(metric))
+        drawings.append(page_charts.pareto(values, (sweep.metric, metric), is_low_good))
+    title = escape(f"Pareto front {group}".strip())
+    return f"<h2>{title}: confirmed configurations</h2>{''.join(drawings)}" if any(drawings) else ""
 
 
 def _effects(sweep: Sweep) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -89,16 +89,16 @@ def parallel_axes(points: Sequence[Point], settings: Sequence[str], metric: str,
     """A vertical axis a setting and one for the objective; a line a trial, the stronger the better it is."""
     if len(points) < 2:
         return ""
-    top, height, gap = 46, 240, max(150, 760 // max(1, len(settings)))
-    parts, places = [], []
+    top, height, gap = 60, 240, max(150, 760 // max(1, len(settings)))
+    parts, texts, places = [], [], []
     for index, setting in enumerate((*settings, metric)):
         x = 80 + gap * index
         found = [point.value if setting == metric else point.chosen.get(setting) for point in points]
         place, labels = _axis(found, top, top + height, listed=setting != metric)
         places.append((x, [place(value) for value in found]))
         parts.append(_line(x, top, x, top + height))
-        parts.append(_text(x, top - 22 + 14 * (index % 2), setting.split(".", 1)[-1], "middle"))
-        parts += [_text(x - 6, place(value) + 4, label, "end") for value, label in labels]
+        texts.append(_text(x, top - 18 - 16 * (index % 2), setting.split(".", 1)[-1], "middle"))
+        texts += [_text(x - 6, place(value) + 4, label, "end") for value, label in labels]
     ranked = sorted(range(len(points)), key=lambda index: points[index].value, reverse=is_low_good)
     for rank, index in enumerate(ranked):  # the best is drawn last, over the others
         line = " ".join(f"{x},{ys[index]:.1f}" for x, ys in places)
@@ -109,7 +109,51 @@ def parallel_axes(points: Sequence[Point], settings: Sequence[str], metric: str,
             f'opacity="{0.2 + 0.8 * share:.2f}"><title>{escape(points[index].trial)}</title></polyline>'
         )
     label = f"settings and {metric} of each explored trial; the best is orange"
-    return _svg(parts, 80 + gap * len(settings) + 80, top + height + 16, label)
+    return _svg([*parts, *texts], 80 + gap * len(settings) + 80, top + height + 16, label)
+
+
+def pareto(
+    values: Mapping[str, tuple[float, float]], metrics: tuple[str, str], is_low_good: tuple[bool, bool]
+) -> str:
+    """Two metrics of each configuration against each other; the front, which nothing beats in both, is joined."""
+    if len(values) < 2:
+        return ""
+    left, top, width, height = 90, 16, 520, 300
+    across, up = zip(*values.values(), strict=True)
+    x, y = _scale(across, left + 30, left + width - 30), _scale(up, top + height - 24, top + 24)
+    front = pareto_front(values, is_low_good)
+    line = " ".join(f"{x(values[name][0]):.1f},{y(values[name][1]):.1f}" for name in front)
+    parts = [_frame(left, top, width, height)]
+    parts.append(f'<polyline points="{line}" fill="none" stroke="{_COLOURS[2]}" stroke-width="2"/>')
+    parts += [
+        _text(x(value), top + height + 18, number(value), "middle")
+        for value in _ticks(across, log=min(across) > 0)
+    ]
+    parts += [_text(left - 8, y(value) + 4, number(value), "end") for value in _ticks(up, log=min(up) > 0)]
+    for name, (first, second) in values.items():
+        colour = _COLOURS[2] if name in front else _COLOURS[1]
+        parts.append(f'<circle cx="{x(first):.1f}" cy="{y(second):.1f}" r="5" fill="{colour}"/>')
+        parts.append(_text(x(first) + 9, y(second) - 7, name, "start"))
+    parts.append(_text(left + width / 2, top + height + 40, metrics[0] + _log_note(across), "middle"))
+    parts.append(_turned(18, top + height / 2, metrics[1] + _log_note(up)))
+    label = f"{metrics[1]} against {metrics[0]}, the mean of each configuration; the front is orange"
+    return _svg(parts, left + width + 140, top + height + 52, label)
+
+
+def pareto_front(values: Mapping[str, tuple[float, float]], is_low_good: tuple[bool, bool]) -> list[str]:
+    """The names that no other equals or beats in both metrics while beating it in one, by the first metric."""
+    cost = {
+        name: tuple(value if low else -value for value, low in zip(pair, is_low_good, strict=True))
+        for name, pair in values.items()
+    }
+    front = [
+        name
+        for name, mine in cost.items()
+        if not any(
+            other != mine and all(o <= m for o, m in zip(other, mine, strict=True)) for other in cost.values()
+        )
+    ]
+    return sorted(front, key=lambda name: cost[name])
 
 
 def _axis(
