@@ -7,6 +7,7 @@ recorded is left out, and a parameter keeps its first value.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shlex
@@ -29,6 +30,7 @@ _PARAMS_PER_CALL = 100  # MLflow's own limits
 _METRICS_PER_CALL = 1000
 _PARAM_LENGTH = 6000
 _TAG_LENGTH = 8000
+_DIGEST_LENGTH = 36
 
 
 def tracking_uri(settings: TrackingSettings, results: Path) -> str:
@@ -115,6 +117,16 @@ class Run:
             self._client.log_artifacts(self.id, str(path), folder)
         else:
             self._client.log_artifact(self.id, str(path), folder)
+
+    def log_dataset(self, name: str, digest: str, source: str) -> None:
+        """Name the data that the run was trained on, so that runs can be found and compared by it.
+
+        `digest` is the dataset's content hash, `source` its path or URI; logged again, it is there once.
+        """
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        data = Dataset(name, digest[:_DIGEST_LENGTH], "local", json.dumps({"uri": source}))
+        self._client.log_inputs(self.id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
 
     def finish(self, status: str = "FINISHED") -> None:
         """End the run; `status` is FINISHED, FAILED or KILLED. Starting it again by its id reopens it."""

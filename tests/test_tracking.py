@@ -98,6 +98,17 @@ def _write(uri: str, index: int) -> None:
     run.finish()
 
 
+def test_the_dataset_of_a_continued_run_is_there_once(uri):
+    from mlflow import MlflowClient
+
+    run = start_run(uri, experiment="data", name="run")
+    for each in (run, start_run(uri, experiment="data", name="run", run_id=run.id)):
+        each.log_dataset("demo", "d" * 64, "datasets/demo")
+    (logged,) = MlflowClient(uri).get_run(run.id).inputs.dataset_inputs
+    assert (logged.dataset.name, logged.dataset.digest) == ("demo", "d" * 36)
+    assert "datasets/demo" in logged.dataset.source
+
+
 @pytest.mark.slow
 def test_several_processes_write_at_once(uri):
     context = multiprocessing.get_context("spawn")

@@ -27,7 +27,7 @@ li { margin: .3em 0 }
 .worse { color: light-dark(#a11d1d, #ff8f8f) }
 img { max-width: 100%; background: white; border-radius: 6px; padding: 4px }
 svg text { fill: currentColor; font-size: 13px; paint-order: stroke; stroke: Canvas; stroke-width: 3px }
-svg svg .axis { stroke: currentColor; opacity: .5 }
+svg .axis { stroke: currentColor; opacity: .5 }
 footer { margin-top: 3em; opacity: .7; font-size: .9em }
 """
 
