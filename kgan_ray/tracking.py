@@ -13,9 +13,12 @@ import os
 import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlparse
+
+from filelock import FileLock
 
 from kgan_ray.settings import TrackingSettings, UserError
 
@@ -31,6 +34,7 @@ _METRICS_PER_CALL = 1000
 _PARAM_LENGTH = 6000
 _TAG_LENGTH = 8000
 _DIGEST_LENGTH = 36
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # or the page opens on chat traces
 
 
 def tracking_uri(settings: TrackingSettings, results: Path) -> str:
@@ -51,7 +55,9 @@ def is_local_file(uri: str) -> bool:
 
 
 def prepare_store(uri: str) -> None:
-    """Create or migrate the record's database. Call it once, before several processes open the record.
+    """Create or migrate the record's database. Call it before several processes open the record.
+
+    Two commands may do so at once: on a file of this machine one waits for the other.
 
     Raises:
         UserError: no record can be reached or made there.
@@ -59,10 +65,14 @@ def prepare_store(uri: str) -> None:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
+    lock: AbstractContextManager[object] = nullcontext()
     if is_local_file(uri):
-        _sqlite_file(uri).parent.mkdir(parents=True, exist_ok=True)
+        file = _sqlite_file(uri)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{file}.lock")
     try:
-        _client(uri).search_experiments(max_results=1)
+        with lock:
+            _client(uri).search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"tracking.uri: no MLflow record can be opened at {uri}: {reason}") from None
@@ -240,7 +250,7 @@ def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return client.create_experiment(name, artifact_location=_artifact_location(uri, name))
+            return client.create_experiment(name, _artifact_location(uri, name), _EXPERIMENT_TAGS)
         except MlflowException:  # another process was first
             found = client.get_experiment_by_name(name)
             if found is None:

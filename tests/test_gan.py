@@ -213,7 +213,7 @@ def test_the_average_follows_the_generator_and_is_what_is_sampled(spec):
 
 
 def test_the_auxiliary_classifier_learns_the_classes_and_its_loss_counts_by_its_weight(spec):
-    strong = {"training.discriminator_learning_rate": 1e-3, "training.auxiliary_weight": 10.0}
+    strong = {"training.discriminator_learning_rate": 3e-3, "training.auxiliary_weight": 10.0}
     gan = GAN(narrow({"model.auxiliary_classifier": True, **strong}), spec)
     motions, labels = batch(spec)
     motions += labels[:, None, None, None] * 0.3
@@ -228,6 +228,17 @@ def test_the_auxiliary_classifier_learns_the_classes_and_its_loss_counts_by_its_
     ]
     added = float(first[1]["discriminator/loss"] - first[0]["discriminator/loss"])
     assert added == pytest.approx(2 * float(first[0]["discriminator/class_loss"]), rel=1e-4)
+
+
+@pytest.mark.parametrize("option", ["model.projection", "model.auxiliary_classifier"])
+def test_what_judges_the_class_is_not_told_it(spec, option):
+    """A classifier that sees the label beside the motion reads it there, and teaches the generator nothing."""
+    gan = GAN(narrow({option: True}), spec)
+    motions, labels = batch(spec)
+    told, untold = gan.discriminator, GAN(narrow(), spec).discriminator
+    other = (labels + 1) % 4
+    assert torch.equal(told.features(motions, labels), told.features(motions, other))
+    assert not torch.equal(untold.features(motions, labels), untold.features(motions, other))
 
 
 def test_learning_rates_are_each_networks_own(spec):

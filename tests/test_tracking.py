@@ -45,6 +45,12 @@ def test_a_record_that_cannot_be_opened_is_one_line(tmp_path):
     assert "\n" not in str(refusal.value)
 
 
+def test_commands_that_start_together_make_one_record(tmp_path):
+    code = f"from kgan_ray.tracking import prepare_store; prepare_store('sqlite:///{tmp_path}/mlflow.db')"
+    together = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
+    assert [process.wait(100) for process in together] == [0, 0, 0]
+
+
 def test_a_child_is_listed_under_its_parent_and_found_by_its_tags(uri):
     parent = start_run(uri, experiment="nested", name="sweep")
     child = start_run(uri, experiment="nested", name="trial", parent_id=parent.id, tags={"trial": "e001"})

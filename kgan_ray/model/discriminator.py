@@ -102,8 +102,9 @@ class Discriminator(PublishedState):
     `latent_dim` is the number of features before the last layer. Options, all off by default: `techniques`
     (pooling, input noise, label noise; noise only in training mode), `width` (factor on the channels),
     `projection` (Miyato and Koyama, "cGANs with projection discriminator", 2018) and `auxiliary_classifier`
-    (Odena et al., "Conditional image synthesis with auxiliary classifier GANs", 2017). Raises UserError for
-    sizes that do not fit together.
+    (Odena et al., "Conditional image synthesis with auxiliary classifier GANs", 2017). With either of the last two
+    the label no longer enters beside the motion, as in those papers: a classifier that is told the label has
+    nothing to learn. Raises UserError for sizes that do not fit together.
     """
 
     extra_parameters = ("projection.", "classifier.")
@@ -129,6 +130,7 @@ class Discriminator(PublishedState):
         plans = discriminator_plan(coordinates, num_classes, frames, latent_dim, width)
         self.plans = plans
         self.label_emb = nn.Embedding(num_classes, num_classes)
+        self.label_beside_motion = not (projection or auxiliary_classifier)
         self.st_gcn_networks = nn.ModuleList(DiscriminatorBlock(plan) for plan in plans)
         self.geometry = nn.ModuleList(
             BlockGeometry(plan, graph, coordinates if i == 0 else plan.in_channels) for i, plan in enumerate(plans)
@@ -227,6 +229,8 @@ class Discriminator(PublishedState):
         geometry: BlockGeometry = self.geometry[0]
         block = self.st_gcn_networks[0]
         embedded = self.label_emb(label)
+        if not self.label_beside_motion:
+            embedded = torch.zeros_like(embedded)
         if noise is not None:
             embedded = embedded + noise
         point = block.gcn.by_partition(geometry.partitions)[:, :, : self.num_classes]  # (K, C_out, classes)
