@@ -191,6 +191,7 @@ def _open_parent(sweep: Sweep, settings: Settings) -> Run:
         params=flatten(settings),
         tags={"stage": "sweep", "dataset": sweep.dataset_hash, "code": code_version()},
     )
+    run.log_dataset(Path(sweep.dataset).name, sweep.dataset_hash, sweep.dataset)
     sweep.parent_id = run.id
     return run
 

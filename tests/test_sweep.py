@@ -14,11 +14,12 @@ import stand_in
 
 from kgan_ray.settings import UserError, flatten, override
 from kgan_ray.tracking import prepare_store, start_run
-from kgan_ray.tuning.jobs import best_explored, check_comparable, confirm_jobs, verdicts_of
+from kgan_ray.tuning.jobs import best_explored, check_comparable, confirm_jobs, explore_jobs, verdicts_of
 from kgan_ray.tuning.search import draw
 from kgan_ray.tuning.space import base_settings, parse_space
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial, load_sweep
 from kgan_ray.tuning.sweep import Runner
+from kgan_ray.tuning.trial import open_run
 
 ray.cloudpickle.register_pickle_by_value(stand_in)  # workers do not see the folder of the tests
 
@@ -153,6 +154,19 @@ def simulated_verdicts(tree: dict, number: int) -> list[str]:
         more = {"stage": CONFIRM, "configuration": job.configuration, "seed": job.seed}
         sweep.trials.append(trial(job.name, dict(job.overrides), value, **more))
     return [verdict.word for verdict in verdicts_of(sweep)]
+
+
+def test_a_trials_run_names_its_dataset_and_is_found_again(tmp_path):
+    from mlflow import MlflowClient
+
+    runner = make_runner(tmp_path, uri=f"sqlite:///{tmp_path}/mlflow.db", tags={"dataset": "d" * 64})
+    runner.sweep.dataset = "datasets/demo"
+    (job, *_) = explore_jobs([{"training.auxiliary_weight": 2.0}], seed=0)
+    plan = runner._plan(EXPLORE, [job])
+    first, again = (open_run(plan, job, runner.settings) for _ in range(2))
+    assert first.id == again.id
+    (logged,) = MlflowClient(runner.sweep.uri).get_run(first.id).inputs.dataset_inputs
+    assert (logged.dataset.name, logged.dataset.digest) == ("demo", "d" * 36)
 
 
 def test_runs_measured_differently_are_not_ranked_together():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kgan_ray.settings import Settings, UserError, flatten, override, settings_from_flat
@@ -157,7 +158,7 @@ def open_run(plan: Plan, job: Job, settings: Settings) -> Run | None:
     own = {PARENT_TAG: plan.parent_id, TRIAL_TAG: job.name}
     resolved = flatten(settings)
     recorded = {name: resolved[name] for name in (*plan.searched, *job.overrides, "training.steps", "seed")}
-    return start_run(
+    run = start_run(
         plan.uri,
         experiment=plan.experiment,
         name=job.name,
@@ -174,6 +175,9 @@ def open_run(plan: Plan, job: Job, settings: Settings) -> Run | None:
             **({"group": job.group} if job.group else {}),
         },
     )
+    if digest := plan.tags.get("dataset"):  # the sweep's run named it first: trials at once do not race to add it
+        run.log_dataset(Path(plan.dataset).name, digest, plan.dataset)
+    return run
 
 
 def train_trial(
