@@ -97,6 +97,7 @@ class TrainingSettings(FrozenModel):
     balanced_classes: bool = False  # draw rare classes' motions as often as others'
     ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)  # generator average; 0 = off, as published
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    cuda_graph: bool = False  # launch a step whole; needs a GPU and one worker
     log_every: PositiveInt = 50
     checkpoint_every: PositiveInt = 5_000
     keep_checkpoints: PositiveInt = 2  # the latest ones; the best by the objective stays as well

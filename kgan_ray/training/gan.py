@@ -20,9 +20,10 @@ from kgan_ray.model.batch_norm import BatchStatistics
 from kgan_ray.model.discriminator import DiscriminatorNoise
 from kgan_ray.model.discriminator_pass import DiscriminatorPass
 from kgan_ray.model.sampling import sample
-from kgan_ray.settings import Settings
+from kgan_ray.settings import Settings, UserError
 from kgan_ray.skeleton import MotionSpec
 from kgan_ray.training import distributed
+from kgan_ray.training.captured import CapturedStep, TrainedState
 from kgan_ray.training.losses import discriminator_loss, generator_loss, interpolate, slope_penalty
 from kgan_ray.training.memory import keep_freed_memory
 
@@ -74,6 +75,15 @@ def quantile(values: Tensor, q: float) -> Tensor:
     return values.flatten().kthvalue(k).values
 
 
+def allow_tf32(allowed: bool) -> None:
+    """Whether this process's float32 products on an NVIDIA GPU may round their factors to TF32's 10 bits.
+
+    cuDNN's convolutions do so unless told otherwise: "float32" means float32.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
+
+
 def own_slice_of_calls(drawn: Tensor, calls: int) -> Tensor:
     """This worker's rows of every call of something drawn for `calls` calls, one after the other."""
     return torch.cat([distributed.own_slice(call) for call in drawn.chunk(calls)])
@@ -87,6 +97,8 @@ class GAN:
         self.step_count = 0
         if self.device.type == "cpu":
             keep_freed_memory()
+        else:
+            allow_tf32(settings.training.precision == "tf32")
         generator, discriminator = build_networks(settings, spec)
         self.generator, self.discriminator = generator.to(self.device), discriminator.to(self.device)
         if distributed.world_size() > 1:
@@ -95,17 +107,20 @@ class GAN:
             )
         self.average = copy.deepcopy(self.generator).requires_grad_(False) if settings.training.ema_decay else None
         training = settings.training
-        betas = (training.beta1, training.beta2)
-        self.generator_adam = torch.optim.Adam(
-            self.generator.parameters(), lr=training.generator_learning_rate, betas=betas, fused=True
-        )
-        self.discriminator_adam = torch.optim.Adam(
-            self.discriminator.parameters(), lr=training.discriminator_learning_rate, betas=betas, fused=True
-        )
+        self.generator_adam = self._adam(self.generator, training.generator_learning_rate)
+        self.discriminator_adam = self._adam(self.discriminator, training.discriminator_learning_rate)
         # Techniques draw from a generator of their own: switching one on leaves every other draw as it was.
         self.chance = torch.Generator(self.device).manual_seed(settings.seed)
         self.technique_chance = torch.Generator(self.device).manual_seed(settings.seed + 1_000_003)
         self._generator_metrics: dict[str, Tensor] = {}
+        self._captured = self._capture()
+
+    def _adam(self, network: torch.nn.Module, learning_rate: float) -> torch.optim.Adam:
+        betas = (self.settings.training.beta1, self.settings.training.beta2)
+        capturable = self.settings.training.cuda_graph
+        return torch.optim.Adam(
+            network.parameters(), lr=learning_rate, betas=betas, fused=True, capturable=capturable
+        )
 
     def step(self, motions: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """One discriminator step, and every `n_critic`-th time, from the first on, a generator step on the same z.
@@ -113,15 +128,41 @@ class GAN:
         motions (N, C, T, V) and labels (N,) are this worker's share of the global batch. The metrics are scalars on
         the device, means over this worker's share; nothing waits for the device.
         """
-        size, training = len(motions), self.settings.training
-        z = self._normal(size, self.settings.model.latent_dim)
-        metrics = self._discriminator_step(motions, labels, z)
-        if self.step_count % training.n_critic == 0:
-            self._generator_metrics = self._generator_step(z, labels)
-            if self.average is not None:
-                update_average(self.average, self.generator, training.ema_decay)
+        with_generator = self.step_count % self.settings.training.n_critic == 0
+        metrics = (self._captured or self._compute)(motions, labels, with_generator)
+        if with_generator:
+            self._generator_metrics = {name: t for name, t in metrics.items() if name.startswith("generator/")}
         self.step_count += 1
         return metrics | self._generator_metrics
+
+    def _compute(self, motions: Tensor, labels: Tensor, with_generator: bool) -> dict[str, Tensor]:
+        """A step's whole work on the device; which kind it is, is decided outside."""
+        z = self._normal(len(motions), self.settings.model.latent_dim)
+        metrics = self._discriminator_step(motions, labels, z)
+        if with_generator:
+            metrics |= self._generator_step(z, labels)
+            if self.average is not None:
+                update_average(self.average, self.generator, self.settings.training.ema_decay)
+        return metrics
+
+    def _capture(self) -> CapturedStep | None:
+        """The step as a CUDA graph, if the settings ask for it; recorded when it first runs.
+
+        Raises UserError where there is no GPU, or more than one worker.
+        """
+        if not self.settings.training.cuda_graph:
+            return None
+        if self.device.type != "cuda":
+            raise UserError(
+                f"training.cuda_graph: a CUDA graph needs a GPU, and this run is on {self.device.type}"
+            )
+        if distributed.world_size() > 1:
+            raise UserError(f"training.cuda_graph: needs a single worker, found {distributed.world_size()}")
+        networks = [self.generator, self.discriminator, *([self.average] if self.average else [])]
+        optimisers = [self.generator_adam, self.discriminator_adam]
+        return CapturedStep(
+            self._compute, TrainedState(networks, optimisers, [self.chance, self.technique_chance])
+        )
 
     def _discriminator_step(self, motions: Tensor, labels: Tensor, z: Tensor) -> dict[str, Tensor]:
         net, training, size = self.discriminator, self.settings.training, len(motions)
@@ -299,3 +340,4 @@ class GAN:
         self.technique_chance.set_state(state["random"]["technique_chance"].cpu())
         self.step_count = state["step"]
         self._generator_metrics = {name: t.to(self.device) for name, t in state["generator_metrics"].items()}
+        self._captured = self._capture()  # a recording holds the optimisers' earlier tensors
