@@ -19,7 +19,7 @@ from kgan_ray.tuning.search import draw
 from kgan_ray.tuning.space import base_settings, parse_space
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial, load_sweep
 from kgan_ray.tuning.sweep import Runner
-from kgan_ray.tuning.trial import open_run
+from kgan_ray.tuning.trial import FAILURE_FILE, failure_recorded, open_run
 
 ray.cloudpickle.register_pickle_by_value(stand_in)  # workers do not see the folder of the tests
 
@@ -186,8 +186,28 @@ def test_a_record_is_saved_whole_and_a_newer_one_is_refused(tmp_path):
         load_sweep(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("CUDA error: out of memory\nCompile with TORCH_USE_CUDA_DSA", "ValueError: CUDA error: out of memory"),
+        (
+            "Traceback (most recent call last):\n  here\nOSError: no space left",
+            "ValueError: OSError: no space left",
+        ),
+        ("", "ValueError: "),
+    ],
+)
+def test_a_trial_that_raises_leaves_one_line_behind_until_it_is_tried_again(tmp_path, message, line):
+    folder = tmp_path / "trials" / "explore-01"
+    with pytest.raises(ValueError), failure_recorded(folder):
+        raise ValueError(message)
+    assert (folder / FAILURE_FILE).read_text() == line
+    with failure_recorded(folder):
+        assert list(folder.iterdir()) == []
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(280)
 def test_a_whole_sweep_finds_the_planted_effect(tmp_path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     ended = []
@@ -210,7 +230,7 @@ def test_a_whole_sweep_finds_the_planted_effect(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(280)
 def test_failures_are_recorded_and_stop_nothing(tmp_path):
     tree = SPACE | {
         "space": {"training.gradient_penalty": {"choice": [10.0, 666.0, 667.0, 668.0]}},
@@ -224,7 +244,7 @@ def test_failures_are_recorded_and_stop_nothing(tmp_path):
         "finished", "diverged", "failed", "failed",
     ]  # fmt: skip
     assert explored[666].reason == "generator/loss is nan"
-    assert "out of memory, or so it says" in explored[667].reason
+    assert explored[667].reason == "RuntimeError: out of memory, or so it says"
     assert explored[668].reason
     starts = (tmp_path / "trials" / explored[667].name / "starts").read_text().split()
     assert len(starts) == 2  # tried once more

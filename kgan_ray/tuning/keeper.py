@@ -10,7 +10,7 @@ from typing import Any
 from kgan_ray.tracking import PARENT_TAG, find_run, start_run
 from kgan_ray.tuning.search import OBJECTIVE
 from kgan_ray.tuning.state import ENDED, Sweep, Trial
-from kgan_ray.tuning.trial import TRIAL_TAG, Job, Plan, proposed_job
+from kgan_ray.tuning.trial import FAILURE_FILE, TRIAL_TAG, Job, Plan, proposed_job
 
 _SECONDS_BETWEEN_SAVES = 1.0
 _RUN_STATUS = {"failed": "FAILED", "diverged": "FAILED", "interrupted": "KILLED"}
@@ -79,7 +79,7 @@ class Keeper:
 
     def errored(self, trial: Any) -> None:
         mine = self._mine(trial)
-        mine.status, mine.reason = "failed", _reason(trial)
+        mine.status, mine.reason = "failed", _reason(trial, Path(self.plan.folder) / mine.name)
         self._close(mine)
 
     def interrupted(self) -> None:
@@ -164,8 +164,11 @@ def new_trial(job: Job, sweep: Sweep) -> Trial:
     )
 
 
-def _reason(trial: Any) -> str:
-    """The last line of what a trial died of."""
-    error = trial.get_error()
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] if error else []
-    return lines[-1][:300] if lines else "its process died without a message"
+def _reason(trial: Any, folder: Path) -> str:
+    """What a trial died of: in its own words, else the last line of Tune's account on this machine."""
+    for file in (folder / FAILURE_FILE, Path(trial.error_file) if trial.error_file else None):
+        if file is not None and file.exists():
+            lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+            if lines:
+                return lines[-1][:300]
+    return "its process died without a message"

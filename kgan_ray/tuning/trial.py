@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 WORST = 1e30  # what a run that diverged reports as its objective: finite, so that a searcher learns from it
 TRIAL_TAG = "trial"
+FAILURE_FILE = "failure.txt"  # in the folder of a trial that raised: what
 
 
 class TrialFunction(Protocol):
@@ -122,23 +124,53 @@ class TuneContext:
 
 
 def run_trial(config: Mapping[str, Any], plan: Plan, trial_function: TrialFunction, board: Any = None) -> None:
-    """What Tune calls: train one configuration and report how it ended. Only bugs and lost machines raise."""
-    import torch
+    """What Tune calls: train one configuration and report how it ended. Only bugs and lost machines raise.
+
+    What raises is written to the trial's folder first: Tune's own account of it may come too late, or never.
+    """
     from ray import tune
 
     job = (
         plan.jobs[config["job"]] if plan.jobs else proposed_job(plan, tune.get_context().get_trial_name(), config)
     )
+    folder = f"{plan.folder.rstrip('/')}/{job.name}"
+    with failure_recorded(Path(folder)):
+        _run_job(plan, job, folder, trial_function, board)
+
+
+def _run_job(plan: Plan, job: Job, folder: str, trial_function: TrialFunction, board: Any) -> None:
+    import torch
+
     settings = settings_of_job(plan, job)
     torch.set_num_threads(max(1, int(settings.resources.cpus_per_worker)))
     run = open_run(plan, job, settings)
     context = TuneContext(plan, job, settings, run, board)
     try:
-        outcome = trial_function(settings, plan.dataset, f"{plan.folder.rstrip('/')}/{job.name}", context, run)
+        outcome = trial_function(settings, plan.dataset, folder, context, run)
     except UserError as error:  # a mistake that trying again cannot mend
         context.end("failed", 0, {}, str(error))
         return
     context.end(outcome.status, outcome.step, outcome.metrics, outcome.reason)
+
+
+@contextmanager
+def failure_recorded(folder: Path) -> Iterator[None]:
+    """Write what is raised inside to folder/failure.txt, on one line, and let it pass."""
+    file = folder / FAILURE_FILE
+    file.unlink(missing_ok=True)  # an earlier attempt's
+    try:
+        yield
+    except Exception as error:
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(described(error), encoding="utf-8")
+        raise
+
+
+def described(error: Exception) -> str:
+    """`RuntimeError: out of memory`: the class and one line of the message, the last of one that holds a traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    line = lines[-1 if any("Traceback" in line for line in lines) else 0] if lines else ""
+    return f"{type(error).__name__}: {line}"[:300]
 
 
 def proposed_job(plan: Plan, name: str, config: Mapping[str, Any]) -> Job:
