@@ -139,6 +139,7 @@ def _run(options: argparse.Namespace, space: Space, settings: Settings, folder: 
         settings=flatten(settings),
         metric=space.objective.metric,
         mode=space.mode,
+        objectives=space.modes if len(space.objectives) > 1 else {},
         uri=uri,
         experiment=settings.tracking.experiment or folder.name,
         rounds=[space.confirm.seeds],

@@ -14,7 +14,15 @@ import stand_in
 
 from kgan_ray.settings import UserError, flatten, override
 from kgan_ray.tracking import prepare_store, start_run
-from kgan_ray.tuning.jobs import best_explored, check_comparable, confirm_jobs, explore_jobs, verdicts_of
+from kgan_ray.tuning.jobs import (
+    best_explored,
+    check_comparable,
+    confirm_jobs,
+    described_front,
+    explore_jobs,
+    explored_front,
+    verdicts_of,
+)
 from kgan_ray.tuning.search import draw
 from kgan_ray.tuning.space import base_settings, parse_space
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial, load_sweep
@@ -49,6 +57,7 @@ def make_runner(folder: Path, tree=SPACE, uri: str = "", **options) -> Runner:
             settings=flatten(settings),
             metric=space.objective.metric,
             mode=space.mode,
+            objectives=space.modes if len(space.objectives) > 1 else {},
             uri=uri,
             experiment="test",
             rounds=[space.confirm.seeds],
@@ -89,6 +98,22 @@ def test_the_best_are_distinct_and_are_not_the_baseline(tmp_path):
     ]
     assert [found.name for found in best_explored(runner.sweep, runner.settings, 2)] == ["e2", "e4"]
     assert [found.name for found in best_explored(runner.sweep, runner.settings, 9)] == ["e2", "e4", "e5"]
+
+
+def test_of_several_objectives_the_fronts_best_by_the_first_are_confirmed(tmp_path):
+    tree = SPACE | {"objective": ["fid", "accuracy"], "scheduler": {"type": "none"}}
+    runner = make_runner(tmp_path, tree)
+    points = {"e1": (5.0, 0.2), "e2": (9.0, 0.9), "e3": (6.0, 0.1), "e4": (7.0, 0.5), "e5": (1.0, None)}
+    for number, (name, (fid, accuracy)) in enumerate(points.items()):
+        explored = trial(name, {"techniques.label_noise_std": 0.1 * (number + 1)}, fid)
+        explored.metrics |= {} if accuracy is None else {"accuracy": accuracy}
+        runner.sweep.trials.append(explored)
+    front = explored_front(runner.sweep)
+    assert front == ["e1", "e4", "e2"]  # e1 beats e3 in both; e5 was never measured in full
+    assert [found.name for found in best_explored(runner.sweep, runner.settings, 2)] == ["e1", "e4"]
+    assert described_front(runner.sweep, front) == (
+        "the best by fid of the 3 configurations on the Pareto front of fid and accuracy"
+    )
 
 
 def test_confirmation_uses_fresh_seeds_and_later_rounds_others(tmp_path):
@@ -227,6 +252,24 @@ def test_a_whole_sweep_finds_the_planted_effect(tmp_path):
         assert runs[one.name].data.tags["outcome"] == one.status
         assert runs[one.name].data.tags["mlflow.parentRunId"] == sweep.parent_id
         assert runs[one.name].data.params["training.generator_learning_rate"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+def test_a_sweep_of_two_objectives_ends_with_verdicts_on_the_first(tmp_path):
+    said = []
+    tree = SPACE | {
+        "objective": ["fid", "accuracy"],
+        "search": {"algorithm": "nsga2", "num_trials": 4},
+        "scheduler": {"type": "none"},
+        "confirm": {"top": 1, "seeds": 2},
+    }
+    runner = make_runner(tmp_path, tree, announce=said.append)
+    assert runner.run()
+    front = explored_front(load_sweep(tmp_path))
+    assert front
+    assert any("on the Pareto front of fid and accuracy" in line for line in said)
+    assert [verdict["configuration"] for verdict in runner.sweep.verdicts] == front[:1]
 
 
 @pytest.mark.slow

@@ -11,7 +11,8 @@ from kgan_ray.data.loading import Batches
 from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.settings import Settings
 from kgan_ray.training.gan import GAN
-from kgan_ray.tuning.space import Scheduler
+from kgan_ray.tuning.options import Scheduler
+from kgan_ray.tuning.search import bracket_shares
 
 _OVERHEAD = 4.0  # seconds to start and end a trial
 
@@ -48,9 +49,17 @@ def explored_share(scheduler: Scheduler, settings: Settings) -> float:
     """The part of its steps that an explored trial takes on average, early stopping considered."""
     if scheduler.type == "none":
         return 1.0
-    steps = settings.training.steps
-    rung, share, alive, done = scheduler.grace_evaluations * settings.evaluation.every_steps, 0.0, 1.0, 0
+    first = scheduler.grace_evaluations * settings.evaluation.every_steps
+    return sum(
+        part
+        * _share(first * scheduler.reduction_factor**bracket, scheduler.reduction_factor, settings.training.steps)
+        for bracket, part in enumerate(bracket_shares(scheduler, settings))
+    )
+
+
+def _share(rung: int, reduction_factor: int, steps: int) -> float:
+    share, alive, done = 0.0, 1.0, 0
     while rung < steps:
         share += alive * (rung - done) / steps
-        alive, done, rung = alive / scheduler.reduction_factor, rung, rung * scheduler.reduction_factor
+        alive, done, rung = alive / reduction_factor, rung, rung * reduction_factor
     return share + alive * (steps - done) / steps

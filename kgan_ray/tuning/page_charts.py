@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from kgan_ray.tuning.effects import Effect, Point, shown
+from kgan_ray.tuning.pareto import pareto_front
 from kgan_ray.tuning.state import Trial
 from kgan_ray.tuning.table import number
 
@@ -138,22 +139,6 @@ def pareto(
     parts.append(_turned(18, top + height / 2, metrics[1] + _log_note(up)))
     label = f"{metrics[1]} against {metrics[0]}, the mean of each configuration; the front is orange"
     return _svg(parts, left + width + 140, top + height + 52, label)
-
-
-def pareto_front(values: Mapping[str, tuple[float, float]], is_low_good: tuple[bool, bool]) -> list[str]:
-    """The names that no other equals or beats in both metrics while beating it in one, by the first metric."""
-    cost = {
-        name: tuple(value if low else -value for value, low in zip(pair, is_low_good, strict=True))
-        for name, pair in values.items()
-    }
-    front = [
-        name
-        for name, mine in cost.items()
-        if not any(
-            other != mine and all(o <= m for o, m in zip(other, mine, strict=True)) for other in cost.values()
-        )
-    ]
-    return sorted(front, key=lambda name: cost[name])
 
 
 def _axis(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from kgan_ray.settings import Settings, override
 from kgan_ray.tuning.domains import Domain
@@ -79,29 +82,44 @@ class Suggest:
                 chosen[domain.name] = domain.suggest(trial)
 
 
+def objective_keys(metrics: Sequence[str]) -> list[str]:
+    """The keys under which a trial reports its objectives, in their order."""
+    return [OBJECTIVE, *(f"{OBJECTIVE}:{metric}" for metric in metrics[1:])]
+
+
 def searcher(space: Space) -> Searcher:
     """Ray's OptunaSearch over the space, seeded, with the known-good configurations enqueued."""
     import optuna
-    from ray.tune.search.optuna import OptunaSearch
+
+    from kgan_ray.tuning.learner import Learner
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    return OptunaSearch(
+    keys, modes = objective_keys(list(space.modes)), list(space.modes.values())
+    return Learner(
         space=Suggest(space.domains),
-        metric=OBJECTIVE,
-        mode=space.mode,
+        metric=keys if len(keys) > 1 else OBJECTIVE,
+        mode=modes if len(keys) > 1 else space.mode,
         sampler=sampler(space.search),
         points_to_evaluate=[dict(point) for point in space.search.start_with] or None,
     )
 
 
 def sampler(search: Search) -> BaseSampler:
-    """Multivariate TPE (Bergstra et al., 2011; Falkner et al., 2018) or a Gaussian process."""
+    """Multivariate TPE (Bergstra et al., 2011; Falkner et al., 2018), a Gaussian process, CMA-ES or NSGA-II."""
     import optuna
 
     startup = search.startup_trials or max(4, min(10, search.num_trials // 3))
     if search.algorithm == "gp":
         return optuna.samplers.GPSampler(seed=search.seed, n_startup_trials=startup)
+    if search.algorithm == "cmaes":
+        return optuna.samplers.CmaEsSampler(
+            seed=search.seed, n_startup_trials=search.startup_trials or 1, warn_independent_sampling=False
+        )
+    if search.algorithm == "nsga2":  # five generations, where Optuna's own 50 would never learn in a short search
+        return optuna.samplers.NSGAIISampler(
+            seed=search.seed, population_size=max(4, min(50, search.num_trials // 5))
+        )
     return optuna.samplers.TPESampler(
         seed=search.seed,
         n_startup_trials=startup,
@@ -111,13 +129,14 @@ def sampler(search: Search) -> BaseSampler:
     )
 
 
-def early_stopping(scheduler: Scheduler, settings: Settings, mode: str) -> TrialScheduler | None:
+def early_stopping(scheduler: Scheduler, settings: Settings, mode: str, seed: int = 0) -> TrialScheduler | None:
     """Ray's scheduler; None runs every trial to its end. Rungs are counted in training steps."""
     if scheduler.type == "none":
         return None
     from ray.tune.schedulers import ASHAScheduler
 
     grace = scheduler.grace_evaluations * settings.evaluation.every_steps
+    np.random.seed(seed)
     return ASHAScheduler(
         time_attr="step",
         metric=OBJECTIVE,
@@ -125,7 +144,19 @@ def early_stopping(scheduler: Scheduler, settings: Settings, mode: str) -> Trial
         grace_period=grace,
         reduction_factor=scheduler.reduction_factor,
         max_t=max(settings.training.steps, grace) + 1,  # + 1: the last report ends nothing
+        brackets=len(bracket_shares(scheduler, settings)),
     )
+
+
+def bracket_shares(scheduler: Scheduler, settings: Settings) -> list[float]:
+    """The part of the trials that each bracket gets; bracket k judges for the first time at the k-th rung."""
+    if scheduler.type != "hyperband":
+        return [1.0]
+    rungs, step = 1, scheduler.grace_evaluations * settings.evaluation.every_steps
+    while (step := step * scheduler.reduction_factor) < settings.training.steps:
+        rungs += 1
+    weights = [math.exp(rungs - k) for k in range(rungs)]  # as Ray weighs them
+    return [weight / sum(weights) for weight in weights]
 
 
 def same_configuration(one: Mapping[str, Any], other: Mapping[str, Any], settings: Settings) -> bool:

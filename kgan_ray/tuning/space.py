@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field
 
 from kgan_ray.settings import (
     PRESETS,
@@ -21,51 +21,13 @@ from kgan_ray.settings import (
     validated,
 )
 from kgan_ray.tuning.domains import Domain, parse_domain, plain
+from kgan_ray.tuning.options import Budget, Confirm, Objective, Scheduler, Search
 
 BASELINE = "baseline"
 
 # Settings that a sweep's trials must share: they decide what is measured, or what a trial may use.
 _FIXED = ("data.", "resources.", "tracking.", "seed", "evaluation.")
 _MAY_VARY = ("evaluation.truncation", "evaluation.batch_norm")
-
-
-class Objective(FrozenModel):
-    """What the search improves. `mode` follows from the metric unless given."""
-
-    metric: str = "fid"
-    mode: Literal["min", "max"] | None = None
-
-
-class Search(FrozenModel):
-    """How the explore stage proposes configurations."""
-
-    algorithm: Literal["tpe", "gp", "random", "grid"] = "tpe"
-    num_trials: PositiveInt = 12  # a grid has as many as it has points
-    seed: NonNegativeInt = 0
-    startup_trials: PositiveInt | None = None  # random ones before tpe or gp learns; None = a third, 4 to 10
-    start_with: tuple[dict[str, Any], ...] = ()  # configurations to try first
-
-
-class Scheduler(FrozenModel):
-    """Which explored trials end early: asha keeps the best 1/reduction_factor at every rung."""
-
-    type: Literal["asha", "none"] = "none"
-    grace_evaluations: PositiveInt = 1  # nothing ends before so many evaluations
-    reduction_factor: int = Field(default=3, ge=2)
-
-
-class Confirm(FrozenModel):
-    """Fresh runs of the best configurations and of the baseline: the only ones that count as evidence."""
-
-    top: NonNegativeInt = 2
-    seeds: PositiveInt = 3
-    baseline: bool = True
-
-
-class Budget(FrozenModel):
-    """When the explore stage stops proposing, whatever num_trials says. None = no limit."""
-
-    minutes: PositiveFloat | None = None
 
 
 class _File(FrozenModel):
@@ -95,7 +57,7 @@ class Space(FrozenModel):
     tree: dict[str, Any]  # the file's content, kept with the sweep
     preset: str | None
     settings: dict[str, Any]
-    objective: Objective
+    objectives: tuple[Objective, ...]  # the first one ranks and is judged; further ones make a Pareto front
     search: Search
     scheduler: Scheduler
     confirm: Confirm
@@ -106,10 +68,17 @@ class Space(FrozenModel):
     published: dict[str, dict[str, dict[str, float]]]  # group -> configuration -> metric: shown beside ours
 
     @property
-    def mode(self) -> Literal["min", "max"]:
-        from kgan_ray.metrics.suite import lower_is_better
+    def objective(self) -> Objective:
+        return self.objectives[0]
 
-        return self.objective.mode or ("min" if lower_is_better(self.objective.metric) else "max")
+    @property
+    def mode(self) -> Literal["min", "max"]:
+        return self.objective.direction
+
+    @property
+    def modes(self) -> dict[str, Literal["min", "max"]]:
+        """Every objective's metric and direction, the first one's first."""
+        return {objective.metric: objective.direction for objective in self.objectives}
 
     @property
     def explores(self) -> bool:
@@ -137,9 +106,13 @@ def load_space(path: Path | str) -> Space:
 
 def parse_space(tree: Mapping[str, Any], *, name: str, where: str) -> Space:
     """The space that a parsed file describes; `where` names the file in messages."""
-    file = validated(_File, dict(tree), where=where)
+    listed = tree.get("objective", {})
+    listed = [one if isinstance(one, Mapping) else {"metric": one} for one in _as_list(listed)] or [{}]
+    file = validated(_File, {**tree, "objective": listed[0]}, where=where)
+    objectives = (file.objective, *(validated(Objective, one, where=f"{where}: objective") for one in listed[1:]))
     _check_preset(file.preset, where)
-    _check_metric(file.objective.metric, f"{where}: objective.metric")
+    for objective in objectives:
+        _check_metric(objective.metric, f"{where}: objective.metric")
     if bool(file.space) == bool(file.configurations):
         found = "both" if file.space else "neither"
         raise UserError(f"{where}: expected one of space and configurations, found {found}")
@@ -161,6 +134,7 @@ def parse_space(tree: Mapping[str, Any], *, name: str, where: str) -> Space:
     if configurations and BASELINE not in configurations:
         raise UserError(f"{where}: configurations has no {BASELINE!r}, against which the others are judged")
     search = _search(file, domains, base, where)
+    check_algorithm(search, file.scheduler, objectives, domains, where)
     return Space(
         name=name,
         tree=dict(tree),
@@ -168,24 +142,21 @@ def parse_space(tree: Mapping[str, Any], *, name: str, where: str) -> Space:
         domains=domains,
         configurations=configurations,
         groups=groups,
+        objectives=objectives,
         search=search,
-        **{
-            key: getattr(file, key)
-            for key in ("preset", "objective", "scheduler", "confirm", "budget", "published")
-        },
+        **{key: getattr(file, key) for key in ("preset", "scheduler", "confirm", "budget", "published")},
     )
 
 
 def base_settings(space: Space, preset: str | None, overrides: Mapping[str, Any]) -> Settings:
-    """What every trial starts from: the preset, the file's `settings`, then --set; the objective first."""
+    """What every trial starts from: the preset, the file's `settings`, then --set; the objectives first."""
     settings = resolve_settings(preset or space.preset, {**space.settings, **overrides})
     for group, changes in space.groups.items():
         override(settings, changes, where=f"{space.name}: groups.{group}")
     for domain in space.domains:
         for value in domain.ends():
             override(settings, {domain.name: value}, where=f"{space.name}: space.{domain.name}")
-    metric = space.objective.metric
-    metrics = (metric, *(other for other in settings.evaluation.metrics if other != metric))
+    metrics = tuple(dict.fromkeys([*space.modes, *settings.evaluation.metrics]))
     return override(settings, {"evaluation.metrics": metrics})
 
 
@@ -226,6 +197,48 @@ def _search(file: _File, domains: tuple[Domain, ...], base: Settings, where: str
         override(base, point, where=place)
         start_with.append(point)
     return file.search.model_copy(update={"start_with": tuple(start_with)})
+
+
+def check_algorithm(
+    search: Search,
+    scheduler: Scheduler,
+    objectives: Sequence[Objective],
+    domains: Sequence[Domain],
+    where: str,
+) -> None:
+    """Raise UserError for a space or objectives that the algorithm or the scheduler cannot handle."""
+    metrics = [objective.metric for objective in objectives]
+    if len(set(metrics)) < len(metrics):
+        raise UserError(f"{where}: objective: {', '.join(metrics)} names a metric twice")
+    if len(metrics) > 1 and scheduler.type != "none":
+        raise UserError(
+            f"{where}: scheduler.type: {scheduler.type} ranks trials by one number, and there are {len(metrics)} "
+            "objectives; leave it out, or name one objective"
+        )
+    if (len(metrics) > 1 and search.algorithm == "cmaes") or (len(metrics) == 1 and search.algorithm == "nsga2"):
+        wanted = "one objective" if search.algorithm == "cmaes" else "two or more objectives"
+        raise UserError(
+            f"{where}: search.algorithm: {search.algorithm} needs {wanted}, found {len(metrics)}; tpe takes any number"
+        )
+    if search.algorithm == "cmaes":
+        for domain in domains:
+            if domain.kind == "choice":
+                raise UserError(f"{where}: space.{domain.name}: cmaes needs numbers, found choice; use tpe or gp")
+        if len(domains) == 1:
+            raise UserError(
+                f"{where}: search.algorithm: cmaes needs two settings or more, found one; use tpe or gp"
+            )
+    if search.algorithm in ("cmaes", "gp"):
+        for domain in domains:
+            if domain.when:
+                raise UserError(
+                    f"{where}: space.{domain.name}.when: {search.algorithm} needs every setting in every trial; "
+                    "use tpe, nsga2, random or grid"
+                )
+
+
+def _as_list(found: Any) -> list[Any]:
+    return list(found) if isinstance(found, (list, tuple)) else [found]
 
 
 def _overrides(tree: Any, where: str, *, fixed: bool = False) -> dict[str, Any]:

@@ -62,6 +62,7 @@ class Sweep(_Record):
     settings: dict[str, Any]  # what every trial starts from, flat
     metric: str
     mode: Literal["min", "max"]
+    objectives: dict[str, Literal["min", "max"]] = {}  # all of them where there are several
     dataset: str = ""  # path
     dataset_hash: str = ""
     extractors: dict[str, str] = {}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kgan_ray.tuning.jobs import check_comparable, groups_of, verdicts_of
+from kgan_ray.tuning.jobs import check_comparable, described_front, explored_front, groups_of, verdicts_of
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
 from kgan_ray.tuning.table import number, short_overrides
 
@@ -108,13 +108,16 @@ def markdown(sweep: Sweep) -> str:
     explored = ranked_explored(sweep)
     if explored:
         lines += ["## Explored trials (one seed each: candidates, not evidence)", ""]
+        front = explored_front(sweep)
+        if front:
+            lines += [f"Confirmed are {described_front(sweep, front)}: {', '.join(front)}.", ""]
         lines += _markdown_table(
             [
                 {
                     "trial": trial.name,
                     "changes": short_overrides(trial.overrides),
                     "step": trial.step,
-                    sweep.metric: number(trial.value(sweep.metric)),
+                    **{metric: number(trial.value(metric)) for metric in sweep.objectives or [sweep.metric]},
                     "status": trial.status + (f": {trial.reason}" if trial.reason else ""),
                 }
                 for trial in explored

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 from kgan_ray.cluster import connect, runs_that_fit
 from kgan_ray.settings import Settings, UserError, flatten
 from kgan_ray.tracking import is_local_file
-from kgan_ray.tuning.jobs import confirm_jobs, explore_jobs, groups_of, searched_settings, verdicts_of
+from kgan_ray.tuning.jobs import (
+    confirm_jobs,
+    described_front,
+    explore_jobs,
+    explored_front,
+    groups_of,
+    searched_settings,
+    verdicts_of,
+)
 from kgan_ray.tuning.keeper import Keeper, new_trial
 from kgan_ray.tuning.search import early_stopping, listed_configurations, num_explored, searcher
 from kgan_ray.tuning.space import Space
@@ -24,6 +32,7 @@ from kgan_ray.tuning.trial import Board, Job, Plan, TrialFunction, run_trial, tr
 
 if TYPE_CHECKING:
     from ray.tune import Tuner
+    from ray.tune.schedulers import TrialScheduler
 
 RETRIES = 1  # of a trial whose process failed
 
@@ -59,6 +68,8 @@ class Runner:
             name = f"{CONFIRM}-{number}"
             if not self._is_done(name):
                 jobs = confirm_jobs(self.sweep, self.space, self.settings, number)
+                if number == 1 and (front := explored_front(self.sweep)):
+                    self.announce(f"{CONFIRM}: {described_front(self.sweep, front)}")
                 if jobs and not self._run_stage(name, CONFIRM, jobs):
                     return False
         verdicts = [verdict for group in groups_of(self.sweep) for verdict in verdicts_of(self.sweep, group)]
@@ -126,7 +137,11 @@ class Runner:
             jobs={job.name: job for job in jobs or []},
             searched=searched_settings(self.space),
             seed=self.settings.seed,
+            objectives=self.space.modes,
         )
+
+    def _scheduler(self) -> TrialScheduler | None:
+        return early_stopping(self.space.scheduler, self.settings, self.sweep.mode, self.space.search.seed)
 
     def _tuner(self, name: str, plan: Plan, minutes: float | None) -> Tuner:
         from ray import tune
@@ -151,7 +166,7 @@ class Runner:
             tune_config=tune.TuneConfig(
                 search_alg=None if plan.jobs else searcher(self.space),
                 num_samples=1 if plan.jobs else self.space.search.num_trials,
-                scheduler=early_stopping(self.space.scheduler, self.settings, plan.mode) if explores else None,
+                scheduler=self._scheduler() if explores else None,
                 max_concurrent_trials=self.connect(),
                 time_budget_s=minutes * 60 if minutes else None,
                 reuse_actors=resources.num_workers == 1,

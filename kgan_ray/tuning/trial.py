@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kgan_ray.settings import Settings, UserError, flatten, override, settings_from_flat
 from kgan_ray.tracking import PARENT_TAG, Run, find_run, start_run
-from kgan_ray.tuning.search import OBJECTIVE
+from kgan_ray.tuning.search import objective_keys
 
 if TYPE_CHECKING:
     from kgan_ray.training.loop import Outcome, Progress
@@ -58,6 +58,7 @@ class Plan:
     jobs: Mapping[str, Job]  # by name; empty where a searcher proposes the configurations
     searched: tuple[str, ...] = ()  # settings that every run records, so that runs can be compared by them
     seed: int = 0  # of the proposed trials
+    objectives: Mapping[str, str] = field(default_factory=dict)  # metric -> mode, the first one's first
 
 
 class Board:
@@ -108,12 +109,13 @@ class TuneContext:
     def _tell(self, metrics: Mapping[str, float], status: str, reason: str = "") -> None:
         from ray import tune
 
-        value = metrics.get(self.plan.metric, math.nan)
-        if not math.isfinite(value) or status in ("diverged", "failed"):
-            value = WORST if self.plan.mode == "min" else -WORST
+        objectives = dict(self.plan.objectives) or {self.plan.metric: self.plan.mode}
+        values = {metric: metrics.get(metric, math.nan) for metric in objectives}
+        if status in ("diverged", "failed") or not all(math.isfinite(value) for value in values.values()):
+            values = {metric: WORST if mode == "min" else -WORST for metric, mode in objectives.items()}
         tune.report(
             {
-                OBJECTIVE: value,
+                **dict(zip(objective_keys(list(objectives)), values.values(), strict=True)),
                 "step": int(metrics.get("step", 0)),
                 "status": status,
                 "reason": reason,

@@ -1,0 +1,58 @@
+"""The sections of a search-space file that say how to search: objective, search, scheduler, confirm, budget."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from kgan_ray.settings import FrozenModel
+
+
+class Objective(FrozenModel):
+    """What the search improves. `mode` follows from the metric unless given."""
+
+    metric: str = "fid"
+    mode: Literal["min", "max"] | None = None
+
+    @property
+    def direction(self) -> Literal["min", "max"]:
+        from kgan_ray.metrics.suite import lower_is_better
+
+        return self.mode or ("min" if lower_is_better(self.metric) else "max")
+
+
+class Search(FrozenModel):
+    """How the explore stage proposes configurations."""
+
+    algorithm: Literal["tpe", "gp", "cmaes", "nsga2", "random", "grid"] = "tpe"
+    num_trials: PositiveInt = 12  # a grid has as many as it has points
+    seed: NonNegativeInt = 0
+    startup_trials: PositiveInt | None = None  # random ones before it learns; None = a third, 4 to 10
+    start_with: tuple[dict[str, Any], ...] = ()  # configurations to try first
+
+
+class Scheduler(FrozenModel):
+    """Which explored trials end early.
+
+    asha keeps the best 1/reduction_factor at every rung. hyperband hedges over how early a trial may be judged: its
+    trials are spread over as many ASHA brackets as there are rungs, each beginning one rung later.
+    """
+
+    type: Literal["asha", "hyperband", "none"] = "none"
+    grace_evaluations: PositiveInt = 1  # nothing ends before so many evaluations
+    reduction_factor: int = Field(default=3, ge=2)
+
+
+class Confirm(FrozenModel):
+    """Fresh runs of the best configurations and of the baseline: the only ones that count as evidence."""
+
+    top: NonNegativeInt = 2
+    seeds: PositiveInt = 3
+    baseline: bool = True
+
+
+class Budget(FrozenModel):
+    """When the explore stage stops proposing, whatever num_trials says. None = no limit."""
+
+    minutes: PositiveFloat | None = None
