@@ -31,6 +31,8 @@ MAY_CHANGE = ("resources.", "tracking.", "data.path", "training.log_every", "tra
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    from kgan_ray.tuning.budget import Budget, parse_budget
+
     parser = verb_parser("tune", __doc__)
     parser.add_argument("--space", metavar="FILE", help="the question, for example search_spaces/disc.yaml")
     parser.add_argument("--data", metavar="DIR", help="a dataset folder or URI; default: the demo data")
@@ -44,12 +46,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--confirm-only", action="store_true", help="with --resume: end the search here and judge what it found"
     )
+    parser.add_argument(
+        "--budget",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="minutes, hours or device_hours of it all",
+    )
     add_settings_options(parser)
     options = parser.parse_args(arguments)
     if options.concurrent is not None and options.concurrent < 1:
         raise UserError(f"--concurrent {options.concurrent}: expected 1 or more")
     if options.add_seeds < 0:
         raise UserError(f"--add-seeds {options.add_seeds}: expected 1 or more")
+
+    parse_budget(options.budget, Budget())
 
     space, settings, name, known = _question(options)
     if options.dry_run:
@@ -126,6 +137,7 @@ def _print_space(space: Space) -> None:
 
 def _run(options: argparse.Namespace, space: Space, settings: Settings, folder: Path, known: Sweep | None) -> int:
     from kgan_ray.tracking import prepare_store, tracking_uri, ui_command
+    from kgan_ray.tuning.budget import described, parse_budget
     from kgan_ray.tuning.state import EXPLORE, Sweep
 
     started = time.monotonic()
@@ -144,6 +156,8 @@ def _run(options: argparse.Namespace, space: Space, settings: Settings, folder: 
         experiment=settings.tracking.experiment or folder.name,
         rounds=[space.confirm.seeds],
     )
+    budget = parse_budget(options.budget, space.budget.model_copy(update=sweep.budget))
+    sweep.budget = {name: value for name, value in budget.model_dump().items() if value is not None}
     if sweep.dataset_hash not in ("", dataset.hash):
         raise UserError(f"{dataset.path}: not the data of sweep {sweep.name} ({sweep.dataset_hash[:12]})")
     sweep.dataset, sweep.dataset_hash = dataset.path, dataset.hash
@@ -154,16 +168,23 @@ def _run(options: argparse.Namespace, space: Space, settings: Settings, folder: 
     parent = _open_parent(sweep, settings)
     sweep.save(folder)
     runner = _runner(options, sweep, space, settings, folder)
-    earlier = sweep.seconds
+    earlier = sweep.seconds = sweep.seconds + sweep.session_seconds  # of a session that was killed
     is_complete = False
     try:
         guess = _prepare_measures(sweep, space, settings, dataset, runner)
         is_complete = _run_shown(runner, guess)
+        if runner.is_spent:
+            runner.judge()
     finally:
-        sweep.seconds = earlier + time.monotonic() - started
+        sweep.seconds, sweep.session_seconds = earlier + time.monotonic() - started, 0.0
         sweep.save(folder)
-        parent.finish("FINISHED" if is_complete else "KILLED")
-    if not is_complete:
+        parent.finish("FINISHED" if is_complete or runner.is_spent else "KILLED")
+    if runner.is_spent:
+        print(
+            f"the budget of {described(runner.budget)} is spent, {runner.num_missing()} confirmation runs are missing; "
+            f"go on with:  {resume_command(folder)} --budget NAME=MORE"
+        )
+    elif not is_complete:
         print(f"stopped; go on with:  {resume_command(folder)}")
         return 130
     return _conclude(sweep, folder, parent, ui_command(uri))
@@ -228,6 +249,7 @@ def _prepare_measures(
     if resources.num_workers > 1 or resources.gpus_per_worker:
         print(
             f"{planned_trials(sweep, space)} trials of up to {settings.training.steps} steps, {at_once} at a time"
+            + _limit(runner)
         )
         return None
     per_run = seconds_per_run(settings, dataset, evaluator)
@@ -236,19 +258,25 @@ def _prepare_measures(
     guess = (explored + confirmed) * per_run / at_once
     print(
         f"{planned_trials(sweep, space)} trials, {at_once} at a time, some {per_run:.0f} s for a whole one: "
-        f"about {duration(guess)} in all",
+        f"about {duration(guess)} in all{_limit(runner)}",
         flush=True,
     )
     return guess
 
 
+def _limit(runner: Runner) -> str:
+    from kgan_ray.tuning.budget import described
+
+    limit = described(runner.budget)
+    return f"; the budget is {limit}" if limit else ""
+
+
 def planned_trials(sweep: Sweep, space: Space) -> int:
     """How many trials the whole sweep has, if all goes well."""
+    from kgan_ray.tuning.jobs import num_confirmed
     from kgan_ray.tuning.search import num_explored
 
-    confirm = space.confirm
-    configurations = len(space.configurations) or confirm.top + confirm.baseline
-    return num_explored(space) + sum(sweep.rounds) * configurations * max(1, len(space.groups))
+    return num_explored(space) + num_confirmed(sweep, space)
 
 
 def _run_shown(runner: Runner, guess: float | None) -> bool:

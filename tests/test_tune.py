@@ -59,6 +59,8 @@ def tune(*arguments: str, timeout: float = 280, **environment: str) -> subproces
         (["--space", DISC, "--preset", "dmo"], "unknown preset 'dmo'. Did you mean demo"),
         (["--space", DISC, "--set", "training.stepz=1"], "unknown setting 'training.stepz'"),
         (["--space", DISC, "--concurrent", "0"], "--concurrent 0: expected 1 or more"),
+        (["--space", DISC, "--budget", "hour=1"], "--budget: unknown key 'hour'. Did you mean hours?"),
+        (["--space", DISC, "--budget", "hours"], "--budget hours: expected NAME=VALUE"),
         (["--space", DISC, "--name", "../elsewhere"], "expected a name without slashes"),
         (["--space", DISC, "--add-seeds", "2"], "extend a sweep: give --resume"),
         (["--resume", "--name", "never"], "no sweep here to resume"),

@@ -87,6 +87,12 @@ def confirm_jobs(sweep: Sweep, space: Space, settings: Settings, number: int) ->
     ]
 
 
+def num_confirmed(sweep: Sweep, space: Space) -> int:
+    """How many confirmation runs the sweep will have, if all goes well."""
+    configurations = len(space.configurations) or space.confirm.top + space.confirm.baseline
+    return sum(sweep.rounds) * configurations * max(1, len(space.groups))
+
+
 def _job_name(group: str, configuration: str, seed: int) -> str:
     parts = [part for part in (CONFIRM, group, configuration, f"seed{seed}") if part]
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", "-".join(parts))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from kgan_ray.tracking import PARENT_TAG, find_run, start_run
+from kgan_ray.tuning.budget import Purse
 from kgan_ray.tuning.search import OBJECTIVE
-from kgan_ray.tuning.state import ENDED, Sweep, Trial
+from kgan_ray.tuning.state import ENDED, EXPLORE, Sweep, Trial
 from kgan_ray.tuning.trial import FAILURE_FILE, TRIAL_TAG, Job, Plan, proposed_job
 
 _SECONDS_BETWEEN_SAVES = 1.0
@@ -19,8 +21,11 @@ _RUN_STATUS = {"failed": "FAILED", "diverged": "FAILED", "interrupted": "KILLED"
 class Keeper:
     """Follows the trials of one stage (see `relay.Observer`)."""
 
-    def __init__(self, sweep: Sweep, plan: Plan, folder: Path, ended: Callable[[Trial], None]) -> None:
-        self.sweep, self.plan, self.folder = sweep, plan, folder
+    def __init__(
+        self, sweep: Sweep, plan: Plan, folder: Path, ended: Callable[[Trial], None], purse: Purse | None = None
+    ) -> None:
+        self.sweep, self.plan, self.folder, self.purse = sweep, plan, folder, purse
+        self.is_spent = False  # the budget ended the stage
         self._ended = ended
         self._saved_at = 0.0
         self._is_changed = False
@@ -58,6 +63,14 @@ class Keeper:
                 self.errored(trial)
 
     def after_step(self) -> None:
+        if self.purse:
+            self.purse.tick()
+            if not self.is_spent and self.purse.is_spent(self.plan.stage):
+                self.is_spent = True
+                if self.plan.stage != EXPLORE:
+                    signal.raise_signal(
+                        signal.SIGINT
+                    )  # Tune's own polite stop, after which a stage can be resumed
         if self._is_changed and time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
             self.save()
 
@@ -81,6 +94,23 @@ class Keeper:
         mine = self._mine(trial)
         mine.status, mine.reason = "failed", _reason(trial, Path(self.plan.folder) / mine.name)
         self._close(mine)
+
+    def is_over(self) -> bool:
+        """Whether the explore stage's budget is spent: its trials end here, and what they measured counts."""
+        return self.is_spent and self.plan.stage == EXPLORE
+
+    def curtailed(self) -> None:
+        """The budget ended the explore stage: trials that never began are forgotten, the others have ended."""
+        for mine in [
+            mine for mine in self.sweep.stage(self.plan.stage) if mine.status not in ENDED or not mine.step
+        ]:
+            if not mine.step and mine.status not in ("failed", "diverged"):
+                self.sweep.trials.remove(mine)
+                self._discard_run(mine)
+            elif mine.status not in ENDED:
+                mine.status = "stopped"
+                self._finish_run(mine)
+        self.save()
 
     def interrupted(self) -> None:
         """The stage was left before its end: its running trials will be continued by --resume."""

@@ -53,6 +53,11 @@ class Confirm(FrozenModel):
 
 
 class Budget(FrozenModel):
-    """When the explore stage stops proposing, whatever num_trials says. None = no limit."""
+    """What the whole sweep may spend, over all sessions; `search.num_trials` limits the trials. None = no limit.
 
-    minutes: PositiveFloat | None = None
+    The explore stage ends early enough to leave time for the confirmation. What ends the confirmation can be resumed.
+    """
+
+    minutes: PositiveFloat | None = None  # wall time; minutes and hours add up
+    hours: PositiveFloat | None = None
+    device_hours: PositiveFloat | None = None  # GPUs that trials hold, or CPU cores where they hold none

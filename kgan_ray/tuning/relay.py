@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from ray.tune import Callback
+from ray.tune import Callback, Stopper
 
 
 class Observer(Protocol):
@@ -20,6 +20,7 @@ class Observer(Protocol):
     def reported(self, trial: Any, result: dict[str, Any]) -> None: ...
     def completed(self, trial: Any) -> None: ...
     def errored(self, trial: Any) -> None: ...
+    def is_over(self) -> bool: ...
 
 
 _observer: Observer | None = None
@@ -34,6 +35,16 @@ def observe(observer: Observer | None) -> None:
 def name_trial(trial: Any) -> str:
     """The trial's name, which is its folder's name too."""
     return _observer.name_trial(trial) if _observer else str(trial.trial_id)
+
+
+class Over(Stopper):
+    """Ends all trials of a stage when the observer says so."""
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return _observer is not None and _observer.is_over()
 
 
 class Relay(Callback):

@@ -70,6 +70,9 @@ class Sweep(_Record):
     experiment: str = ""
     parent_id: str = ""
     seconds: float = 0.0  # wall time over all sessions
+    session_seconds: float = 0.0  # of a session that has not ended, or was killed
+    device_seconds: float = 0.0  # that trials held devices
+    budget: dict[str, float] = {}  # given on the command line, over the space's own
     num_explored: int = 0
     rounds: list[int] = []  # fresh seeds of each round of confirmation
     done: list[str] = []  # stages that are complete: explore, confirm-1, ...

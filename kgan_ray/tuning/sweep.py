@@ -15,16 +15,19 @@ from typing import TYPE_CHECKING, Any
 from kgan_ray.cluster import connect, runs_that_fit
 from kgan_ray.settings import Settings, UserError, flatten
 from kgan_ray.tracking import is_local_file
+from kgan_ray.tuning.budget import Purse, devices_of
 from kgan_ray.tuning.jobs import (
     confirm_jobs,
     described_front,
     explore_jobs,
     explored_front,
     groups_of,
+    num_confirmed,
     searched_settings,
     verdicts_of,
 )
 from kgan_ray.tuning.keeper import Keeper, new_trial
+from kgan_ray.tuning.options import Budget
 from kgan_ray.tuning.search import early_stopping, listed_configurations, num_explored, searcher
 from kgan_ray.tuning.space import Space
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
@@ -54,15 +57,16 @@ class Runner:
     announce: Callable[[str], None] = print
     ended: Callable[[Trial], None] = lambda trial: None
     board: Any = None
+    is_spent: bool = False  # the budget ended the confirmation
 
     def run(self) -> bool:
         """Run the stages that are not done. False: interrupted, and to be resumed."""
-        self.connect()
+        self._purse = self._open_purse()
         if self.space.explores and not self._is_done(EXPLORE):
             listed = listed_configurations(self.space)
             jobs = None if listed is None else explore_jobs(listed, self.settings.seed)
             self.sweep.num_explored = num_explored(self.space)
-            if not self._run_stage(EXPLORE, EXPLORE, jobs, self.space.budget.minutes):
+            if not self._run_stage(EXPLORE, EXPLORE, jobs):
                 return False
         for number, _ in enumerate(self.sweep.rounds, start=1):
             name = f"{CONFIRM}-{number}"
@@ -72,10 +76,32 @@ class Runner:
                     self.announce(f"{CONFIRM}: {described_front(self.sweep, front)}")
                 if jobs and not self._run_stage(name, CONFIRM, jobs):
                     return False
+        self.judge()
+        return True
+
+    def judge(self) -> None:
+        """Record the verdicts on the confirmation runs so far."""
         verdicts = [verdict for group in groups_of(self.sweep) for verdict in verdicts_of(self.sweep, group)]
         self.sweep.verdicts = [verdict.as_dict() for verdict in verdicts]
         self.sweep.save(self.folder)
-        return True
+
+    def num_missing(self) -> int:
+        """Confirmation runs that have not ended."""
+        return num_confirmed(self.sweep, self.space) - sum(map(_has_ended, self.sweep.stage(CONFIRM)))
+
+    @property
+    def budget(self) -> Budget:
+        """The space's, and what the command line put over it."""
+        return self.space.budget.model_copy(update=self.sweep.budget)
+
+    def _open_purse(self) -> Purse:
+        return Purse(
+            self.budget,
+            self.sweep,
+            devices=devices_of(self.settings.resources),
+            to_confirm=num_confirmed(self.sweep, self.space),
+            at_once=self.connect(),
+        )
 
     def connect(self) -> int:
         """Start or join Ray; how many trials may run at once. Raises UserError where not even one fits."""
@@ -97,11 +123,11 @@ class Runner:
     def _is_done(self, name: str) -> bool:
         return name in self.sweep.done
 
-    def _run_stage(self, name: str, stage: str, jobs: list[Job] | None, minutes: float | None = None) -> bool:
+    def _run_stage(self, name: str, stage: str, jobs: list[Job] | None) -> bool:
         from kgan_ray.tuning.relay import observe
 
         plan = self._plan(stage, jobs)
-        keeper = Keeper(self.sweep, plan, self.folder, self.ended)
+        keeper = Keeper(self.sweep, plan, self.folder, self.ended, self._purse)
         for job in jobs or []:
             if self.sweep.trial(job.name) is None:
                 self.sweep.trials.append(new_trial(job, self.sweep))
@@ -110,12 +136,17 @@ class Runner:
         self.announce(f"{stage}: {count} trials, {self.connect()} at a time")
         observe(keeper)
         try:
-            self._tuner(name, plan, minutes).fit()
+            self._tuner(name, plan).fit()
         finally:
             observe(None)
+        if keeper.is_over():
+            keeper.curtailed()
+            jobs = [job for job in jobs if self.sweep.trial(job.name)] if jobs else None
+            self.announce(f"{stage}: the budget ends it after {len(self.sweep.stage(stage))} trials")
+        self.is_spent = keeper.is_spent and stage == CONFIRM
         names = [job.name for job in jobs] if jobs else [trial.name for trial in self.sweep.stage(stage)]
         open_trials = [name for name in names if not _has_ended(self.sweep.trial(name))]
-        if open_trials or (len(names) < count and minutes is None):
+        if open_trials or (len(names) < count and not keeper.is_over()):
             keeper.interrupted()
             return False
         self.sweep.done.append(name)
@@ -143,10 +174,10 @@ class Runner:
     def _scheduler(self) -> TrialScheduler | None:
         return early_stopping(self.space.scheduler, self.settings, self.sweep.mode, self.space.search.seed)
 
-    def _tuner(self, name: str, plan: Plan, minutes: float | None) -> Tuner:
+    def _tuner(self, name: str, plan: Plan) -> Tuner:
         from ray import tune
 
-        from kgan_ray.tuning.relay import Relay, name_trial
+        from kgan_ray.tuning.relay import Over, Relay, name_trial
 
         resources = self.settings.resources
         trainable = tune.with_resources(
@@ -168,7 +199,6 @@ class Runner:
                 num_samples=1 if plan.jobs else self.space.search.num_trials,
                 scheduler=self._scheduler() if explores else None,
                 max_concurrent_trials=self.connect(),
-                time_budget_s=minutes * 60 if minutes else None,
                 reuse_actors=resources.num_workers == 1,
                 trial_name_creator=name_trial,
                 trial_dirname_creator=name_trial,
@@ -178,6 +208,7 @@ class Runner:
                 storage_path=str(path),
                 verbose=0,
                 callbacks=[Relay()],
+                stop=Over(),
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 log_to_file=True,
             ),
