@@ -93,7 +93,8 @@ class TrainingSettings(FrozenModel):
     beta1: float = Field(default=0.5, ge=0.0, lt=1.0)
     beta2: float = Field(default=0.999, ge=0.0, lt=1.0)
     gradient_penalty: NonNegativeFloat = 10.0
-    auxiliary_weight: NonNegativeFloat = 1.0  # of the classification losses, if model.auxiliary_classifier
+    auxiliary_weight: NonNegativeFloat = 1.0  # of the classification loss, if model.auxiliary_classifier
+    auxiliary_generator_weight: NonNegativeFloat = 0.1  # the same in the generator; both as in WGAN-GP's AC-GAN
     balanced_classes: bool = False  # draw rare classes' motions as often as others'
     ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)  # generator average; 0 = off, as published
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"

@@ -221,7 +221,7 @@ class GAN:
         if self.settings.model.auxiliary_classifier:
             class_loss = F.cross_entropy(net.classifier(features), labels)
             metrics["generator/class_loss"] = class_loss.detach()
-            loss = loss + self.settings.training.auxiliary_weight * class_loss
+            loss = loss + self.settings.training.auxiliary_generator_weight * class_loss
         (downward,) = torch.autograd.grad(loss, features)
         self.generator_adam.zero_grad()
         fake.backward(blocks.transposed(downward, keep=False))
