@@ -66,7 +66,7 @@ def status_lines(sweep: Sweep, age: float) -> list[str]:
         lines.append(f"last trouble: {broken[-1].name}: {broken[-1].reason.splitlines()[0][:100]}")
     lines += [verdict["sentence"] for verdict in sweep.verdicts[:3]]
     if sweep.uri:
-        lines.append(f"runs: {ui_command(sweep.uri)}")
+        lines.append(f"runs: {ui_command(sweep.uri, sweep.experiment)}")
     return lines
 
 

@@ -34,7 +34,6 @@ _METRICS_PER_CALL = 1000
 _PARAM_LENGTH = 6000
 _TAG_LENGTH = 8000
 _DIGEST_LENGTH = 36
-_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # or the page opens on chat traces
 
 
 def tracking_uri(settings: TrackingSettings, results: Path) -> str:
@@ -78,11 +77,16 @@ def prepare_store(uri: str) -> None:
         raise UserError(f"tracking.uri: no MLflow record can be opened at {uri}: {reason}") from None
 
 
-def ui_command(uri: str) -> str:
-    """The exact shell command that opens the record in a browser."""
+def ui_command(uri: str, experiment: str) -> str:
+    """The exact shell command that opens the experiment's runs in a browser, and, for a local record, the address.
+
+    The address says that these are training runs: MLflow's page would open on chat traces, of which there are none.
+    """
+    found = _client(uri).get_experiment_by_name(experiment)
+    page = f"/#/experiments/{found.experiment_id}/runs?workflowType=machine_learning" if found else ""
     if urlparse(uri).scheme in ("http", "https"):
-        return f"python -m webbrowser {shlex.quote(uri)}"
-    return f"mlflow ui --backend-store-uri {shlex.quote(uri)}  # then open http://127.0.0.1:5000"
+        return f"python -m webbrowser {shlex.quote(uri.rstrip('/') + page)}"
+    return f"mlflow ui --backend-store-uri {shlex.quote(uri)}  # then open http://127.0.0.1:5000{page}"
 
 
 class Run:
@@ -250,7 +254,7 @@ def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return client.create_experiment(name, _artifact_location(uri, name), _EXPERIMENT_TAGS)
+            return client.create_experiment(name, _artifact_location(uri, name))
         except MlflowException:  # another process was first
             found = client.get_experiment_by_name(name)
             if found is None:

@@ -89,7 +89,7 @@ def train_run(settings: Settings, name: str, results: Path) -> int:
     shown.end()
     run.finish("FINISHED" if outcome.status != "diverged" else "FAILED")
     _print_outcome(outcome, time.perf_counter() - started, folder)
-    print(f"compare the runs:  {ui_command(uri)}")
+    print(f"compare the runs:  {ui_command(uri, record.experiment)}")
     return 3 if outcome.status == "diverged" else 0
 
 

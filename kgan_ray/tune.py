@@ -187,7 +187,7 @@ def _run(options: argparse.Namespace, space: Space, settings: Settings, folder: 
     elif not is_complete:
         print(f"stopped; go on with:  {resume_command(folder)}")
         return 130
-    return _conclude(sweep, folder, parent, ui_command(uri))
+    return _conclude(sweep, folder, parent, ui_command(uri, sweep.experiment))
 
 
 def _dataset(settings: Settings) -> Dataset:

@@ -3,9 +3,11 @@
 import multiprocessing
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from kgan_ray import tracking
 from kgan_ray.settings import TrackingSettings, UserError
 from kgan_ray.tracking import (
     PARENT_TAG,
@@ -142,8 +144,16 @@ def test_importing_the_module_does_not_import_mlflow():
     assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0
 
 
-def test_the_command_that_opens_the_record_quotes_its_path():
-    assert ui_command("sqlite:////tmp/my results/mlflow.db").startswith(
-        "mlflow ui --backend-store-uri 'sqlite:////tmp/my results/mlflow.db'"
-    )
-    assert ui_command("http://head:5000") == "python -m webbrowser http://head:5000"
+def test_a_servers_page_is_opened_at_the_experiment(monkeypatch):
+    server = SimpleNamespace(get_experiment_by_name=lambda name: SimpleNamespace(experiment_id="7"))
+    monkeypatch.setitem(tracking._clients, "http://head:5000", server)
+    page = "http://head:5000/#/experiments/7/runs?workflowType=machine_learning"
+    assert ui_command("http://head:5000", "disc") == f"python -m webbrowser '{page}'"
+
+
+def test_the_command_that_opens_the_record_quotes_its_path_and_names_the_runs_page(tmp_path):
+    uri = f"sqlite:///{tmp_path}/my results/mlflow.db"
+    prepare_store(uri)
+    start_run(uri, experiment="disc", name="sweep")
+    page = "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
+    assert ui_command(uri, "disc") == f"mlflow ui --backend-store-uri '{uri}'  # then open {page}"
