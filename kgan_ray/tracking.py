@@ -1,4 +1,4 @@
-"""MLflow: the record of every run. The only module that imports mlflow, and only when it is first needed.
+"""MLflow: the record of every run. The only module that imports mlflow (but for the one that MLflow runs itself).
 
 Every process writes through `Run`, which knows its own id and touches no global state, so that several
 trials, threads and restarts write side by side. Continuing a run doubles nothing: a step that is already
@@ -11,9 +11,12 @@ import json
 import logging
 import os
 import shlex
+import tempfile
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlparse
@@ -156,6 +159,16 @@ class Run:
         return True
 
 
+class PassingRun(Run):
+    """The same run while more of it is to come: its files are not stored yet."""
+
+    def __init__(self, run: Run) -> None:
+        self.__dict__ = run.__dict__
+
+    def log_artifact(self, path: str | Path, folder: str | None = None) -> None:
+        """Nothing."""
+
+
 def start_run(
     uri: str,
     *,
@@ -205,6 +218,44 @@ def find_run(uri: str, *, experiment: str, tags: Mapping[str, str]) -> str | Non
     query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
     runs = client.search_runs([found.experiment_id], query, max_results=1, order_by=["attributes.start_time ASC"])
     return runs[0].info.run_id if runs else None
+
+
+def register_model(
+    uri: str, run_id: str, name: str, checkpoint: str, tags: Mapping[str, str], shape: Sequence[int]
+) -> int:
+    """Store a checkpoint with a run as a model that `mlflow.pyfunc` loads, and make it the newest version of `name`.
+
+    `shape` is a motion's (C, T, V). See `kgan_ray.registered_model`; returns the version's number.
+    """
+    import mlflow
+    import numpy as np
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
+
+    client = _client(uri)
+    signature = ModelSignature(
+        inputs=Schema([ColSpec("long", "label")]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *shape))]),
+        params=ParamSchema([ParamSpec("seed", "long", 0), ParamSpec("truncation", "double", 1.0)]),
+    )
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # that no example was given: it would be generated for nothing
+        folder = Path(scratch) / "model"
+        mlflow.pyfunc.save_model(
+            folder,
+            python_model=str(Path(__file__).parent / "registered_model.py"),
+            artifacts={"checkpoint": checkpoint},
+            signature=signature,
+            pip_requirements=[f"kgan_ray=={version('kgan_ray')}"],
+        )
+        client.log_artifacts(run_id, str(folder), "model")
+    with suppress(MlflowException):  # it is there already
+        client.create_registered_model(name)
+    source = f"{client.get_run(run_id).info.artifact_uri}/model"
+    return int(client.create_model_version(name, source, run_id, tags=dict(tags)).version)
 
 
 def discard_run(uri: str, run_id: str) -> None:

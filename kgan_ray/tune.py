@@ -289,6 +289,7 @@ def _run_shown(runner: Runner, guess: float | None) -> bool:
 
 
 def _conclude(sweep: Sweep, folder: Path, parent: Run, open_record: str) -> int:
+    from kgan_ray.tuning.register import register_best
     from kgan_ray.tuning.report_files import write_report
     from kgan_ray.tuning.table import console, duration, trials_table
 
@@ -300,6 +301,8 @@ def _conclude(sweep: Sweep, folder: Path, parent: Run, open_record: str) -> int:
     for verdict in sweep.verdicts:
         parent.set_tags({f"verdict.{verdict['configuration'].replace('/', '.')}": verdict["word"]})
     print(f"\nwall time {duration(sweep.seconds)}; report: {files[0]}")
+    if model := register_best(sweep, folder):
+        print(f"best confirmed generator: {model} in MLflow's model registry")
     print(f"compare the runs:  {open_record}")
     return 0
 

@@ -300,15 +300,16 @@ class GAN:
             batch_size=batch_size,
         )
 
-    def sample_few(self, labels: Tensor, *, seed: int = 0) -> Tensor:
-        """Motions (N, C, T, V) of a few labels (N,), as an evaluation of many would see them.
+    def sample_few(self, labels: Tensor, *, seed: int = 0, truncation: float = 1.0) -> Tensor:
+        """Motions (N, C, T, V) of one or a few labels (N,), as an evaluation of many would see them.
 
         With evaluation.batch_norm "batch" they are drawn among a whole batch: a handful has no statistics of its own.
         """
         size = 512
         many = labels.repeat(-(-size // len(labels)))
         batch_norm = self.settings.evaluation.batch_norm
-        return self.sample(many, seed=seed, batch_norm=batch_norm, batch_size=size)[: len(labels)]
+        motions = self.sample(many, seed=seed, truncation=truncation, batch_norm=batch_norm, batch_size=size)
+        return motions[: len(labels)]
 
     def state_dict(self) -> dict[str, Any]:
         """All that must survive: weights, optimisers, random state, step."""

@@ -1,0 +1,67 @@
+"""The registry: which run is chosen, and that the model which MLflow loads generates its motions."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from test_gan import motion_spec, narrow
+
+from kgan_ray.settings import UserError
+from kgan_ray.tracking import prepare_store, start_run
+from kgan_ray.training.checkpoint import CheckpointStore
+from kgan_ray.training.gan import GAN
+from kgan_ray.tuning.register import best_confirmed, register_best
+from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
+
+
+def run_of(configuration: str, seed: int, value: float, stage: str = CONFIRM, **more) -> Trial:
+    name = f"{stage}-{configuration}-{seed}"
+    more = {"status": "finished", **more}
+    return Trial(
+        name=name,
+        stage=stage,
+        configuration=configuration,
+        overrides={},
+        seed=seed,
+        metrics={"fid": value},
+        **more,
+    )
+
+
+def sweep_of(trials: list[Trial], uri: str = "") -> Sweep:
+    return Sweep(name="disc", space={}, settings={}, metric="fid", mode="min", uri=uri, trials=trials)
+
+
+def test_the_best_run_of_the_best_configuration_is_chosen():
+    trials = [
+        run_of("lucky", 0, 1.0), run_of("lucky", 1, 90.0),  # the best run, but not the best on average
+        run_of("good", 0, 12.0), run_of("good", 1, 10.0),
+        run_of("good", 2, 0.1, status="diverged"),
+        run_of("explored", 0, 0.5, stage=EXPLORE),
+    ]  # fmt: skip
+    assert best_confirmed(sweep_of(trials)).name == "confirm-good-1"
+    assert best_confirmed(sweep_of(trials[-1:])) is None
+
+
+def test_the_registered_model_generates_the_checkpoints_motions(tmp_path):
+    import mlflow
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    prepare_store(uri)
+    run = start_run(uri, experiment="disc", name="trial")
+    gan = GAN(narrow({"training.ema_decay": 0.9}), motion_spec())
+    trial = run_of("good", 0, 3.0, run_id=run.id)
+    store = CheckpointStore(str(tmp_path / "trials" / trial.name / "checkpoints"))
+    store.save(gan, {"step": 0, "metrics": {"fid": 3.0}, "dataset": "d"})
+
+    mlflow.set_tracking_uri(uri)
+    model = mlflow.pyfunc.load_model(register_best(sweep_of([trial], uri), tmp_path))
+    labels = [2, 0, 2]
+    made = model.predict(pd.DataFrame({"label": labels}), params={"seed": 5, "truncation": 0.9})
+    expected = gan.spec.to_metres(gan.sample_few(torch.tensor(labels), seed=5, truncation=0.9)).numpy()
+    np.testing.assert_allclose(made, expected, atol=1e-6)
+    with pytest.raises(UserError, match="this model has classes 0 to 3"):
+        model.predict(pd.DataFrame({"label": [4]}))
+    versions = mlflow.MlflowClient(uri).search_model_versions("name='kgan_ray-disc'")
+    assert [(one.tags["configuration"], one.tags["fid"]) for one in versions] == [("good", "3")]
+    assert register_best(sweep_of([trial], uri), tmp_path) == "models:/kgan_ray-disc/2"
