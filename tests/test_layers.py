@@ -19,7 +19,7 @@ LAYERS = [
     ["training.loop"],
     ["training.launch"],
     ["tuning"],
-    ["cli"],
+    ["cli", "metrics.demonstration"],
 ]
 VERBS = {path.stem for path in PACKAGE.glob("*.py")} - {
     "__init__",
