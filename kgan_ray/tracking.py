@@ -159,16 +159,6 @@ class Run:
         return True
 
 
-class PassingRun(Run):
-    """The same run while more of it is to come: its files are not stored yet."""
-
-    def __init__(self, run: Run) -> None:
-        self.__dict__ = run.__dict__
-
-    def log_artifact(self, path: str | Path, folder: str | None = None) -> None:
-        """Nothing."""
-
-
 def start_run(
     uri: str,
     *,

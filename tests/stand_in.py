@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import random
 import time
@@ -11,8 +13,6 @@ from types import SimpleNamespace
 
 def objective(settings) -> float:
     """Low for a generator learning rate near 2e-4; `training.auxiliary_weight` does nothing. Noisy."""
-    import math
-
     source = random.Random(settings.seed * 7919 + hash_of(settings))
     distance = math.log10(settings.training.generator_learning_rate / 2e-4)
     return 100 + 50 * distance**2 + source.gauss(0, 5)
@@ -20,6 +20,30 @@ def objective(settings) -> float:
 
 def hash_of(settings) -> int:
     return int(settings.training.auxiliary_weight * 1000) + int(settings.training.generator_learning_rate * 1e9)
+
+
+def moving_target(settings, dataset_path, folder, context, run):
+    """Training whose best learning rate falls from 1e-2 to 1e-4: what a step gains depends on how near it is.
+
+    It keeps its state, the loss so far, in checkpoints of its own, and continues from the newest.
+    """
+    home = Path(folder) / "checkpoints"
+    found = sorted(home.glob("step-*/state.json"))
+    state = json.loads(found[-1].read_text()) if found else {"step": 0, "loss": 1000.0}
+    rate, every = settings.training.generator_learning_rate, settings.evaluation.every_steps
+    while state["step"] < settings.training.steps:
+        time.sleep(float(os.environ.get("STAND_IN_SECONDS", "0")))
+        state = {"step": state["step"] + every, "loss": state["loss"] * (1 - gain(rate, state["step"]))}
+        (home / f"step-{state['step']:08d}").mkdir(parents=True, exist_ok=True)
+        (home / f"step-{state['step']:08d}" / "state.json").write_text(json.dumps(state))
+        context.report({"fid": state["loss"], "step": float(state["step"])})
+    return SimpleNamespace(status="finished", step=state["step"], metrics={"fid": state["loss"]}, reason="")
+
+
+def gain(rate: float, step: int) -> float:
+    """At most 0.5, at the rate that is best at this step (of 100)."""
+    best = -2 - 2 * step / 100
+    return 0.5 * math.exp(-(((math.log10(rate) - best) / 0.4) ** 2))
 
 
 def stand_in(settings, dataset_path, folder, context, run):

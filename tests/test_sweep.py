@@ -1,5 +1,6 @@
 """The sweep's stages on a real Ray, with a cheap objective in place of training."""
 
+import contextlib
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import ray.cloudpickle
 import stand_in
@@ -313,27 +315,38 @@ sys.exit(0 if runner.run() else 130)
 """
 
 
-def start_sweep(folder: Path, uri: str, algorithm: str) -> subprocess.Popen:
+_started: list[subprocess.Popen] = []
+
+
+@pytest.fixture(autouse=True)
+def no_sweep_outlives_its_test():
+    yield
+    for process in _started:
+        if process.poll() is None:
+            for child in [*psutil.Process(process.pid).children(recursive=True), process]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
+    _started.clear()
+
+
+def start_sweep(folder: Path, uri: str, algorithm: str, seconds: float = 0.7, **more) -> subprocess.Popen:
     tests = Path(__file__).parent
     script = SCRIPT.format(tests=str(tests), folder=str(folder), uri=uri, algorithm=algorithm)
     environment = os.environ | {
-        "STAND_IN_SECONDS": "0.7",
+        "STAND_IN_SECONDS": str(seconds),
         "PYTHONPATH": f"{tests}:{tests.parent}:{os.environ.get('PYTHONPATH', '')}",
     }
-    return subprocess.Popen(
-        [sys.executable, "-c", script], cwd=tests.parent, env=environment, start_new_session=True
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=tests.parent, env=environment, start_new_session=True, **more
     )
+    _started.append(process)
+    return process
 
 
-def wait_for_ended(folder: Path, count: int, process: subprocess.Popen) -> None:
-    for _ in range(600):
-        if (folder / "sweep.json").exists():
-            ended = [one for one in load_sweep(folder).trials if one.status == "finished"]
-            if len(ended) >= count:
-                return
-        assert process.poll() is None, "the sweep ended before it was interrupted"
-        time.sleep(0.1)
-    raise AssertionError("no trial ended within a minute")
+def num_finished(folder: Path) -> int:
+    if not (folder / "sweep.json").exists():
+        return 0
+    return sum(one.status == "finished" for one in load_sweep(folder).trials)
 
 
 @pytest.mark.slow
@@ -343,7 +356,7 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, how, algorithm):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     folder = tmp_path / "sweep"
     process = start_sweep(folder, uri, algorithm)
-    wait_for_ended(folder, 2, process)
+    wait_for(lambda: num_finished(folder) >= 2, process)
     time.sleep(1.5)  # the record and Tune's are written once a second
     if how == signal.SIGINT:
         os.killpg(process.pid, how)
@@ -361,6 +374,40 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, how, algorithm):
         assert len((folder / "trials" / one.name / "starts").read_text().split()) == 1, f"{one.name} ran twice"
         assert sweep.trial(one.name).curve == one.curve
     assert sorted(mlflow_runs(uri)) == sorted(["test", *(one.name for one in sweep.trials)])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+def test_the_second_interrupt_ends_everything_within_three_seconds(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    folder = tmp_path / "sweep"
+    process = start_sweep(folder, uri, "random", seconds=20.0, stderr=subprocess.PIPE)
+    wait_for(lambda: list(folder.glob("trials/*/starts")), process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) > 3  # Ray's servers, and a trial
+    os.kill(process.pid, signal.SIGINT)
+    lines = iter(process.stderr.readline, b"")
+    assert any(b"Ctrl-C again stops now" in line for line in lines)
+    os.kill(process.pid, signal.SIGINT)
+    began = time.monotonic()
+    assert process.wait(30) == 130
+    _, alive = psutil.wait_procs(children, timeout=max(0.0, 3 + began - time.monotonic()))
+    assert not alive
+    assert time.monotonic() - began < 3
+    again = start_sweep(folder, uri, "random", seconds=0.0)
+    assert again.wait(200) == 0
+    assert {one.status for one in load_sweep(folder).trials} == {"finished"}
+    assert len(load_sweep(folder).trials) == 15
+    assert sorted(mlflow_runs(uri)) == sorted(["test", *(one.name for one in load_sweep(folder).trials)])
+
+
+def wait_for(is_so, process: subprocess.Popen) -> None:
+    for _ in range(1500):
+        if is_so():
+            return
+        assert process.poll() is None, "the sweep ended before it was interrupted"
+        time.sleep(0.1)
+    raise AssertionError("nothing happened within 150 s")
 
 
 def mlflow_runs(uri: str) -> dict:

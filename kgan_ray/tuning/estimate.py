@@ -47,7 +47,7 @@ def seconds_per_run(settings: Settings, dataset: Dataset, evaluator: Evaluator) 
 
 def explored_share(scheduler: Scheduler, settings: Settings) -> float:
     """The part of its steps that an explored trial takes on average, early stopping considered."""
-    if scheduler.type == "none":
+    if scheduler.type in ("none", "pbt"):
         return 1.0
     first = scheduler.grace_evaluations * settings.evaluation.every_steps
     return sum(

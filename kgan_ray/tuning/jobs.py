@@ -46,7 +46,9 @@ def best_explored(sweep: Sweep, settings: Settings, top: int) -> list[Trial]:
     chosen: list[Trial] = []
     for trial, _ in ranked:
         known = [{}, *(other.overrides for other in chosen)]
-        if len(chosen) < top and not any(same_configuration(trial.overrides, one, settings) for one in known):
+        is_known = any(same_configuration(trial.overrides, one, settings) for one in known if not trial.schedule)
+        is_known |= bool(trial.schedule) and any(other.schedule == trial.schedule for other in chosen)
+        if len(chosen) < top and not is_known:
             chosen.append(trial)
     return chosen
 
@@ -71,20 +73,35 @@ def described_front(sweep: Sweep, front: list[str]) -> str:
 
 def confirm_jobs(sweep: Sweep, space: Space, settings: Settings, number: int) -> list[Job]:
     """The jobs of one round of confirmation, seed by seed: one cut short has compared like with like."""
+    schedules: dict[str, tuple[tuple[int, dict[str, Any]], ...]] = {}
     if space.configurations:
         configurations = space.configurations
     else:
         best = best_explored(sweep, settings, space.confirm.top)
         configurations = {BASELINE: {}} if space.confirm.baseline else {}
         configurations |= {trial.configuration: trial.overrides for trial in best}
+        schedules = {trial.configuration: tuple(shortened(trial.schedule)) for trial in best}
     before = sum(sweep.rounds[: number - 1])
     seeds = [settings.seed + _FIRST_FRESH_SEED + before + k for k in range(sweep.rounds[number - 1])]
     return [
-        Job(_job_name(group, name, seed), CONFIRM, name, {**changes, **overrides}, seed, group)
+        Job(
+            _job_name(group, name, seed),
+            CONFIRM,
+            name,
+            {**changes, **overrides},
+            seed,
+            group,
+            schedules.get(name, ()),
+        )
         for seed in seeds
         for group, changes in (space.groups or {"": {}}).items()
         for name, overrides in configurations.items()
     ]
+
+
+def shortened(schedule: list[tuple[int, dict[str, Any]]]) -> list[tuple[int, dict[str, Any]]]:
+    """The schedule without the entries that change nothing."""
+    return [entry for index, entry in enumerate(schedule) if index == 0 or entry[1] != schedule[index - 1][1]]
 
 
 def num_confirmed(sweep: Sweep, space: Space) -> int:

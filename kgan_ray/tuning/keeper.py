@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from kgan_ray.tracking import PARENT_TAG, find_run, start_run
 from kgan_ray.tuning.budget import Purse
+from kgan_ray.tuning.interrupt import Interrupts, stop_politely
 from kgan_ray.tuning.search import OBJECTIVE
 from kgan_ray.tuning.state import ENDED, EXPLORE, Sweep, Trial
 from kgan_ray.tuning.trial import FAILURE_FILE, TRIAL_TAG, Job, Plan, proposed_job
@@ -22,14 +22,21 @@ class Keeper:
     """Follows the trials of one stage (see `relay.Observer`)."""
 
     def __init__(
-        self, sweep: Sweep, plan: Plan, folder: Path, ended: Callable[[Trial], None], purse: Purse | None = None
+        self,
+        sweep: Sweep,
+        plan: Plan,
+        folder: Path,
+        ended: Callable[[Trial], None],
+        purse: Purse | None = None,
+        interrupts: Interrupts | None = None,
     ) -> None:
-        self.sweep, self.plan, self.folder, self.purse = sweep, plan, folder, purse
+        self.sweep, self.plan, self.folder, self.purse, self.interrupts = sweep, plan, folder, purse, interrupts
+        self._is_stopping = False
         self.is_spent = False  # the budget ended the stage
         self._ended = ended
         self._saved_at = 0.0
         self._is_changed = False
-        self._is_reconciled = False
+        self.is_reconciled = False
 
     def name_trial(self, trial: Any) -> str:
         """The name of a trial that Tune is making: its job's, or the next number of its stage."""
@@ -47,9 +54,12 @@ class Keeper:
 
     def before_step(self, trials: list[Any]) -> None:
         """After a resume, once: what Tune remembers decides; what it has forgotten will be proposed again."""
-        if self._is_reconciled:
-            return
-        self._is_reconciled = True
+        if not self.is_reconciled:
+            self.reconcile(trials)
+
+    def reconcile(self, trials: list[Any]) -> None:
+        """Take over what Tune knows of its trials."""
+        self.is_reconciled = True
         if not self.plan.jobs and trials:
             remembered = {trial.trial_id for trial in trials}
             for mine in [mine for mine in self.sweep.stage(self.plan.stage) if mine.ray_id not in remembered]:
@@ -67,10 +77,10 @@ class Keeper:
             self.purse.tick()
             if not self.is_spent and self.purse.is_spent(self.plan.stage):
                 self.is_spent = True
-                if self.plan.stage != EXPLORE:
-                    signal.raise_signal(
-                        signal.SIGINT
-                    )  # Tune's own polite stop, after which a stage can be resumed
+        is_interrupted = self.interrupts is not None and self.interrupts.is_wanted
+        if (is_interrupted or (self.is_spent and not self.is_over())) and not self._is_stopping:
+            self._is_stopping = True
+            stop_politely()
         if self._is_changed and time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
             self.save()
 
@@ -147,7 +157,8 @@ class Keeper:
         mine.step = max(mine.step, int(result["step"]))
         mine.run_id = result["run_id"]
         mine.metrics = dict(result["measured"]) or mine.metrics
-        mine.seconds = float(result.get("time_total_s", mine.seconds))
+        if "time_total_s" in result:
+            mine.seconds = mine.earlier_seconds + float(result["time_total_s"])
         if result["status"] != "running":
             mine.status, mine.reason = result["status"], result["reason"]
         last = mine.curve[-1][0] if mine.curve else -1
@@ -189,6 +200,7 @@ def new_trial(job: Job, sweep: Sweep) -> Trial:
         overrides=dict(job.overrides),
         seed=job.seed,
         group=job.group,
+        schedule=[(step, dict(settings)) for step, settings in job.schedule],
         dataset=sweep.dataset_hash,
         extractor=sweep.extractors.get(job.group, ""),
     )

@@ -37,11 +37,15 @@ class Scheduler(FrozenModel):
 
     asha keeps the best 1/reduction_factor at every rung. hyperband hedges over how early a trial may be judged: its
     trials are spread over as many ASHA brackets as there are rungs, each beginning one rung later.
+
+    pbt trains `search.num_trials` members in rounds; after each one the worst copy the best and vary their settings.
     """
 
-    type: Literal["asha", "hyperband", "none"] = "none"
+    type: Literal["asha", "hyperband", "pbt", "none"] = "none"
     grace_evaluations: PositiveInt = 1  # nothing ends before so many evaluations
     reduction_factor: int = Field(default=3, ge=2)
+    interval_evaluations: PositiveInt = 1  # pbt: the length of a round
+    quantile: float = Field(default=0.25, gt=0.0, le=0.5)  # pbt: the part of the population that copies
 
 
 class Confirm(FrozenModel):

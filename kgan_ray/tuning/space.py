@@ -27,6 +27,8 @@ BASELINE = "baseline"
 
 # Settings that a sweep's trials must share: they decide what is measured, or what a trial may use.
 _FIXED = ("data.", "resources.", "tracking.", "seed", "evaluation.")
+_FIXED_IN_A_SCHEDULE = ("training.steps", "training.ema_decay", "training.precision", "training.cuda_graph")
+_LEAST_POPULATION = 4
 _MAY_VARY = ("evaluation.truncation", "evaluation.batch_norm")
 
 
@@ -134,6 +136,8 @@ def parse_space(tree: Mapping[str, Any], *, name: str, where: str) -> Space:
     if configurations and BASELINE not in configurations:
         raise UserError(f"{where}: configurations has no {BASELINE!r}, against which the others are judged")
     search = _search(file, domains, base, where)
+    if file.scheduler.type == "pbt":
+        search = _population(search, domains, where)
     check_algorithm(search, file.scheduler, objectives, domains, where)
     return Space(
         name=name,
@@ -197,6 +201,28 @@ def _search(file: _File, domains: tuple[Domain, ...], base: Settings, where: str
         override(base, point, where=place)
         start_with.append(point)
     return file.search.model_copy(update={"start_with": tuple(start_with)})
+
+
+def _population(search: Search, domains: Sequence[Domain], where: str) -> Search:
+    """The search of population based training: its first members are drawn at random."""
+    if search.algorithm != "random" and "algorithm" in search.model_fields_set:
+        raise UserError(
+            f"{where}: search.algorithm: pbt draws its population at random, found {search.algorithm}; leave it out"
+        )
+    if search.num_trials < _LEAST_POPULATION:
+        raise UserError(
+            f"{where}: search.num_trials: found {search.num_trials}; pbt needs {_LEAST_POPULATION} members or more"
+        )
+    for domain in domains:
+        if not domain.name.startswith(("training.", "techniques.")) or domain.name in _FIXED_IN_A_SCHEDULE:
+            raise UserError(
+                f"{where}: space.{domain.name}: pbt changes settings in the middle of training, and a checkpoint "
+                "would not fit another value of this one; it takes training.* and techniques.*, "
+                f"except {', '.join(_FIXED_IN_A_SCHEDULE)}"
+            )
+    if not domains:
+        raise UserError(f"{where}: scheduler.type: pbt needs a space to explore")
+    return search.model_copy(update={"algorithm": "random"})
 
 
 def check_algorithm(

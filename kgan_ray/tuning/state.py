@@ -34,6 +34,7 @@ class Trial(_Record):
     overrides: dict[str, Any]
     seed: int
     group: str = ""
+    schedule: list[tuple[int, dict[str, Any]]] = []  # (from this step on, settings) of the weights that it holds
     status: Status = "waiting"
     reason: str = ""  # why it diverged or failed
     ray_id: str = ""
@@ -42,6 +43,7 @@ class Trial(_Record):
     metrics: dict[str, float] = {}  # the last ones
     curve: list[tuple[int, float]] = []
     seconds: float = 0.0
+    earlier_seconds: float = 0.0  # of those, in earlier rounds
     dataset: str = ""  # hashes: what it was trained on and measured with
     extractor: str = ""
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from kgan_ray.tuning.jobs import check_comparable, described_front, explored_front, groups_of, verdicts_of
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
-from kgan_ray.tuning.table import number, short_overrides
+from kgan_ray.tuning.table import described_schedule, number, short_overrides
 
 Row = dict[str, Any]
 
@@ -31,6 +31,8 @@ def configuration_rows(sweep: Sweep) -> list[Row]:
             verdict = verdicts.get(name)
             changes = {key: value for key, value in mine[0].overrides.items() if key not in shared}
             row: Row = {"group": group, "configuration": name, "changes": short_overrides(changes) or "none"}
+            if mine[0].schedule:
+                row["changes"] = described_schedule(mine[0].schedule)
             row["runs"] = sum(trial.status == "finished" for trial in mine)
             row["lost"] = sum(trial.status in ("diverged", "failed") for trial in mine)
             for metric in metric_names(sweep, runs):
@@ -115,7 +117,7 @@ def markdown(sweep: Sweep) -> str:
             [
                 {
                     "trial": trial.name,
-                    "changes": short_overrides(trial.overrides),
+                    "changes": described_schedule(trial.schedule) or short_overrides(trial.overrides),
                     "step": trial.step,
                     **{metric: number(trial.value(metric)) for metric in sweep.objectives or [sweep.metric]},
                     "status": trial.status + (f": {trial.reason}" if trial.reason else ""),

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kgan_ray.cluster import connect, runs_that_fit
-from kgan_ray.settings import Settings, UserError, flatten
+from kgan_ray.settings import Settings, UserError, flatten, override
 from kgan_ray.tracking import is_local_file
 from kgan_ray.tuning.budget import Purse, devices_of
+from kgan_ray.tuning.interrupt import Interrupts
 from kgan_ray.tuning.jobs import (
     confirm_jobs,
     described_front,
@@ -28,6 +30,7 @@ from kgan_ray.tuning.jobs import (
 )
 from kgan_ray.tuning.keeper import Keeper, new_trial
 from kgan_ray.tuning.options import Budget
+from kgan_ray.tuning.population import apply_exchanges, copy_newest_checkpoint, exchanges, member_job, round_ends
 from kgan_ray.tuning.search import early_stopping, listed_configurations, num_explored, searcher
 from kgan_ray.tuning.space import Space
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
@@ -61,12 +64,17 @@ class Runner:
 
     def run(self) -> bool:
         """Run the stages that are not done. False: interrupted, and to be resumed."""
+        with Interrupts() as self._interrupts:
+            return self._run()
+
+    def _run(self) -> bool:
         self._purse = self._open_purse()
         if self.space.explores and not self._is_done(EXPLORE):
             listed = listed_configurations(self.space)
             jobs = None if listed is None else explore_jobs(listed, self.settings.seed)
             self.sweep.num_explored = num_explored(self.space)
-            if not self._run_stage(EXPLORE, EXPLORE, jobs):
+            is_over = self._run_rounds(jobs) if jobs and self._is_pbt else self._run_stage(EXPLORE, EXPLORE, jobs)
+            if not is_over:
                 return False
         for number, _ in enumerate(self.sweep.rounds, start=1):
             name = f"{CONFIRM}-{number}"
@@ -78,6 +86,48 @@ class Runner:
                     return False
         self.judge()
         return True
+
+    @property
+    def _is_pbt(self) -> bool:
+        return self.space.scheduler.type == "pbt"
+
+    def _run_rounds(self, jobs: list[Job]) -> bool:
+        """Population based training: see `population`. The record says after each half of a round what is done."""
+        start = 0
+        for number, end in enumerate(ends := round_ends(self.space.scheduler, self.settings), start=1):
+            name = f"{EXPLORE}-round-{number:02d}"
+            if not self._is_done(name):
+                members = [member_job(job, self.sweep.trial(job.name)) for job in jobs]
+                if not self._run_stage(name, EXPLORE, members, Round(number, len(ends), start, end)):
+                    return False
+                if self._is_curtailed:
+                    break
+            if not self._is_done(f"{name}-exchanged") and end < ends[-1]:
+                self._exchange(number, end)
+                self.sweep.done.append(f"{name}-exchanged")
+                self.sweep.save(self.folder)
+            start = end
+        self.sweep.done.append(EXPLORE)
+        self.sweep.save(self.folder)
+        return True
+
+    def _exchange(self, number: int, end: int) -> None:
+        """After a round: the worst continue from the best. Nothing of it is recorded before every copy is made."""
+        members = self.sweep.stage(EXPLORE)
+        found = exchanges(
+            members,
+            self.space.domains,
+            metric=self.sweep.metric,
+            mode=self.sweep.mode,
+            quantile=self.space.scheduler.quantile,
+            source=random.Random(f"{self.space.search.seed}-{number}"),
+        )
+        home = self.folder.absolute() / "trials"
+        for exchange in found:
+            copy_newest_checkpoint(home / exchange.donor, home / exchange.loser)
+        apply_exchanges(members, found, end)
+        told = ", ".join(f"{one.loser} from {one.donor}" for one in found)
+        self.announce(f"{EXPLORE}: round {number} copies {told}")
 
     def judge(self) -> None:
         """Record the verdicts on the confirmation runs so far."""
@@ -123,22 +173,30 @@ class Runner:
     def _is_done(self, name: str) -> bool:
         return name in self.sweep.done
 
-    def _run_stage(self, name: str, stage: str, jobs: list[Job] | None) -> bool:
+    def _run_stage(self, name: str, stage: str, jobs: list[Job] | None, part: Round | None = None) -> bool:
         from kgan_ray.tuning.relay import observe
 
-        plan = self._plan(stage, jobs)
-        keeper = Keeper(self.sweep, plan, self.folder, self.ended, self._purse)
+        plan = self._plan(stage, jobs, part)
+        ended = self.ended if part is None or part.end == self.settings.training.steps else lambda trial: None
+        keeper = Keeper(self.sweep, plan, self.folder, ended, self._purse, self._interrupts)
         for job in jobs or []:
             if self.sweep.trial(job.name) is None:
                 self.sweep.trials.append(new_trial(job, self.sweep))
         keeper.save()
         count = len(jobs) if jobs else self.sweep.num_explored
-        self.announce(f"{stage}: {count} trials, {self.connect()} at a time")
+        which = f", round {part.number} of {part.count} to step {part.end}" if part else ""
+        self.announce(f"{stage}{which}: {count} trials, {self.connect()} at a time")
         observe(keeper)
         try:
-            self._tuner(name, plan).fit()
+            tuner = self._tuner(name, plan)
+            self._interrupts.in_experiment = True
+            results = tuner.fit()
+            if not keeper.is_reconciled:  # all had ended: this session is resumed, and Tune had nothing to do
+                keeper.reconcile(results._experiment_analysis.trials)
         finally:
+            self._interrupts.in_experiment = False
             observe(None)
+        self._is_curtailed = keeper.is_over()
         if keeper.is_over():
             keeper.curtailed()
             jobs = [job for job in jobs if self.sweep.trial(job.name)] if jobs else None
@@ -153,10 +211,11 @@ class Runner:
         keeper.save()
         return True
 
-    def _plan(self, stage: str, jobs: list[Job] | None) -> Plan:
+    def _plan(self, stage: str, jobs: list[Job] | None, part: Round | None = None) -> Plan:
+        settings = override(self.settings, {"training.steps": part.end}) if part else self.settings
         return Plan(
             stage=stage,
-            settings=flatten(self.settings),
+            settings=flatten(settings),
             dataset=self.sweep.dataset,
             folder=str((self.folder / "trials").absolute()),
             metric=self.sweep.metric,
@@ -169,9 +228,13 @@ class Runner:
             searched=searched_settings(self.space),
             seed=self.settings.seed,
             objectives=self.space.modes,
+            from_step=part.start if part else 0,
+            steps=self.settings.training.steps,
         )
 
     def _scheduler(self) -> TrialScheduler | None:
+        if self._is_pbt:
+            return None
         return early_stopping(self.space.scheduler, self.settings, self.sweep.mode, self.space.search.seed)
 
     def _tuner(self, name: str, plan: Plan) -> Tuner:
@@ -213,6 +276,16 @@ class Runner:
                 log_to_file=True,
             ),
         )
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of population based training: from step `start` to step `end`."""
+
+    number: int
+    count: int
+    start: int
+    end: int
 
 
 def _trainable(plan: Plan, trial_function: TrialFunction, board: Any) -> Callable[[dict[str, Any]], None]:

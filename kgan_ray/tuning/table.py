@@ -31,6 +31,18 @@ def short_overrides(overrides: Mapping[str, Any]) -> str:
     return ", ".join(shown)
 
 
+def described_schedule(schedule: Iterable[tuple[int, Mapping[str, Any]]]) -> str:
+    """`rate=0.001; from step 200: rate=0.0005`: a schedule, the settings that stay the same named once."""
+    parts: list[str] = []
+    before: Mapping[str, Any] = {}
+    for step, settings in schedule:
+        changes = {name: value for name, value in settings.items() if name not in before or before[name] != value}
+        if changes:
+            parts.append((f"from step {step}: " if step else "") + short_overrides(changes))
+        before = settings
+    return "; ".join(parts)
+
+
 def _value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3g}"

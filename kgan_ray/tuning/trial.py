@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ class Job:
     overrides: Mapping[str, Any]
     seed: int
     group: str = ""
+    schedule: tuple[tuple[int, Mapping[str, Any]], ...] = ()  # (from this step on, settings); empty: no change
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Plan:
     searched: tuple[str, ...] = ()  # settings that every run records, so that runs can be compared by them
     seed: int = 0  # of the proposed trials
     objectives: Mapping[str, str] = field(default_factory=dict)  # metric -> mode, the first one's first
+    from_step: int = 0  # a round of population based training: what comes before in the schedules has been trained
+    steps: int = 0  # of a whole run, where this stage trains only a round of it
 
 
 class Board:
@@ -74,6 +78,16 @@ class Board:
         return self._progress
 
 
+class PassingRun(Run):
+    """The same run while more of it is to come: its files are not stored yet."""
+
+    def __init__(self, run: Run) -> None:
+        self.__dict__ = run.__dict__
+
+    def log_artifact(self, path: str | Path, folder: str | None = None) -> None:
+        """Nothing."""
+
+
 class TuneContext:
     """The loop's context inside a Tune trial: one worker, which reports to the sweep's searcher and scheduler."""
 
@@ -84,6 +98,7 @@ class TuneContext:
         self.device = "cuda" if settings.resources.gpus_per_worker else "cpu"
         self.plan, self.job, self.run = plan, job, run
         self._board = board
+        self._steps = plan.steps or settings.training.steps
 
     def report(self, metrics: dict[str, float]) -> None:
         """Tell Tune; a trial that the scheduler gives up never returns from here."""
@@ -93,8 +108,8 @@ class TuneContext:
         if self._board is not None:
             shown = {
                 "step": progress.step,
-                "steps": progress.steps,
-                "seconds_left": progress.seconds_left,
+                "steps": self._steps,
+                "seconds_left": (self._steps - progress.step) / progress.steps_per_second,
                 "steps_per_second": progress.steps_per_second,
             }
             self._board.put.remote(self.job.name, shown)
@@ -148,11 +163,40 @@ def _run_job(plan: Plan, job: Job, folder: str, trial_function: TrialFunction, b
     run = open_run(plan, job, settings)
     context = TuneContext(plan, job, settings, run, board)
     try:
-        outcome = trial_function(settings, plan.dataset, folder, context, run)
+        for part, start in segments(job, settings, plan.from_step):
+            is_last = part.training.steps == (plan.steps or settings.training.steps)
+            if run and job.schedule:
+                record_schedule(run, job, start)
+            shown = run if is_last or run is None else PassingRun(run)
+            outcome = trial_function(part, plan.dataset, folder, context, shown)
+            if outcome.status != "finished":
+                break
     except UserError as error:  # a mistake that trying again cannot mend
         context.end("failed", 0, {}, str(error))
         return
     context.end(outcome.status, outcome.step, outcome.metrics, outcome.reason)
+
+
+def segments(job: Job, settings: Settings, from_step: int = 0) -> list[tuple[Settings, int]]:
+    """The settings of each part of a run with a schedule, its steps those at which the part ends, and its first step."""
+    parts = [(start, changes) for start, changes in job.schedule or ((0, {}),) if start >= from_step]
+    ends = [*(start for start, _ in parts[1:]), settings.training.steps]
+    return [
+        (override(settings, {**changes, "training.steps": end}, where=job.name), start)
+        for (start, changes), end in zip(parts, ends, strict=True)
+    ]
+
+
+def record_schedule(run: Run, job: Job, start: int) -> None:
+    """The settings from step `start` on as metrics schedule/<setting>, and the schedule up to there as a tag."""
+    known = [(step, dict(changes)) for step, changes in job.schedule if step <= start]
+    numbers = {
+        f"schedule/{name}": float(value)
+        for name, value in known[-1][1].items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
+    run.log_metrics(numbers, start)
+    run.set_tags({"schedule": json.dumps(known)})
 
 
 @contextmanager
