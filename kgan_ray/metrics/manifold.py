@@ -16,8 +16,12 @@ from kgan_ray.metrics.scores import BLOCK, as_features
 NEIGHBOURS = 5
 
 
-def manifold_overlap(real: Any, generated: Any, *, neighbours: int = NEIGHBOURS) -> dict[str, float]:
+def manifold_overlap(
+    real: Any, generated: Any, *, neighbours: int = NEIGHBOURS, real_radii: Tensor | None = None
+) -> dict[str, float]:
     """precision, recall, density and coverage of (n, D) real and (m, D) generated features.
+
+    `real_radii` is `radii(real, neighbours)`, where it is known.
 
     A motion on the rim of a ball lies in it. So where all motions of a set are the same (radius 0), copies of that
     motion are inside and everything else is outside. Raises ValueError for too few motions.
@@ -27,7 +31,8 @@ def manifold_overlap(real: Any, generated: Any, *, neighbours: int = NEIGHBOURS)
         raise ValueError(
             f"found {min(len(x), len(y))} motions; {neighbours} neighbours need {neighbours + 1} of each"
         )
-    radius_x, radius_y = _radii(x, neighbours), _radii(y, neighbours)
+    radius_x = radii(x, neighbours) if real_radii is None else real_radii
+    radius_y = radii(y, neighbours)
     inside_real = torch.zeros(
         len(y), device=y.device, dtype=torch.float64
     )  # real balls that hold each generated motion
@@ -52,10 +57,14 @@ def _distances(x: Tensor, y: Tensor) -> Tensor:
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def _radii(features: Tensor, neighbours: int) -> Tensor:
+def radii(features: Any, neighbours: int = NEIGHBOURS) -> Tensor:
     """Distance of each motion to its k-th nearest other one, (N,)."""
+    features = as_features(features)
+    if len(features) <= neighbours:
+        raise ValueError(f"found {len(features)} motions; {neighbours} neighbours need {neighbours + 1} of each")
     rows = []
     for start in range(0, len(features), BLOCK):
         distance = _distances(features[start : start + BLOCK], features)
-        rows.append(distance.kthvalue(neighbours + 1, dim=1).values)  # the nearest is the motion itself
+        nearest = distance.topk(neighbours + 1, dim=1, largest=False).values  # the nearest is the motion itself
+        rows.append(nearest[:, -1])
     return torch.cat(rows)

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BLOCK = 1024  # rows of a kernel matrix that exist at a time
+BLOCK = 1024  # rows of a kernel matrix that exist at a time, at most
+CELLS = 2**22  # and cells of it: 32 MiB
 
 
 class FewMotionsWarning(UserWarning):
@@ -111,25 +112,42 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
 
 
 def _trace_of_root(a: Tensor, b: Tensor) -> Tensor:
-    """tr((a b)^(1/2)) for symmetric positive semidefinite float64 (D, D) matrices."""
-    root, failed = torch.linalg.cholesky_ex(a)  # ten times faster than eigenvectors, but only for full rank
-    if failed:
-        values, vectors = torch.linalg.eigh(a)
-        # Eigenvalues within rounding of zero are zero: the root would blow 1e-16 up to 1e-8.
-        real = values > _rounding(values)
-        root = vectors[:, real] * values[real].sqrt()
-    product = root.T @ b @ root
-    eigenvalues = torch.linalg.eigvalsh((product + product.T) / 2)
-    return eigenvalues[eigenvalues > _rounding(eigenvalues)].sqrt().sum()
+    """tr((a b)^(1/2)) for symmetric positive semidefinite float64 (D, D) matrices.
+
+    With a = K K^T and b = L L^T it is the sum of the singular values of K^T L.
+    """
+    return _sum_of_singular_values(_factor(a).T @ _factor(b))
 
 
-def _rounding(eigenvalues: Tensor) -> float:
-    """What an eigenvalue of zero may come out as."""
-    return (
-        float(eigenvalues.abs().max()) * len(eigenvalues) * torch.finfo(torch.float64).eps
-        if len(eigenvalues)
-        else 0.0
-    )
+def _factor(matrix: Tensor) -> Tensor:
+    """L (D, rank) with L L^T = matrix."""
+    root, failed = torch.linalg.cholesky_ex(matrix)  # ten times faster than eigenvectors, but only for full rank
+    if not failed:
+        return root
+    values, vectors = torch.linalg.eigh(matrix)
+    # Eigenvalues within rounding of zero are zero: the root would blow 1e-16 up to 1e-8.
+    real = values > float(values.max()) * len(values) * torch.finfo(torch.float64).eps
+    return vectors[:, real] * values[real].sqrt()
+
+
+def _sum_of_singular_values(matrix: Tensor) -> Tensor:
+    """Through the eigenvalues of M^T M, several times faster than a singular value decomposition and as exact.
+
+    Eigenvalues carry the rounding of the largest one, which is too much for the root of one a million times
+    smaller. So the space of the small ones is cut out, and their turn comes again on their own scale.
+    """
+    total, floor = matrix.new_zeros(()), 0.0
+    while matrix.numel():
+        gram = matrix.T @ matrix
+        values, vectors = torch.linalg.eigh(gram)
+        largest = float(values[-1])
+        floor = floor or largest * (len(values) * torch.finfo(torch.float64).eps) ** 2
+        if largest <= floor:
+            break  # nothing is left but what the very first product was rounded by
+        large = values > largest * 1e-6
+        total = total + values[large].sqrt().sum()
+        matrix = matrix @ vectors[:, ~large]
+    return total
 
 
 def frechet_distance_infinity(real: Gaussian, generated: Any, *, seed: int = 0, num_points: int = 15) -> float:
@@ -153,30 +171,48 @@ def frechet_distance_infinity(real: Gaussian, generated: Any, *, seed: int = 0, 
     return float(intercept)
 
 
-def _blocks(features: Tensor) -> Iterator[tuple[int, Tensor]]:
-    for start in range(0, len(features), BLOCK):
-        yield start, features[start : start + BLOCK]
+def row_blocks(rows: int, columns: int, cells: int = CELLS) -> Iterator[slice]:
+    """Slices of the rows of a (rows, columns) matrix, of at most so many cells each."""
+    size = max(1, min(BLOCK, cells // max(columns, 1)))
+    for start in range(0, rows, size):
+        yield slice(start, start + size)
 
 
-def _kernel_row_sums(x: Tensor, y: Tensor) -> Tensor:
-    """sum over j of (x_i . y_j / D + 1)^3, (n,)."""
-    return torch.cat([(block @ y.T / x.shape[1] + 1).pow(3).sum(dim=1) for _, block in _blocks(x)])
+def _cubes(x: Tensor, y: Tensor) -> Tensor:
+    """(x_i . y_j / D + 1)^3, (n, m)."""
+    base = (x @ y.T).div_(x.shape[1]).add_(1)
+    return base.square().mul_(base)
 
 
-def kernel_distance(real: Any, generated: Any) -> tuple[float, float]:
+def kernel_rows(features: Any) -> Tensor:
+    """For each of (n, D) features, the kernel (x . y / D + 1)^3 with the other n - 1, on average, (n,)."""
+    x = as_features(features)
+    if len(x) < 2:
+        raise ValueError(f"found {len(x)} motions; the kernel distance needs at least 2 of each")
+    sums = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    for rows in row_blocks(len(x), len(x)):  # symmetric: what is right of the diagonal block also stands below it
+        cubes = _cubes(x[rows], x[rows.start :])
+        sums[rows] += cubes.sum(dim=1)
+        sums[rows.stop :] += cubes[:, rows.stop - rows.start :].sum(dim=0)
+    return (sums - (x.square().sum(dim=1) / x.shape[1] + 1).pow(3)) / (len(x) - 1)
+
+
+def kernel_distance(real: Any, generated: Any, within_real: Tensor | None = None) -> tuple[float, float]:
     """Unbiased squared MMD with the kernel (x . y / D + 1)^3, and its standard error (Binkowski et al., 2018).
 
     All pairs are used instead of random subsets, so the value is deterministic. The standard error is that of
-    the U-statistic's linear part, sqrt(var_x / n + var_y / m). The value may be negative.
+    the U-statistic's linear part, sqrt(var_x / n + var_y / m). The value may be negative. `within_real` is
+    `kernel_rows(real)`, where it is known.
     """
     x, y = as_features(real), as_features(generated)
     n, m = len(x), len(y)
-    if min(n, m) < 2:
-        raise ValueError(f"found {min(n, m)} motions; the kernel distance needs at least 2 of each")
-    diagonal_x, diagonal_y = ((s.square().sum(dim=1) / s.shape[1] + 1).pow(3) for s in (x, y))
-    within_x = (_kernel_row_sums(x, x) - diagonal_x) / (n - 1)
-    within_y = (_kernel_row_sums(y, y) - diagonal_y) / (m - 1)
-    across_x, across_y = _kernel_row_sums(x, y) / m, _kernel_row_sums(y, x) / n
+    within_x = kernel_rows(x) if within_real is None else within_real
+    within_y = kernel_rows(y)
+    across_x, across_y = (torch.zeros(size, dtype=torch.float64, device=x.device) for size in (n, m))
+    for rows in row_blocks(n, m):
+        cubes = _cubes(x[rows], y)
+        across_x[rows] = cubes.sum(dim=1) / m
+        across_y += cubes.sum(dim=0) / n
     value = within_x.mean() + within_y.mean() - 2 * across_x.mean()
     variance = 4 * ((within_x - across_x).var() / n + (within_y - across_y).var() / m)
     return value.item(), math.sqrt(variance.item())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -20,14 +20,16 @@ from kgan_ray.data.loading import MotionTensors, load_split
 from kgan_ray.metrics import mmd
 from kgan_ray.metrics.extractor_training import Extractor, find_extractor
 from kgan_ray.metrics.inception import inception_distance
-from kgan_ray.metrics.manifold import manifold_overlap
+from kgan_ray.metrics.manifold import manifold_overlap, radii
 from kgan_ray.metrics.scores import (
+    BLOCK,
     FewMotionsWarning,
     Gaussian,
     diversity,
     frechet_distance,
     frechet_distance_infinity,
     kernel_distance,
+    kernel_rows,
     multimodality,
 )
 from kgan_ray.settings import Settings, UserError, close_match
@@ -93,12 +95,13 @@ def lower_is_better(name: str) -> bool:
 
 @dataclass
 class Side:
-    """One side of a comparison: motions, labels and, once asked for, features."""
+    """One side of a comparison: motions, labels and, once asked for, features and what follows from them alone."""
 
     motions: Tensor
     labels: Tensor
     extractor: Extractor
     overlap: dict[str, float] | None = None  # with the other side of the comparison it is made for
+    mmd_within: dict[str, mmd.Within] = field(default_factory=lambda: {"mmd_avg": {}, "mmd_seq": {}})
 
     @cached_property
     def features(self) -> Tensor:
@@ -107,6 +110,19 @@ class Side:
     @cached_property
     def gaussian(self) -> Gaussian:
         return Gaussian.of(self.features)
+
+    @cached_property
+    def kernel_rows(self) -> Tensor:
+        return kernel_rows(self.features)
+
+    @cached_property
+    def some_features(self) -> Tensor:
+        """What nearest-neighbour scores look at."""
+        return _every_nth(self.features, MOST_NEIGHBOURS)
+
+    @cached_property
+    def radii(self) -> Tensor:
+        return radii(self.some_features)
 
 
 class Evaluator:
@@ -164,7 +180,7 @@ class Evaluator:
             raise UserError(
                 f"motions have shape {tuple(motions.shape[1:])}, expected (C, T, V) = {self.spec.shape}"
             )
-        bad = int((~torch.isfinite(motions).flatten(1).all(dim=1)).sum())
+        bad = sum(int((~part.flatten(1).isfinite().all(dim=1)).sum()) for part in motions.split(BLOCK))
         if bad:
             raise DivergedError(f"{bad} of {len(motions)} generated motions hold NaN or infinity")
         return self.compare(self.real, self.side(MotionTensors(motions, labels)), tuple(metrics))
@@ -210,7 +226,7 @@ class Evaluator:
         if name == "fid_per_class":
             return self._fid_per_class(real, generated)
         if name == "kid":
-            value, error = kernel_distance(real.features, generated.features)
+            value, error = kernel_distance(real.features, generated.features, real.kernel_rows)
             return {"kid": value, "kid_std": error}
         if name in _OVERLAP:
             return {name: self._overlap(real, generated)[name]}
@@ -262,7 +278,7 @@ class Evaluator:
         """All four at once, kept for the others that are asked for."""
         if generated.overlap is None:
             generated.overlap = manifold_overlap(
-                *(_every_nth(side.features, MOST_NEIGHBOURS) for side in (real, generated))
+                real.some_features, generated.some_features, real_radii=real.radii
             )
         return generated.overlap
 
@@ -274,7 +290,7 @@ def _every_nth(features: Tensor, most: int) -> Tensor:
 
 def _discrepancies(name: str, real: Side, generated: Side) -> dict[int, float]:
     function = mmd.mmd_avg if name == "mmd_avg" else mmd.mmd_seq
-    per_class = function(real.motions, real.labels, generated.motions, generated.labels)
+    per_class = function(real.motions, real.labels, generated.motions, generated.labels, real.mmd_within[name])
     left_out = len(generated.labels.unique()) - len(per_class)
     if left_out:
         _warn(f"{left_out} classes with fewer than two motions on a side are left out")
