@@ -310,7 +310,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_sweep import SPACE, make_runner
 tree = SPACE | {{"search": {{"algorithm": {algorithm!r}, "num_trials": 6}}, "scheduler": {{"type": "none"}}}}
-runner = make_runner(Path({folder!r}), tree, uri={uri!r})
+runner = make_runner(Path({folder!r}), tree, uri={uri!r}, retries={retries})
 sys.exit(0 if runner.run() else 130)
 """
 
@@ -329,9 +329,11 @@ def no_sweep_outlives_its_test():
     _started.clear()
 
 
-def start_sweep(folder: Path, uri: str, algorithm: str, seconds: float = 0.7, **more) -> subprocess.Popen:
+def start_sweep(
+    folder: Path, uri: str, algorithm: str, seconds: float = 0.7, retries: int = 1, **more
+) -> subprocess.Popen:
     tests = Path(__file__).parent
-    script = SCRIPT.format(tests=str(tests), folder=str(folder), uri=uri, algorithm=algorithm)
+    script = SCRIPT.format(tests=str(tests), folder=str(folder), uri=uri, algorithm=algorithm, retries=retries)
     environment = os.environ | {
         "STAND_IN_SECONDS": str(seconds),
         "PYTHONPATH": f"{tests}:{tests.parent}:{os.environ.get('PYTHONPATH', '')}",

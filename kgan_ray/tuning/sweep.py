@@ -56,6 +56,7 @@ class Runner:
     folder: Path
     trial_function: TrialFunction = train_trial
     concurrent: int | None = None
+    retries: int = RETRIES
     tags: Mapping[str, str] = field(default_factory=dict)
     announce: Callable[[str], None] = print
     ended: Callable[[Trial], None] = lambda trial: None
@@ -272,7 +273,7 @@ class Runner:
                 verbose=0,
                 callbacks=[Relay()],
                 stop=Over(),
-                failure_config=tune.FailureConfig(max_failures=RETRIES),
+                failure_config=tune.FailureConfig(max_failures=self.retries),
                 log_to_file=True,
             ),
         )
