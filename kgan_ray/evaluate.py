@@ -82,7 +82,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     except DivergedError as error:
         raise UserError(f"{options.source}: {error}; the generator has diverged") from None
     scores = estimates(drawn)
-    names = settings.evaluation.metrics
+    names = _names(settings)
     floors = {} if options.no_floor else {"test": evaluator.floor(names), "halves": evaluator.halves(names)}
     _print_table(about, scores, floors, earlier)
     if options.output:
@@ -125,6 +125,8 @@ def _about(options: argparse.Namespace, settings: Settings, evaluator: Evaluator
         "benchmark": settings.data.benchmark,
         "extractor": evaluator.extractor_hash,
         "extractor_accuracy": evaluator.extractor_accuracy,
+        "extractor_confusion": evaluator.extractor.confusion,
+        "extractor_mistakes": evaluator.extractor.mistakes(evaluator.spec.class_names),
         "num_real": len(evaluator.real.labels),
         "num_test": len(evaluator.test.labels),
         "num_motions": evaluation.num_motions,
@@ -145,17 +147,23 @@ def _draw(
         labels = Path(options.labels) if options.labels else None
         found = read_motions(Path(options.source), labels, evaluator.spec, units=options.units)
         motions, classes = (tensor.to(evaluator.device) for tensor in (found.motions, found.labels))
-        return [evaluator.score(motions, classes, evaluation.metrics)]
+        return [evaluator.score(motions, classes, _names(settings))]
     return [
         evaluator.evaluate(
             lambda labels, seed: gan.sample(
                 labels, seed=seed, truncation=evaluation.truncation, batch_norm=evaluation.batch_norm
             ),
-            evaluation.metrics,
+            _names(settings),
             seed=evaluation.seed + repeat,
         )
         for repeat in range(options.repeats)
     ]
+
+
+def _names(settings: Settings) -> tuple[str, ...]:
+    """The metrics asked for; who asks for the accuracy is told that of each class too."""
+    names = settings.evaluation.metrics
+    return (*names, "accuracy_per_class") if "accuracy" in names and "accuracy_per_class" not in names else names
 
 
 def _print_table(
@@ -168,6 +176,8 @@ def _print_table(
         f"dataset {about['dataset']}  extractor {about['extractor']} ({about['extractor_accuracy']:.1%} of test motions "
         f"right)  {about['num_real']} real motions  {len(about['seeds'])} draw(s)"
     )
+    if about["extractor_mistakes"]:
+        print(f"the extractor's most frequent mistakes on test motions: {'; '.join(about['extractor_mistakes'])}")
     columns = ["metric", "mean", "std", "95 % interval"]
     columns += ["floor: test", "floor: halves"] if floors else []
     columns += ["earlier"] if earlier else []

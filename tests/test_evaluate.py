@@ -84,7 +84,15 @@ def test_a_checkpoint_is_measured_again_and_again(checkpoint, demo, tmp_path, ca
     assert written["scores"]["fid"]["mean"] == pytest.approx(np.mean(values))
     assert len(set(values)) == 3
     assert set(written["floor"]) == {"test", "halves"}
+    per_class = {name: score for name, score in written["scores"].items() if name.startswith("accuracy/")}
+    assert set(per_class) <= {f"accuracy/{name}" for name in demo.class_names}
+    mean = np.mean([score["mean"] for score in per_class.values()])
+    assert mean == pytest.approx(written["scores"]["accuracy"]["mean"])  # as many motions of every class
+    assert np.trace(written["extractor_confusion"]) / np.sum(written["extractor_confusion"]) == pytest.approx(
+        written["extractor_accuracy"]
+    )
     shown = capsys.readouterr().out
+    assert all(name in shown for name in per_class)
     assert written["extractor"] in shown
     assert "95 % interval" in shown
 

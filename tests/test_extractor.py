@@ -1,5 +1,9 @@
 """The extractor: what its features ignore, that its training repeats, and its files."""
 
+import dataclasses
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -58,6 +62,19 @@ def test_the_confusion_adds_up_to_the_accuracy(extractor, test_motions):
     assert right.double().mean().item() == pytest.approx(extractor.accuracy)
 
 
+def test_accuracy_and_confusion_stand_beside_the_weights_for_people_to_read(extractor, demo):
+    about = json.loads(Path(extractor.path).with_suffix(".json").read_text())
+    assert about["accuracy"] == extractor.accuracy
+    assert about["confusion"] == [list(row) for row in extractor.confusion]
+    assert about["dataset"] == demo.hash
+
+
+def test_mistakes_are_told_worst_first(extractor):
+    confusion = ((8, 2, 0), (0, 5, 5), (0, 0, 9))
+    told = dataclasses.replace(extractor, confusion=confusion).mistakes(["walk", "sit", "wave"])
+    assert told == ["50% of 'sit' taken for 'wave'", "20% of 'walk' taken for 'sit'"]
+
+
 def test_training_repeats_and_leaves_the_random_state_alone(demo, tiny, monkeypatch):
     monkeypatch.setattr("kgan_ray.metrics.extractor_training.EPOCHS", 2)
     spec, train = demo.spec(tiny.data), load_split(demo, tiny.data, "train")
@@ -67,7 +84,8 @@ def test_training_repeats_and_leaves_the_random_state_alone(demo, tiny, monkeypa
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_augmentation_keeps_bones_in_proportion(demo, tiny, test_motions):
+def test_augmentation_keeps_bones_in_proportion_but_for_its_noise(test_motions, monkeypatch):
+    monkeypatch.setattr("kgan_ray.metrics.extractor_training.MOST_NOISE", 0.0)
     still = test_motions.motions[:, :, :1].expand_as(test_motions.motions)
     changed = augmented(still, torch.Generator().manual_seed(0))
     lengths = [

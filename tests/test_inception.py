@@ -1,6 +1,7 @@
 """`fid_inception`: the published way of showing a motion to an image network."""
 
 import importlib
+import os
 
 import pytest
 import torch
@@ -9,9 +10,11 @@ import torch.nn.functional as F
 from kgan_ray.metrics.inception import (
     WEIGHTS_VARIABLE,
     as_images,
+    check_weights,
     inception_distance,
     inception_features,
     load_network,
+    weights_file,
 )
 from kgan_ray.metrics.scores import Gaussian, frechet_distance
 from kgan_ray.settings import UserError
@@ -65,6 +68,38 @@ def test_missing_weights_say_what_to_fetch_and_how_to_pass_them(monkeypatch, tmp
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path / "none.pth"))
     with pytest.raises(UserError, match=rf"none\.pth; download .* torch-fidelity.* {WEIGHTS_VARIABLE}"):
         load_network("cpu")
+
+
+def test_missing_weights_need_no_library_to_be_told(monkeypatch, tmp_path):
+    monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path / "none.pth"))
+    with pytest.raises(
+        UserError, match=rf"no Inception weights at .*none\.pth; download weights.* in \${WEIGHTS_VARIABLE}"
+    ):
+        weights_file()
+
+
+class Trap:
+    """What runs a command when it is unpickled."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.marker),))
+
+
+def test_a_file_of_weights_cannot_run_anything(tmp_path):
+    file, marker = tmp_path / "weights.pth", tmp_path / "ran"
+    torch.save({"weight": torch.zeros(2)}, file)
+    check_weights(file)
+    for content in ({"weight": Trap(marker)}, Trap(marker)):
+        torch.save(content, file)
+        with pytest.raises(UserError, match=r"weights\.pth: not a file of weights alone"):
+            check_weights(file)
+    file.write_bytes(b"<html>")
+    with pytest.raises(UserError, match="not a file of weights alone"):
+        check_weights(file)
+    assert not marker.exists()
 
 
 def test_without_torch_fidelity_the_extra_is_named(monkeypatch):

@@ -8,7 +8,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,17 @@ class Extractor:
     def predict(self, features: Tensor) -> Tensor:
         """The class (N,) of each feature vector."""
         return self.classifier.classify(features).argmax(dim=1)
+
+    def mistakes(self, class_names: Sequence[str], most: int = 3) -> list[str]:
+        """The classes of test motions that it most often takes for another one, as sentences."""
+        pairs = [
+            (count / sum(row), class_names[true], class_names[taken])
+            for true, row in enumerate(self.confusion)
+            for taken, count in enumerate(row)
+            if count and taken != true
+        ]
+        worst = sorted(pairs, key=lambda pair: -pair[0])[:most]
+        return [f"{share:.0%} of {true!r} taken for {taken!r}" for share, true, taken in worst]
 
 
 def find_extractor(
@@ -132,6 +143,9 @@ def _train_and_save(
     with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
         part = Path(scratch) / file.name
         save_file(state, part, metadata={"about": json.dumps(about)})
+        description = part.with_suffix(".json")  # the same for people to read
+        description.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        description.replace(file.with_suffix(".json"))
         part.replace(file)
 
 

@@ -8,6 +8,7 @@ resizing are torch-fidelity's, an optional dependency; its weights are 91 MB tha
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,6 +66,7 @@ def load_network(device: torch.device | str) -> Network:
             "pip install -c constraints.txt '.[inception]'"
         ) from None
     file = weights_file()
+    check_weights(file)
     extractor = FeatureExtractorInceptionV3(
         "inception-v3-compat", ["2048"], feature_extractor_weights_path=str(file)
     ).to(device)
@@ -81,6 +83,17 @@ def weights_file() -> Path:
             f"and name it in ${WEIGHTS_VARIABLE}"
         )
     return file
+
+
+def check_weights(file: Path) -> None:
+    """Raise UserError unless the file holds tensors alone: torch-fidelity would unpickle whatever it holds, and run it."""
+    try:
+        torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
+        raise UserError(
+            f"{file}: not a file of weights alone ({reason}); download {_FILE} from torch-fidelity's releases on GitHub"
+        ) from None
 
 
 def inception_features(extractor: torch.nn.Module, images: Tensor) -> Tensor:

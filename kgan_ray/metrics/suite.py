@@ -64,6 +64,7 @@ METRICS: dict[str, Metric] = {
     "density": Metric("real balls around a generated motion, over 5", False),
     "coverage": Metric("share of real motions whose ball holds a generated motion", False),
     "accuracy": Metric("share of generated motions that the extractor gives their own class", False),
+    "accuracy_per_class": Metric("mean over classes of accuracy within a class; see accuracy/<class>", False),
     "diversity": Metric("mean feature distance of 200 random pairs of generated motions", False),
     "multimodality": Metric("mean feature distance of 20 random pairs within a class, over classes", False),
     "mmd_avg": Metric("frame-wise MMD per class, largest of 14 kernel widths, unbiased, all motions", True),
@@ -232,6 +233,10 @@ class Evaluator:
             return {name: self._overlap(real, generated)[name]}
         if name == "accuracy":
             return self._accuracy(generated)
+        if name == "accuracy_per_class":
+            per_class = self.accuracy_per_class(generated)
+            mean = sum(per_class.values()) / len(per_class)
+            return {name: mean, **{f"accuracy/{label}": share for label, share in per_class.items()}}
         if name == "diversity":
             return {name: diversity(generated.features)}
         if name == "multimodality":
