@@ -22,7 +22,7 @@ def unbiased(x, y, width):
 
 
 def test_squared_discrepancies_agree_with_scikit_learn(monkeypatch):
-    monkeypatch.setattr("kgan_ray.metrics.scores.BLOCK", 7)
+    monkeypatch.setattr("kgan_ray.metrics.mmd._CELLS", 7 * 23)
     x, y = motions(30, 0).double().flatten(1), motions(23, 1, shift=0.2).double().flatten(1)
     ours = squared_discrepancies(x, y)
     for width, value in zip(WIDTHS, ours.tolist(), strict=True):

@@ -120,6 +120,18 @@ def test_kernel_distance_agrees_with_scikit_learn(monkeypatch):
     assert kernel_distance(x, y)[0] == pytest.approx(expected, rel=1e-9)
 
 
+def test_scores_do_not_depend_on_the_number_of_threads(one_thread, monkeypatch):
+    monkeypatch.setattr("kgan_ray.metrics.scores.BLOCK", 7)
+    x, y = structured(60, 16, 0), structured(45, 16, 1, shift=0.2)
+    alone = kernel_distance(x, y)
+    torch.set_num_threads(2)
+    try:
+        assert kernel_distance(x, y) == alone
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
 def test_kernel_distance_is_unbiased_and_its_standard_error_is_right():
     random = np.random.default_rng(0)
     draws = [

@@ -102,10 +102,7 @@ class Demonstration:
                 (line,) = axes.plot(list(rows), means, marker=marker, markersize=5, label=spoil)
                 axes.fill_between(list(rows), means - stds, means + stds, color=line.get_color(), alpha=0.15)
             axes.set(xlabel="strength", ylabel=name, title=name)
-            if name == "fid":
-                axes.set_yscale("log")
-            else:
-                axes.set_ylim(bottom=0)
+            axes.set_ylim(bottom=0)
             axes.grid(visible=True, alpha=0.3)
         legend = list(grid)[-1]
         legend.axis("off")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from kgan_ray.metrics.scores import row_blocks
+from kgan_ray.metrics.scores import blocks, in_parallel
 
 WIDTHS = tuple(10.0**exponent for exponent in range(-4, 10))  # h
 _CELLS = 2**17  # of a kernel matrix at a time: 1 MiB stays in a processor's cache
@@ -55,19 +55,20 @@ def _per_class(
     samples_of: Callable[[Tensor], Tensor],
     within: Within | None,
 ) -> dict[int, float]:
-    within = {} if within is None else within
-    values = {}
-    for label in sorted(set(real_labels.tolist()) & set(generated_labels.tolist())):
+    known = {} if within is None else within
+
+    def of_class(label: int) -> tuple[int, float]:
         x, y = real[real_labels == label].double(), generated[generated_labels == label].double()
-        if min(len(x), len(y)) < 2:
-            continue
         centre = x.mean(dim=0)  # distances do not change, their rounding shrinks
-        xs, ys = samples_of(x - centre), samples_of(y - centre)
-        if label not in within:
-            within[label] = torch.stack([_sums(a, a) for a in xs])
-        squared = torch.stack([_squared(own, a, b) for own, a, b in zip(within[label], xs, ys, strict=True)])
-        values[label] = squared.clamp(min=0).sqrt().mean(dim=0).max().item()
-    return values
+        xs, ys = samples_of(x.sub_(centre)), samples_of(y.sub_(centre))
+        if label not in known:
+            known[label] = torch.stack([_sums(a, a) for a in xs])
+        squared = torch.stack([_squared(own, a, b) for own, a, b in zip(known[label], xs, ys, strict=True)])
+        return label, squared.clamp(min=0).sqrt().mean(dim=0).max().item()
+
+    counts = [labels.bincount(minlength=1).tolist() for labels in (real_labels, generated_labels)]
+    enough = [label for label, pair in enumerate(zip(*counts, strict=False)) if min(pair) > 1]
+    return dict(in_parallel(of_class, enough, real.device))
 
 
 def squared_discrepancies(x: Tensor, y: Tensor) -> Tensor:
@@ -89,7 +90,7 @@ def _sums(x: Tensor, y: Tensor) -> Tensor:
     """
     sums = torch.zeros(len(WIDTHS), dtype=torch.float64, device=x.device)
     norms = y.square().sum(dim=1)
-    for rows in row_blocks(len(x), len(y), _CELLS):
+    for rows in blocks(len(x), max(1, _CELLS // max(len(y), 1))):
         block = x[rows]
         if x is not y:
             sums += _sums_of_kernels(_squared_distances(block, block.square().sum(dim=1), y, norms))

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-BLOCK = 1024  # rows of a kernel matrix that exist at a time, at most
-CELLS = 2**22  # and cells of it: 32 MiB
+BLOCK = 1024  # rows and columns of a matrix of pairs that exist at a time
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class FewMotionsWarning(UserWarning):
@@ -171,17 +174,45 @@ def frechet_distance_infinity(real: Gaussian, generated: Any, *, seed: int = 0, 
     return float(intercept)
 
 
-def row_blocks(rows: int, columns: int, cells: int = CELLS) -> Iterator[slice]:
-    """Slices of the rows of a (rows, columns) matrix, of at most so many cells each."""
-    size = max(1, min(BLOCK, cells // max(columns, 1)))
-    for start in range(0, rows, size):
-        yield slice(start, start + size)
+def in_parallel(function: Callable[[Item], Result], items: Iterable[Item], device: torch.device) -> list[Result]:
+    """The function of each item, in their order.
+
+    PyTorch splits each operation over all processors, and where operations are small their threads mostly wait for
+    each other. So here each of as many threads takes whole items. On other devices one item follows the other.
+    """
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1:
+        return [function(item) for item in items]
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(function, items))
+    finally:
+        torch.set_num_threads(threads)
 
 
-def _cubes(x: Tensor, y: Tensor) -> Tensor:
-    """(x_i . y_j / D + 1)^3, (n, m)."""
-    base = (x @ y.T).div_(x.shape[1]).add_(1)
-    return base.square().mul_(base)
+def blocks(count: int, size: int) -> list[slice]:
+    """Slices of `count` rows, `size` each."""
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _sums_of_cubes(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums over j (n,) and over i (m,) of (x_i . y_j / D + 1)^3; where x is y, the half of them does."""
+
+    def of_rows(rows: slice) -> tuple[Tensor, Tensor]:
+        over_columns, over_rows = x.new_zeros(rows.stop - rows.start), x.new_zeros(len(y))
+        for columns in blocks(len(y), BLOCK):
+            if x is y and columns.stop <= rows.start:
+                continue  # symmetric: what is left of the diagonal block also stands above it
+            base = (x[rows] @ y[columns].T).div_(x.shape[1]).add_(1)
+            cubes = base.square().mul_(base)
+            over_columns += cubes.sum(dim=1)
+            if x is not y or columns.start > rows.start:
+                over_rows[columns] += cubes.sum(dim=0)
+        return over_columns, over_rows
+
+    parts = in_parallel(of_rows, blocks(len(x), BLOCK), x.device)
+    return torch.cat([part[0] for part in parts]), torch.stack([part[1] for part in parts]).sum(dim=0)
 
 
 def kernel_rows(features: Any) -> Tensor:
@@ -189,12 +220,8 @@ def kernel_rows(features: Any) -> Tensor:
     x = as_features(features)
     if len(x) < 2:
         raise ValueError(f"found {len(x)} motions; the kernel distance needs at least 2 of each")
-    sums = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    for rows in row_blocks(len(x), len(x)):  # symmetric: what is right of the diagonal block also stands below it
-        cubes = _cubes(x[rows], x[rows.start :])
-        sums[rows] += cubes.sum(dim=1)
-        sums[rows.stop :] += cubes[:, rows.stop - rows.start :].sum(dim=0)
-    return (sums - (x.square().sum(dim=1) / x.shape[1] + 1).pow(3)) / (len(x) - 1)
+    right, below = _sums_of_cubes(x, x)
+    return (right + below - (x.square().sum(dim=1) / x.shape[1] + 1).pow(3)) / (len(x) - 1)
 
 
 def kernel_distance(real: Any, generated: Any, within_real: Tensor | None = None) -> tuple[float, float]:
@@ -208,11 +235,8 @@ def kernel_distance(real: Any, generated: Any, within_real: Tensor | None = None
     n, m = len(x), len(y)
     within_x = kernel_rows(x) if within_real is None else within_real
     within_y = kernel_rows(y)
-    across_x, across_y = (torch.zeros(size, dtype=torch.float64, device=x.device) for size in (n, m))
-    for rows in row_blocks(n, m):
-        cubes = _cubes(x[rows], y)
-        across_x[rows] = cubes.sum(dim=1) / m
-        across_y += cubes.sum(dim=0) / n
+    over_y, over_x = _sums_of_cubes(x, y)
+    across_x, across_y = over_y / m, over_x / n
     value = within_x.mean() + within_y.mean() - 2 * across_x.mean()
     variance = 4 * ((within_x - across_x).var() / n + (within_y - across_y).var() / m)
     return value.item(), math.sqrt(variance.item())
