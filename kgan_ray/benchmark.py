@@ -1,9 +1,11 @@
-"""Measure this machine: matrix-product peak, training, sampling, loading, reading. Everything as ratios in one run.
+"""Measure this machine: matrix-product peak, training, sampling, loading, evaluation. Everything as ratios in one run.
 
     python -m kgan_ray.benchmark training sampling
     python -m kgan_ray.benchmark reading --files nturgbd_skeletons_s001_to_s017.zip
+    python -m kgan_ray.benchmark --space search_spaces/disc.yaml --data datasets/ntu60 --workers 8
 
 Training and sampling are measured at the shapes of NTU-60: 60 classes, 64 frames, 25 joints, batch 32, published widths.
+With --space nothing but that sweep is estimated: how long it would take here, and on N workers like this machine.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from kgan_ray.cli import run_verb, verb_parser
 from kgan_ray.settings import Settings, UserError, override
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from kgan_ray.training.gan import GAN
 
 Row = tuple[str, float, str]  # what, value, unit
@@ -37,8 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--files", metavar="PATH", help="with reading: a folder or zip of .skeleton files")
     parser.add_argument("--output", metavar="FILE", help="write the rows as JSON too")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of the table")
+    parser.add_argument("--space", metavar="FILE", help="estimate how long this search space would take")
+    parser.add_argument("--data", metavar="DIR", help="with --space: the dataset (default: the demo data)")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="with --space: workers like this one")
     options = parser.parse_args(arguments)
-    parts = options.parts or ["training", "sampling", "loading"]
+    parts = options.parts or ["training", "sampling", "loading", "evaluation"]
     for part in parts:
         if part not in PARTS:
             raise UserError(f"{part}: unknown part; known are {', '.join(PARTS)}")
@@ -50,16 +58,94 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError(f"--device {options.device}: PyTorch finds no GPU here")
     if options.threads:
         torch.set_num_threads(options.threads)
+    if options.space:
+        for line in sweep_estimate(options.space, options.data, options.workers):
+            print(line)
+        return 0
     rows: list[Row] = [("threads", torch.get_num_threads(), "")]
     for part in parts:
         rows += PARTS[part](options.device) if part != "reading" else reading(options.files)
-    for what, value, unit in rows:
-        print(f"{what:<48}{value:>12.4g} {unit}")
+    rows.append(("peak memory of this process", peak_memory(options.device) / 2**20, "MiB"))
+    if options.json:
+        print(json.dumps(short_names(rows)))
+    else:
+        for what, value, unit in rows:
+            print(f"{what:<48}{value:>12.4g} {unit}")
     if options.output:
         Path(options.output).write_text(
             json.dumps([dict(zip(("what", "value", "unit"), row, strict=True)) for row in rows])
         )
     return 0
+
+
+JSON_NAMES = {
+    "threads": "threads",
+    "matrix-product peak, float32": "gemm_gflops",
+    "training, published model": "steps_per_second",
+    "training: discriminator's step alone": "discriminator_steps_per_second",
+    "training: generator's step alone": "generator_steps_per_second",
+    "training: steps x 218 GFLOP / peak": "steps_times_published_flops_per_peak",
+    "times as fast": "times_literal",
+    "sampling, truncation 0.95": "samples_per_second",
+    "evaluation of 2 000 motions": "evaluation_seconds",
+}
+
+
+def short_names(rows: Sequence[Row]) -> dict[str, float]:
+    """The rows by the names that a script reads; shares and memory in plain units."""
+    values = {what: value for what, value, _ in rows}
+    found = {short: values[what] for what, short in JSON_NAMES.items() if what in values}
+    if "loading: share of a step" in values:
+        found["loader_share"] = values["loading: share of a step"] / 100
+    found["peak_memory_bytes"] = values["peak memory of this process"] * 2**20
+    return found
+
+
+def peak_memory(device: str) -> int:
+    """Bytes of the device's memory, or of this process's, that were in use at most."""
+    if device != "cpu":
+        import torch
+
+        return torch.cuda.max_memory_allocated()
+    import resource
+    import sys
+
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def sweep_estimate(space_file: str, data: str | None, workers: int) -> list[str]:
+    """What a search space would take here and on `workers` machines like this, one trial on each core or device."""
+    import os
+
+    from kgan_ray.data.dataset import Dataset
+    from kgan_ray.data.ingest import demo_dataset
+    from kgan_ray.metrics.suite import Evaluator
+    from kgan_ray.tuning.estimate import explored_share, seconds_per_run
+    from kgan_ray.tuning.jobs import num_confirmed
+    from kgan_ray.tuning.search import num_explored
+    from kgan_ray.tuning.space import base_settings, load_space
+    from kgan_ray.tuning.state import Sweep
+    from kgan_ray.tuning.table import duration
+
+    if workers < 1:
+        raise UserError(f"--workers {workers}: at least 1 is needed")
+    space = load_space(space_file)
+    settings = base_settings(space, None, {"data.path": data} if data else {})
+    dataset = Dataset.open(data) if data else demo_dataset(Path("datasets/demo"))
+    per_run = seconds_per_run(settings, dataset, Evaluator(dataset, settings, progress=print))
+    at_once = max(
+        1, int((os.cpu_count() or 1) // (settings.resources.cpus_per_worker * settings.resources.num_workers))
+    )
+    sweep = Sweep(name=space.name, space={}, settings={}, metric=space.objective.metric, mode=space.mode)
+    sweep.rounds = [space.confirm.seeds]
+    explored, confirmed = num_explored(space), num_confirmed(sweep, space)
+    total = (explored * explored_share(space.scheduler, settings) + confirmed) * per_run
+    return [
+        f"{explored} explored and {confirmed} confirming trials of {settings.training.steps} steps, some {per_run:.0f} s each",
+        f"here, {at_once} at a time: about {duration(total / at_once)}",
+        f"on {workers} such workers, {at_once * workers} at a time: about {duration(max(per_run, total / at_once / workers))}",
+    ]
 
 
 def seconds(work: Callable[[], object], device: str, repeats: int = 1) -> float:
@@ -137,9 +223,12 @@ def training(device: str) -> list[Row]:
                 seconds(lambda: literal.step(motions, labels, z, mix, noise, noise), device, cycle),
             )
     ours = best["published"]
+    alone = _each_networks_step(gans["published"], motions, labels, device)
     rows = [
         ("matrix-product peak, float32", best_peak, "GFLOP/s"),
         ("training, published model", 1 / ours, "steps/s"),
+        ("training: discriminator's step alone", 1 / alone["discriminator"], "steps/s"),
+        ("training: generator's step alone", 1 / alone["generator"], "steps/s"),
         ("training: steps x 218 GFLOP / peak", PUBLISHED_STEP / ours / best_peak, ""),
     ]
     if literal is not None:
@@ -148,6 +237,37 @@ def training(device: str) -> list[Row]:
             ("times as fast", best["literal"] / ours, ""),
         ]
     return rows + [(f"step time with {name}", best[name] / ours, "x") for name in techniques]
+
+
+def _each_networks_step(gan: GAN, motions: Tensor, labels: Tensor, device: str) -> dict[str, float]:
+    """Seconds of a discriminator step and of a generator step."""
+    z = gan._normal(len(motions), gan.settings.model.latent_dim)
+    work = {
+        "discriminator": lambda: gan._discriminator_step(motions, labels, z),
+        "generator": lambda: gan._generator_step(z, labels),
+    }
+    return {name: min(seconds(step, device) for _ in range(ROUNDS)) for name, step in work.items()}
+
+
+def evaluation(device: str) -> list[Row]:
+    """Seconds of one evaluation as it happens in training: 2 000 generated motions, fid and accuracy."""
+    import torch
+
+    from kgan_ray.metrics.extractor import Classifier
+    from kgan_ray.metrics.scores import Gaussian, frechet_distance
+
+    gan = _gan(device)
+    classifier = Classifier(gan.spec).to(device).eval()
+    labels = torch.arange(2000, device=device) % 60
+
+    @torch.no_grad()
+    def evaluate() -> None:
+        motions = gan.sample(labels)
+        features = torch.cat([classifier.features(part) for part in motions.split(512)])
+        classifier.classify(features).argmax(dim=1)
+        frechet_distance(Gaussian.of(features), Gaussian.of(features))
+
+    return [("evaluation of 2 000 motions", min(seconds(evaluate, device) for _ in range(ROUNDS)), "s")]
 
 
 def sampling(device: str) -> list[Row]:
@@ -205,6 +325,7 @@ PARTS: dict[str, Callable[[str], list[Row]]] = {
     "training": training,
     "sampling": sampling,
     "loading": loading,
+    "evaluation": evaluation,
     "reading": reading,
 }
 

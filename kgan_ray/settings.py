@@ -67,7 +67,7 @@ class ModelSettings(FrozenModel):
     width: PositiveFloat = 1.0  # factor on the channels of every block; 1 = published
     mapping_gain: PositiveFloat = 1.0  # factor on the mapping's first weights; 1 = published, N(0, 1)
     projection: bool = False  # score += <embedding of the label, features> (Miyato and Koyama, 2018)
-    auxiliary_classifier: bool = False  # a second head that names the class (Odena et al., 2017)
+    auxiliary_classifier: bool = False  # name the class too (Odena et al., 2017), by the projection where it is on
 
 
 class TechniqueSettings(FrozenModel):

@@ -150,6 +150,7 @@ def test_techniques_that_are_off_change_no_bit(spec):
         {"techniques.mask_quantile": 0.5},
         {"model.projection": True},
         {"model.auxiliary_classifier": True},
+        {"model.projection": True, "model.auxiliary_classifier": True},
         {"model.mapping_gain": 0.5},
         {"training.discriminator_learning_rate": 1e-3},
         {"training.generator_learning_rate": 1e-3},

@@ -141,7 +141,7 @@ class Discriminator(PublishedState):
         if projection:
             self.projection = nn.Embedding(num_classes, latent_dim)
             nn.init.zeros_(self.projection.weight)
-        if auxiliary_classifier:
+        if auxiliary_classifier and not projection:
             self.classifier = nn.Linear(latent_dim, num_classes)
 
     def forward(self, motion: Tensor, label: Tensor, noise: DiscriminatorNoise | None = None) -> Tensor:
@@ -169,6 +169,17 @@ class Discriminator(PublishedState):
         if hasattr(self, "projection"):
             score = score + (self.projection(label) * features).sum(dim=1)
         return score
+
+    def class_scores(self, features: Tensor) -> Tensor:
+        """Each class's score (N, num_classes) of pooled features: the auxiliary classifier's, before a softmax.
+
+        With the projection these are its products with every label, so that what tells classes apart is part of the
+        score itself, whose slope the gradient penalty holds; a head of its own could be fooled by small changes.
+        """
+        if hasattr(self, "projection"):
+            return features @ self.projection.weight.T
+        scores: Tensor = self.classifier(features)
+        return scores
 
     def draw_noise(
         self, size: int, *, device: torch.device, calls: int = 1, generator: torch.Generator | None = None

@@ -184,7 +184,7 @@ class GAN:
             "discriminator/fake_score": fake_score.detach().mean(),
         }
         if self.settings.model.auxiliary_classifier:  # on real motions alone, as in WGAN-GP's own AC-GAN
-            class_loss = F.cross_entropy(net.classifier(features[:size]), labels)
+            class_loss = F.cross_entropy(net.class_scores(features[:size]), labels)
             metrics["discriminator/class_loss"] = class_loss.detach()
             loss = loss + training.auxiliary_weight * class_loss
         (downward,) = torch.autograd.grad(loss + between_score.sum(), features, retain_graph=True)
@@ -219,7 +219,7 @@ class GAN:
         loss = generator_loss(net.score(features, labels))
         metrics = {"generator/loss": loss.detach()}
         if self.settings.model.auxiliary_classifier:
-            class_loss = F.cross_entropy(net.classifier(features), labels)
+            class_loss = F.cross_entropy(net.class_scores(features), labels)
             metrics["generator/class_loss"] = class_loss.detach()
             loss = loss + self.settings.training.auxiliary_generator_weight * class_loss
         (downward,) = torch.autograd.grad(loss, features)
