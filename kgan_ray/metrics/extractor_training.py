@@ -23,7 +23,7 @@ from torch import Tensor
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.loading import MotionTensors, load_split
 from kgan_ray.data.storage import is_uri
-from kgan_ray.metrics.extractor import Classifier, weights_hash
+from kgan_ray.metrics.extractor import FEATURES, Classifier, weights_hash
 from kgan_ray.settings import DataSettings, UserError
 from kgan_ray.skeleton import MotionSpec
 
@@ -50,6 +50,8 @@ class Extractor:
     @torch.no_grad()
     def features(self, motions: Tensor, batch_size: int = 512) -> Tensor:
         """(N, D) float32 of motions (N, C, T, V), on the motions' device; the same at any batch size up to rounding."""
+        if not len(motions):
+            return motions.new_zeros(0, FEATURES)
         return torch.cat([self.classifier.features(part) for part in motions.split(batch_size)])
 
     @torch.no_grad()

@@ -79,6 +79,7 @@ METRICS: dict[str, Metric] = {
         "Fréchet distance of Inception-v3 features of motions as images, published scaling", True
     ),
 }
+NEED_MOTIONS = frozenset({"mmd_avg", "mmd_seq", "mmd_avg_published", "mmd_seq_published", "fid_inception"})
 _OVERLAP = ("precision", "recall", "density", "coverage")
 
 
@@ -185,6 +186,14 @@ class Evaluator:
         if bad:
             raise DivergedError(f"{bad} of {len(motions)} generated motions hold NaN or infinity")
         return self.compare(self.real, self.side(MotionTensors(motions, labels)), tuple(metrics))
+
+    def score_features(
+        self, features: Tensor, labels: Tensor, metrics: Iterable[str], motions: Tensor | None = None
+    ) -> dict[str, float]:
+        """`score` where the features (N, D) are known; motions are needed for NEED_MOTIONS only."""
+        generated = Side(self.real.motions[:0] if motions is None else motions, labels, self.extractor)
+        generated.features = features  # in place of computing them
+        return self.compare(self.real, generated, tuple(metrics))
 
     def floor(self, metrics: Iterable[str] | None = None) -> dict[str, float]:
         """The same metrics of the real test split against the training split: what a perfect generator may reach."""

@@ -24,15 +24,19 @@ def sample(
     centre: Literal["global", "class"] = "global",
     batch_norm: Literal["running", "batch"] = "running",
     batch_size: int = 512,
+    share: tuple[int, int] = (0, 1),
 ) -> Tensor:
-    """Motions (N, C, T, V) in [-1, 1] of these labels (N,).
+    """Motions (N, C, T, V) in [-1, 1] of these labels (N,); or this worker's `share` of them, (worker, workers).
 
     `truncation` is psi in w <- m + psi (w - m). m is the mapping's mean over 1000 Gaussian vectors of its input width,
     label included, as published ("global"), or over 1000 z with the label itself ("class"). The random numbers of the
     n-th motion depend on seed and n alone; with batch_norm "batch" the motions of a batch still see one another.
     """
     device = labels.device
-    rows = max(BLOCK, batch_size // BLOCK * BLOCK)
+    mine = share_of(labels, share, batch_norm, batch_size)
+    if not mine:
+        return torch.empty(0, *generator.motion_shape, device=device)
+    rows = _rows(batch_size)
     middle = None if truncation == 1.0 else _centre_of_style(generator, labels, seed, centre)
     chance = torch.Generator(device).manual_seed(seed)
     was_training = generator.training
@@ -40,7 +44,10 @@ def sample(
     try:
         generator.train(batch_norm == "batch")
         with generator.using_statistics(BatchStatistics(updates=False)):
-            for own in labels.split(rows):
+            # Those before one's own only move the random numbers on.
+            for _ in range(0, mine.start, BLOCK):
+                torch.randn(BLOCK, generator.latent_dim + generator.noise_width, device=device, generator=chance)
+            for own in labels[mine.start : mine.stop].split(rows):
                 blocks = -(-len(own) // BLOCK)
                 width = generator.latent_dim + generator.noise_width
                 drawn = torch.cat(
@@ -52,7 +59,26 @@ def sample(
                 motions.append(generator.synthesise(w, generator.split_noise(drawn[:, generator.latent_dim :])))
     finally:
         generator.train(was_training)
-    return torch.cat(motions) if motions else torch.empty(0, *generator.motion_shape, device=device)
+    return torch.cat(motions)
+
+
+def share_of(
+    labels: Tensor,
+    share: tuple[int, int],
+    batch_norm: Literal["running", "batch"] = "running",
+    batch_size: int = 512,
+) -> range:
+    """The motions of one worker of several: neighbours, in whole batches where motions of a batch see one another."""
+    worker, workers = share
+    unit = _rows(batch_size) if batch_norm == "batch" else BLOCK
+    units = -(-len(labels) // unit)
+    first, last = (min(units * number // workers * unit, len(labels)) for number in (worker, worker + 1))
+    return range(first, last)
+
+
+def _rows(batch_size: int) -> int:
+    """Motions of a batch: whole blocks of random numbers."""
+    return max(BLOCK, batch_size // BLOCK * BLOCK)
 
 
 def _centre_of_style(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -77,6 +77,18 @@ def gathered(x: Tensor) -> Tensor:
     parts = [torch.empty_like(x) for _ in range(world_size())]
     dist.all_gather(parts, x.contiguous())
     return torch.cat(parts)
+
+
+def gathered_at_zero(x: Tensor, counts: Sequence[int]) -> Tensor | None:
+    """On rank 0 the rows of all workers, in rank order; None elsewhere. Worker r has counts[r]. All ranks take part."""
+    if not _together():
+        return x
+    most = max(counts)
+    padded = x.new_zeros(most, *x.shape[1:])
+    padded[: len(x)] = x
+    parts = [torch.empty_like(padded) for _ in counts] if rank() == 0 else None
+    dist.gather(padded, parts, dst=0)
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)]) if parts else None
 
 
 def any_rank(value: bool) -> bool:

@@ -1,8 +1,8 @@
 """The training loop: steps, evaluations, checkpoints and the record, in whatever process it finds itself.
 
 It knows no Ray. A `Context` says who this worker is and takes its reports; `kgan_ray.training.launch` (Ray Train)
-and `kgan_ray.tuning` (Tune trials) make theirs. All workers take part in steps; rank 0 alone evaluates, saves and
-records, while the others wait in their next gradient average.
+and `kgan_ray.tuning` (Tune trials) make theirs. All workers take part in steps and in evaluations; rank 0 alone saves
+and records, while the others wait in what they do together next.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from kgan_ray.metrics.suite import DivergedError, Evaluator, lower_is_better
 from kgan_ray.settings import Settings, UserError
 from kgan_ray.training import distributed
 from kgan_ray.training.checkpoint import Checkpoint, CheckpointStore, restore
+from kgan_ray.training.evaluation import SharedEvaluation
 from kgan_ray.training.gan import GAN
 from kgan_ray.visual.stick import contact_sheet
 
@@ -134,8 +135,9 @@ def train(settings: Settings, dataset_path: str, folder: str, context: Context, 
     training = settings.training
     status: Literal["finished", "stopped", "diverged"] = "finished"
     reason = ""
-    if recorder and resumed is None:
-        recorder.evaluate()  # the untrained generator: where the learning curve starts
+    evaluation = SharedEvaluation(gan, recorder.evaluator if recorder else None)
+    if resumed is None:  # the untrained generator: where the learning curve starts
+        _evaluate(evaluation, recorder, settings)
     watch = Stopwatch()
     while gan.step_count < training.steps:
         motions, labels = batches.batch(gan.step_count)
@@ -145,12 +147,17 @@ def train(settings: Settings, dataset_path: str, folder: str, context: Context, 
         due = Due.at(gan.step_count, settings)
         if not due.log:
             continue
-        if recorder:
-            reason = recorder.visit(due, losses, watch, context)
-            watch = Stopwatch()
-        if distributed.any_rank(bool(reason)):
+        reason = recorder.log(losses, watch, context) if recorder else ""
+        diverged = distributed.any_rank(bool(reason))  # before an evaluation, which all or none must enter
+        if due.evaluate and not diverged:
+            reason = _evaluate(evaluation, recorder, settings)
+            diverged = bool(reason)
+        if diverged:
             status = "diverged"
             break
+        if recorder and due.save:
+            recorder.save()
+        watch = Stopwatch()
         if due.evaluate:
             context.report({**(recorder.metrics if recorder else {}), "step": float(gan.step_count)})
             if distributed.any_rank(context.should_stop()) and gan.step_count < training.steps:
@@ -159,6 +166,18 @@ def train(settings: Settings, dataset_path: str, folder: str, context: Context, 
     if recorder:
         recorder.finish(status)
     return Outcome(status, gan.step_count, recorder.metrics if recorder else {}, reason)
+
+
+def _evaluate(evaluation: SharedEvaluation, recorder: Recorder | None, settings: Settings) -> str:
+    """Measure `evaluation.metrics`, all ranks together. Returns why the run diverged, or the empty string."""
+    started = time.perf_counter()
+    try:
+        scores = evaluation.evaluate(settings.evaluation.metrics)
+    except DivergedError as error:
+        return str(error)
+    if recorder:
+        recorder.evaluated(scores, time.perf_counter() - started)
+    return ""
 
 
 def _resume(gan: GAN, store: CheckpointStore, dataset: Dataset) -> Checkpoint | None:
@@ -178,7 +197,7 @@ def _resume(gan: GAN, store: CheckpointStore, dataset: Dataset) -> Checkpoint | 
 
 
 class Recorder:
-    """Rank 0's side of the loop: evaluations, checkpoints, MLflow."""
+    """Rank 0's side of the loop: checkpoints, MLflow."""
 
     SECONDS_BETWEEN_SAMPLES = 300.0
 
@@ -203,42 +222,22 @@ class Recorder:
     def objective(self) -> str:
         return self.settings.evaluation.metrics[0]
 
-    def evaluate(self) -> None:
-        """Measure `evaluation.metrics` on generated motions and record them as metric/<name>."""
-        started = time.perf_counter()
-        evaluation = self.settings.evaluation
-
-        def sample(labels: torch.Tensor, seed: int) -> torch.Tensor:
-            return self.gan.sample(
-                labels, seed=seed, truncation=evaluation.truncation, batch_norm=evaluation.batch_norm
-            )
-
-        scores = self.evaluator.evaluate(sample, evaluation.metrics)
+    def evaluated(self, scores: Mapping[str, float], seconds: float) -> None:
+        """Record scores as metric/<name>."""
         self.metrics.update(scores)
         self._record({f"metric/{name}": value for name, value in scores.items()})
-        self._record({"time/evaluation_seconds": time.perf_counter() - started})
+        self._record({"time/evaluation_seconds": seconds})
         if self.run and time.perf_counter() - self.sampled_at > self.SECONDS_BETWEEN_SAMPLES:
             self.log_samples()
 
-    def visit(self, due: Due, losses: Mapping[str, torch.Tensor], watch: Stopwatch, context: Context) -> str:
-        """Log, evaluate and save what is due. Returns why the run diverged, or the empty string."""
-        try:
-            self.log({name: float(value) for name, value in losses.items()}, watch, context)  # synchronises
-            if due.evaluate:
-                self.evaluate()
-        except DivergedError as error:
-            return str(error)
-        if due.save:
-            self.save()
-        return ""
-
-    def log(self, losses: Mapping[str, float], watch: Stopwatch, context: Context) -> None:
-        """Record the losses and the speed. Raises DivergedError at a loss that is not finite."""
+    def log(self, tensors: Mapping[str, torch.Tensor], watch: Stopwatch, context: Context) -> str:
+        """Record the losses and the speed. Returns which loss is not finite, or the empty string."""
+        losses = {name: float(value) for name, value in tensors.items()}  # synchronises
         watch.lap("step")  # the steps that a GPU still had to do
         step, steps = self.gan.step_count, self.settings.training.steps
         for name, value in losses.items():
             if not math.isfinite(value):
-                raise DivergedError(f"{name} is {value} at step {step}")
+                return f"{name} is {value} at step {step}"
         self.metrics.update(losses)
         rate = (step - self.logged_at) / watch.total
         self.logged_at = step
@@ -252,6 +251,7 @@ class Recorder:
         self._record({**losses, **speed})
         self.metrics["steps_per_second"] = rate
         context.progress(Progress(step, steps, rate, (steps - step) / rate, dict(self.metrics)))
+        return ""
 
     def save(self) -> None:
         """Write a checkpoint, and delete those that neither are recent nor the best."""

@@ -1,0 +1,72 @@
+"""Evaluation by all workers of a run: each generates its share of the motions and extracts their features.
+
+Rank 0 alone knows the real motions and computes the scores, from the features of all. The scores are those of one worker, up to
+the rounding of features: every motion is drawn from the same random numbers, and batches whose statistics matter stay whole.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from kgan_ray.metrics.suite import NEED_MOTIONS, DivergedError, Evaluator
+from kgan_ray.model.sampling import sample, share_of
+from kgan_ray.training import distributed
+from kgan_ray.training.gan import GAN
+
+BATCH = 512
+
+
+class SharedEvaluation:
+    """All ranks make one, at the same point, and call `evaluate` at the same steps."""
+
+    def __init__(self, gan: GAN, evaluator: Evaluator | None) -> None:
+        """`evaluator` on rank 0, None elsewhere. Its extractor and its labels go to all ranks."""
+        self.gan, self.evaluator = gan, evaluator
+        mine = None
+        if evaluator:
+            extractor = evaluator.extractor
+            mine = (
+                replace(extractor, classifier=copy.deepcopy(extractor.classifier).cpu()),
+                evaluator.labels().cpu(),
+            )
+        found = distributed.from_rank_zero(mine)
+        assert found is not None, "rank 0 must bring an evaluator"
+        self.extractor, self.labels = found
+        self.extractor.classifier.to(gan.device)
+
+    def evaluate(self, metrics: Sequence[str]) -> dict[str, float]:
+        """Each metric on rank 0, nothing elsewhere. All ranks take part.
+
+        Raises DivergedError, on all ranks alike, where motions are not finite.
+        """
+        own = self._own_motions()
+        bad = int(distributed.sum_over_workers((~own.flatten(1).isfinite().all(dim=1)).sum().double()))
+        if bad:
+            raise DivergedError(f"{bad} of {len(self.labels)} generated motions hold NaN or infinity")
+        batch_norm = self.gan.settings.evaluation.batch_norm
+        counts = [
+            len(share_of(self.labels, (rank, distributed.world_size()), batch_norm, BATCH))
+            for rank in range(distributed.world_size())
+        ]
+        motions = distributed.gathered_at_zero(own, counts) if NEED_MOTIONS.intersection(metrics) else None
+        features = distributed.gathered_at_zero(self.extractor.features(own), counts)
+        if self.evaluator is None:
+            return {}
+        assert features is not None
+        return self.evaluator.score_features(features, self.labels.to(features.device), metrics, motions)
+
+    def _own_motions(self) -> Tensor:
+        evaluation = self.gan.settings.evaluation
+        return sample(
+            self.gan.average or self.gan.generator,
+            self.labels.to(self.gan.device),
+            seed=evaluation.seed,
+            truncation=evaluation.truncation,
+            batch_norm=evaluation.batch_norm,
+            batch_size=BATCH,
+            share=(distributed.rank(), distributed.world_size()),
+        )

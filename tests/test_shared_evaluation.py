@@ -1,0 +1,140 @@
+"""Evaluation by two workers gives what one gives, and they never wait for each other in vain."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from kgan_ray.data.dataset import Dataset
+from kgan_ray.metrics.suite import NEED_MOTIONS, DivergedError, Evaluator
+from kgan_ray.model.sampling import BLOCK, sample, share_of
+from kgan_ray.settings import override
+from kgan_ray.training.evaluation import SharedEvaluation
+from kgan_ray.training.gan import GAN
+from kgan_ray.training.loop import train
+
+METRICS = ("fid", "accuracy", "coverage", "mmd_avg")
+
+
+@dataclasses.dataclass
+class Worker:
+    """A context of the loop."""
+
+    rank: int
+    world_size: int = 2
+    device: str = "cpu"
+    reports: list = dataclasses.field(default_factory=list)
+
+    def report(self, metrics):
+        self.reports.append(metrics)
+
+    def progress(self, progress):
+        pass
+
+    def should_stop(self):
+        return False
+
+
+def join(rank, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+
+
+def evaluate(settings, rank=0):
+    dataset = Dataset.open(settings.data.path)
+    gan = GAN(settings, dataset.spec(settings.data))
+    shared = SharedEvaluation(gan, Evaluator(dataset, settings, progress=str) if rank == 0 else None)
+    scores = shared.evaluate(METRICS)
+    alike = shared.evaluate(["fid"])
+    with torch.no_grad():
+        (gan.average or gan.generator).mlp.mlp[0].weight.fill_(math.nan)
+    try:
+        shared.evaluate(METRICS)
+    except DivergedError as error:
+        return scores, alike, str(error)
+    return scores, alike, ""
+
+
+def evaluate_together(rank, folder, settings):
+    join(rank, folder)
+    torch.save(evaluate(settings, rank), f"{folder}/rank{rank}")
+    dist.destroy_process_group()
+
+
+def train_together(rank, folder, settings):
+    join(rank, folder)
+    context = Worker(rank)
+    outcome = train(settings, settings.data.path, f"{folder}/run", context)
+    torch.save((dataclasses.asdict(outcome), context.reports), f"{folder}/rank{rank}")
+    dist.destroy_process_group()
+
+
+@pytest.fixture
+def together(tmp_path):
+    def run(function, settings):
+        torch.multiprocessing.spawn(function, args=(str(tmp_path), settings), nprocs=2)
+        return [torch.load(tmp_path / f"rank{rank}") for rank in range(2)]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("batch_norm", "num_motions"), [("running", 200), ("batch", 600), ("batch", 30)], ids=lambda value: str(value)
+)
+@pytest.mark.timeout(300)
+def test_two_workers_score_what_one_scores(tiny, together, batch_norm, num_motions):
+    settings = override(tiny, {"evaluation.batch_norm": batch_norm, "evaluation.num_motions": num_motions})
+    (scores, fid, diverged), (nothing, nothing_too, diverged_too) = together(evaluate_together, settings)
+    alone, _, _ = evaluate(settings)
+    assert set(scores) == set(METRICS)
+    assert scores == pytest.approx(alone, rel=1e-4)
+    assert fid["fid"] == scores["fid"]
+    assert nothing == nothing_too == {}
+    assert diverged == diverged_too
+    assert "generated motions hold NaN" in diverged
+
+
+def test_one_worker_scores_what_the_verb_scores(tiny, demo):
+    gan = GAN(tiny, demo.spec(tiny.data))
+    evaluator = Evaluator(demo, tiny, progress=str)
+    batch_norm = tiny.evaluation.batch_norm
+    expected = evaluator.evaluate(
+        lambda labels, seed: gan.sample(labels, seed=seed, batch_norm=batch_norm), METRICS
+    )
+    assert SharedEvaluation(gan, evaluator).evaluate(METRICS) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.timeout(300)
+def test_two_workers_train_evaluate_and_end_together(tiny, together):
+    (outcome, reports), (other, other_reports) = together(train_together, tiny)
+    assert outcome["status"] == other["status"] == "finished"
+    assert [report["step"] for report in reports] == [report["step"] for report in other_reports] == [4, 6]
+    assert math.isfinite(outcome["metrics"]["fid"])
+
+
+@pytest.mark.timeout(300)
+def test_two_workers_diverge_together(tiny, together):
+    rates = {"training.discriminator_learning_rate": 1e30, "training.generator_learning_rate": 1e30}
+    (outcome, _), (other, _) = together(train_together, override(tiny, rates))
+    assert outcome["status"] == other["status"] == "diverged"
+    assert outcome["reason"]
+
+
+@pytest.mark.parametrize("batch_norm", ["running", "batch"])
+def test_shares_of_any_number_of_workers_make_up_the_whole(tiny, demo, batch_norm):
+    generator = GAN(tiny, demo.spec(tiny.data)).generator
+    labels = torch.arange(300) % 5
+    ways = {"seed": 3, "batch_norm": batch_norm, "batch_size": 128, "truncation": 0.8}
+    whole = sample(generator, labels, **ways)
+    for workers in (1, 2, 3, 7):
+        shares = [sample(generator, labels, share=(worker, workers), **ways) for worker in range(workers)]
+        assert torch.allclose(torch.cat(shares), whole, atol=1e-5)
+        parts = [share_of(labels, (worker, workers), batch_norm, 128) for worker in range(workers)]
+        assert [len(part) for part in parts] == [len(share) for share in shares]
+        assert all(part.start % BLOCK == 0 for part in parts if len(part))
+
+
+def test_metrics_that_need_motions_are_known():
+    assert {"mmd_avg", "fid_inception"} <= NEED_MOTIONS
