@@ -142,11 +142,14 @@ def _sum_of_singular_values(matrix: Tensor) -> Tensor:
     total, floor = matrix.new_zeros(()), 0.0
     while matrix.numel():
         gram = matrix.T @ matrix
-        values, vectors = torch.linalg.eigh(gram)
+        values = torch.linalg.eigvalsh(gram)
         largest = float(values[-1])
+        if float(values[0]) > largest * 1e-6:
+            return total + values.sqrt().sum()
         floor = floor or largest * (len(values) * torch.finfo(torch.float64).eps) ** 2
         if largest <= floor:
             break  # nothing is left but what the very first product was rounded by
+        values, vectors = torch.linalg.eigh(gram)  # five times slower with its vectors
         large = values > largest * 1e-6
         total = total + values[large].sqrt().sum()
         matrix = matrix @ vectors[:, ~large]
