@@ -123,7 +123,7 @@ class Run:
         """Set the tags, over earlier ones of the same name."""
         from mlflow.entities import RunTag
 
-        new = [RunTag(key, str(value)[:_TAG_LENGTH]) for key, value in tags.items()]
+        new = [RunTag(key, value) for key, value in _shortened(tags).items()]
         for part in _parts(new, _PARAMS_PER_CALL):
             self._client.log_batch(self.id, tags=part)
 
@@ -185,9 +185,9 @@ def start_run(
         all_tags = {"mlflow.user": os.environ.get("USER", "kgan_ray"), **(tags or {})}
         if parent_id:
             all_tags[PARENT_TAG] = parent_id
-        created = client.create_run(_experiment_id(client, uri, experiment), run_name=name)
+        # With its tags at once: a run without them, left by a kill in between, would never be found again.
+        created = client.create_run(_experiment_id(client, uri, experiment), tags=_shortened(all_tags), run_name=name)
         run = Run(client, created.info.run_id, continued=False)
-        run.set_tags(all_tags)
     else:
         try:
             client.update_run(run_id, status="RUNNING")
@@ -260,6 +260,10 @@ def metric_history(uri: str, run_id: str, keys: Iterable[str]) -> dict[str, list
     return {
         key: sorted((point.step, point.value) for point in points) for key, points in history.items() if points
     }
+
+
+def _shortened(tags: Mapping[str, Any]) -> dict[str, str]:
+    return {key: str(value)[:_TAG_LENGTH] for key, value in tags.items()}
 
 
 def _parts(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

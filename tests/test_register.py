@@ -43,10 +43,11 @@ def test_the_best_run_of_the_best_configuration_is_chosen():
     assert best_confirmed(sweep_of(trials[-1:])) is None
 
 
-def test_the_registered_model_generates_the_checkpoints_motions(tmp_path):
+def test_the_registered_model_generates_the_checkpoints_motions(tmp_path, monkeypatch):
     import mlflow
 
     uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # mlflow itself would set it for good
     prepare_store(uri)
     run = start_run(uri, experiment="disc", name="trial")
     gan = GAN(narrow({"training.ema_decay": 0.9}), motion_spec())
@@ -54,7 +55,6 @@ def test_the_registered_model_generates_the_checkpoints_motions(tmp_path):
     store = CheckpointStore(str(tmp_path / "trials" / trial.name / "checkpoints"))
     store.save(gan, {"step": 0, "metrics": {"fid": 3.0}, "dataset": "d"})
 
-    mlflow.set_tracking_uri(uri)
     model = mlflow.pyfunc.load_model(register_best(sweep_of([trial], uri), tmp_path))
     labels = [2, 0, 2]
     made = model.predict(pd.DataFrame({"label": labels}), params={"seed": 5, "truncation": 0.9})

@@ -61,6 +61,20 @@ def test_a_child_is_listed_under_its_parent_and_found_by_its_tags(uri):
     assert find_run(uri, experiment="never made", tags={"trial": "e001"}) is None
 
 
+def test_a_run_that_is_killed_as_it_begins_can_be_found_again(uri, monkeypatch):
+    class Killed(Exception):
+        pass
+
+    def killed(run, params):
+        raise Killed
+
+    monkeypatch.setattr(tracking.Run, "log_params", killed)
+    tags = {PARENT_TAG: "sweep", "trial": "e007"}
+    with pytest.raises(Killed):
+        start_run(uri, experiment="begun", name="trial", parent_id="sweep", tags=tags, params={"seed": 1})
+    assert find_run(uri, experiment="begun", tags=tags)
+
+
 def test_a_continued_run_doubles_no_step_and_keeps_its_params(uri):
     first = start_run(uri, experiment="again", name="trial", params={"seed": 1})
     for step in (0, 10, 20):
