@@ -186,7 +186,9 @@ def start_run(
         if parent_id:
             all_tags[PARENT_TAG] = parent_id
         # With its tags at once: a run without them, left by a kill in between, would never be found again.
-        created = client.create_run(_experiment_id(client, uri, experiment), tags=_shortened(all_tags), run_name=name)
+        created = client.create_run(
+            _experiment_id(client, uri, experiment), tags=_shortened(all_tags), run_name=name
+        )
         run = Run(client, created.info.run_id, continued=False)
     else:
         try:
