@@ -1,7 +1,12 @@
 """Draw motions: a contact sheet (.png) or an animation (.gif, .mp4) of a dataset, a checkpoint or a file of motions.
 
 python -m kgan_ray.render results/run --output generated.gif
-python -m kgan_ray.render datasets/demo --classes walking waving --count 2 --output recorded.png
+python -m kgan_ray.render datasets/demo results/run --classes walking waving --output both.png
+python -m kgan_ray.render results/run --classes walking --variation --output variation.png
+
+Several sources are drawn side by side. A file of motions is .parquet, .npy (N, C, T, V), with its labels in
+NAME_labels.npy or NAME_labels.txt beside it, or one .skeleton. --variation draws what the generator's noise moves, for one
+latent point a class: the standard deviation by joint and over time, and the joints that the quantile mask would choose.
 """
 
 from __future__ import annotations
@@ -10,19 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kgan_ray.cli import run_verb, verb_parser
+from kgan_ray.cli import class_numbers, run_verb, verb_parser
 from kgan_ray.settings import UserError
 
 if TYPE_CHECKING:
     import argparse
 
-    import numpy as np
-
     from kgan_ray.skeleton import SkeletonLayout
-
-    Drawn = tuple[
-        list[tuple[str, np.ndarray]], SkeletonLayout
-    ]  # titles with motions (C, T, V) in metres, skeleton
+    from kgan_ray.visual.sources import Titled
 
 ENDINGS = (".png", ".gif", ".mp4")
 
@@ -30,7 +30,7 @@ ENDINGS = (".png", ".gif", ".mp4")
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = verb_parser("render", __doc__)
     parser.add_argument(
-        "source", metavar="SOURCE", help="a dataset's folder, a checkpoint or run, a .parquet file"
+        "sources", nargs="+", metavar="SOURCE", help="a dataset's folder, a checkpoint or run, a file of motions"
     )
     parser.add_argument("--output", required=True, metavar="FILE", help="picture.png, motion.gif or motion.mp4")
     parser.add_argument("--classes", nargs="+", metavar="CLASS", help="names or 0-based numbers (default: all)")
@@ -38,88 +38,104 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--poses", type=int, default=8, metavar="N", help="poses of a row of a .png (default: 8)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="which motions (default: 0)")
     parser.add_argument("--fps", type=int, default=30, metavar="N", help="frames a second (default: 30)")
+    parser.add_argument("--layout", metavar="NAME", help="of a .npy file: a skeleton's name, or its FILE.yaml")
+    parser.add_argument("--variation", action="store_true", help="of a checkpoint: what its noise moves")
+    parser.add_argument("--draws", type=int, default=64, metavar="N", help="of the noise (default: 64)")
+    parser.add_argument(
+        "--quantile",
+        type=float,
+        metavar="Q",
+        help="of the mask (default: what the checkpoint was trained with, else 0.5)",
+    )
     options = parser.parse_args(arguments)
-    output = Path(options.output)
-    if output.suffix not in ENDINGS:
-        raise UserError(
-            f"--output {output}: found {output.suffix or 'no ending'}; accepted are {', '.join(ENDINGS)}"
-        )
-    for name in ("count", "poses", "fps"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name} {getattr(options, name)}: at least 1 is needed")
-    from kgan_ray.visual.stick import animate, contact_sheet
-
-    motions, layout = _motions(options)
+    output = _checked(options)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        if output.suffix == ".png":
-            contact_sheet(motions, layout, output, num_poses=options.poses)
-        else:
-            animate(motions, layout, output, fps=options.fps)
+        if options.variation:
+            return _draw_variation(options, output)
+        return _draw_motions(options, output)
     except OSError as error:
         raise UserError(f"--output {output}: cannot be written ({error.strerror or error})") from None
+
+
+def _checked(options: argparse.Namespace) -> Path:
+    output = Path(options.output)
+    endings = (".png",) if options.variation else ENDINGS
+    if output.suffix not in endings:
+        raise UserError(
+            f"--output {output}: found {output.suffix or 'no ending'}; accepted are {', '.join(endings)}"
+        )
+    for name, least in (("count", 1), ("poses", 1), ("fps", 1), ("draws", 2)):
+        if getattr(options, name) < least:
+            raise UserError(f"--{name} {getattr(options, name)}: at least {least} is needed")
+    if options.quantile is not None and not 0 <= options.quantile < 1:
+        raise UserError(f"--quantile {options.quantile}: expected at least 0 and less than 1")
+    if options.variation and len(options.sources) > 1:
+        raise UserError(f"--variation: one checkpoint at a time, found {len(options.sources)} sources")
+    return output
+
+
+def _draw_motions(options: argparse.Namespace, output: Path) -> int:
+    from kgan_ray.visual.stick import animate, contact_sheet
+
+    motions, layout = _side_by_side(options)
+    if output.suffix == ".png":
+        contact_sheet(motions, layout, output, num_poses=options.poses)
+    else:
+        animate(motions, layout, output, fps=options.fps)
     print(f"{output}: {len(motions)} motions")
     return 0
 
 
-def _motions(options: argparse.Namespace) -> Drawn:
-    from kgan_ray.data.dataset import MANIFEST
+def _side_by_side(options: argparse.Namespace) -> tuple[Titled, SkeletonLayout]:
+    """The motions of all sources, those of one class after one another where the titles are the same."""
+    from kgan_ray.visual.sources import Wish, motions_of
 
-    source = Path(options.source)
-    if source.suffix == ".parquet":
-        return _of_file(options, source)
-    if "://" in options.source or (source / MANIFEST).exists():
-        return _of_dataset(options)
-    return _of_checkpoint(options)
+    wish = Wish(options.classes, options.count, options.seed, options.layout)
+    found = [motions_of(source, wish) for source in options.sources]
+    layout = found[0][1]
+    for source, (_, other) in zip(options.sources, found, strict=True):
+        if (other.joints, other.bones) != (layout.joints, layout.bones):
+            raise UserError(
+                f"{source}: its skeleton {other.name} is not {layout.name}, that of {options.sources[0]}"
+            )
+    if len(found) == 1:
+        return found[0]
+    titles = list(dict.fromkeys(title for motions, _ in found for title, _ in motions))
+    names = [Path(source).stem for source in options.sources]
+    return [
+        (f"{title}: {name}", motion)
+        for wanted in titles
+        for name, (motions, _) in zip(names, found, strict=True)
+        for title, motion in motions
+        if title == wanted
+    ], layout
 
 
-def _of_dataset(options: argparse.Namespace) -> Drawn:
+def _draw_variation(options: argparse.Namespace, output: Path) -> int:
     import torch
 
-    from kgan_ray.cli import class_numbers
-    from kgan_ray.data.dataset import Dataset
-    from kgan_ray.data.loading import load_split
-    from kgan_ray.settings import DataSettings
-
-    dataset = Dataset.open(options.source)
-    data = DataSettings(window="resample")
-    held = load_split(dataset, data, "train")
-    order = torch.randperm(len(held.labels), generator=torch.Generator().manual_seed(options.seed))
-    drawn = []
-    for number in class_numbers(options.classes, dataset.class_names):
-        rows = [int(row) for row in order if held.labels[row] == number][: options.count]
-        drawn += [(dataset.class_names[number], held.motions[row]) for row in rows]
-    spec = dataset.spec(data)
-    return [(title, spec.to_metres(motion).numpy()) for title, motion in drawn], dataset.layout
-
-
-def _of_checkpoint(options: argparse.Namespace) -> Drawn:
-    import torch
-
-    from kgan_ray.cli import class_numbers
+    from kgan_ray.model.variation import stochastic_variation
     from kgan_ray.training.checkpoint import load_generator
+    from kgan_ray.visual.variation import draw_variation
 
-    gan = load_generator(options.source)
-    spec = gan.spec
-    labels = torch.tensor(class_numbers(options.classes, spec.class_names)).repeat_interleave(options.count)
-    sampled = gan.sample_few(labels, seed=options.seed)
-    titles = [spec.class_names[label] for label in labels.tolist()]
-    return list(zip(titles, spec.to_metres(sampled).numpy(), strict=True)), spec.layout
-
-
-def _of_file(options: argparse.Namespace, path: Path) -> Drawn:
-    from kgan_ray.data.motions_file import read_parquet
-
-    motions, labels, layout = read_parquet(path)
-    wanted = None if options.classes is None else {int(word) for word in options.classes if word.isdigit()}
-    drawn, seen = [], dict.fromkeys(labels, 0)
-    for motion, label in zip(motions, labels, strict=True):
-        if seen[label] < options.count and (wanted is None or label in wanted):
-            drawn.append((f"class {label}", motion))
-            seen[label] += 1
-    if not drawn:
-        raise UserError(f"--classes: {path} has the classes {', '.join(map(str, sorted(seen)))}, by number")
-    return drawn, layout
+    gan = load_generator(options.sources[0])
+    techniques, names = gan.settings.techniques, gan.spec.class_names
+    mask_quantile = options.quantile if options.quantile is not None else techniques.mask_quantile or 0.5
+    labels = class_numbers(options.classes, names)
+    variation = stochastic_variation(
+        gan.average or gan.generator,
+        torch.tensor(labels).repeat_interleave(options.count),
+        draws=options.draws,
+        seed=options.seed,
+        mask_quantile=mask_quantile,
+        latent_std=techniques.mask_latent_std,
+        batch_norm=gan.settings.evaluation.batch_norm,
+    )
+    titles = [names[label] for label in labels for _ in range(options.count)]
+    draw_variation(variation, gan.spec, titles, output, mask_quantile=mask_quantile)
+    print(f"{output}: {options.draws} draws of the noise for each of {len(titles)} latent points")
+    return 0
 
 
 if __name__ == "__main__":

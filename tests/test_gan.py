@@ -4,9 +4,10 @@ import torch.distributed as dist
 import torch.multiprocessing
 
 from kgan_ray.model.literal import LiteralDiscriminator, LiteralGAN, LiteralGenerator
+from kgan_ray.model.variation import quantile
 from kgan_ray.settings import Settings, override
 from kgan_ray.skeleton import NTU25, MotionSpec, SkeletonGraph
-from kgan_ray.training.gan import GAN, build_networks, quantile
+from kgan_ray.training.gan import GAN, build_networks
 
 NUM_CLASSES = 4
 NARROW = {"model.width": 0.0625, "model.latent_dim": 12, "model.mapping_depth": 2, "training.batch_size": 8}

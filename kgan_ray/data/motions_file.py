@@ -15,12 +15,19 @@ import pyarrow.parquet as pq
 from kgan_ray.data.parts import part_schema, rows_table
 from kgan_ray.data.recording import Recording
 from kgan_ray.settings import UserError
-from kgan_ray.skeleton import SkeletonLayout, find_layout
+from kgan_ray.skeleton import SkeletonLayout
+
+_SKELETON = b"kgan_ray.skeleton"  # the whole layout, so that a skeleton of the user's own can be drawn
 
 
 def labels_beside(path: Path) -> Path:
     """Where the labels of motions.npy are: motions_labels.npy."""
     return path.with_name(f"{path.stem}_labels.npy")
+
+
+def published_labels_beside(path: Path) -> Path:
+    """Where Kinetic-GAN's own script puts the labels of motions.npy: motions_labels.txt, one a line."""
+    return path.with_name(f"{path.stem}_labels.txt")
 
 
 def write_parquet(path: Path, motions: np.ndarray, labels: Sequence[int], layout: SkeletonLayout) -> None:
@@ -40,6 +47,7 @@ def write_parquet(path: Path, motions: np.ndarray, labels: Sequence[int], layout
         for number, (motion, label) in enumerate(zip(motions, labels, strict=True))
     ]
     schema = part_schema(layout, motions.shape[1])
+    schema = schema.with_metadata({**schema.metadata, _SKELETON: layout.model_dump_json().encode()})
     pq.write_table(rows_table(rows, schema), path, compression="zstd")
 
 
@@ -52,7 +60,7 @@ def write_npy(path: Path, motions: np.ndarray, labels: Sequence[int]) -> None:
 def write_published(path: Path, motions: np.ndarray, labels: Sequence[int]) -> None:
     """What Kinetic-GAN's own script writes: motions (N, C, T, V) in [-1, 1], and one label a line as text."""
     np.save(path, motions.astype(np.float32))
-    np.savetxt(path.with_name(f"{path.stem}_labels.txt"), np.asarray(labels), fmt="%d")
+    np.savetxt(published_labels_beside(path), np.asarray(labels), fmt="%d")
 
 
 def read_parquet(path: Path) -> tuple[list[np.ndarray], list[int], SkeletonLayout]:
@@ -61,7 +69,7 @@ def read_parquet(path: Path) -> tuple[list[np.ndarray], list[int], SkeletonLayou
         table = pq.read_table(path, columns=["label", "motion"], partitioning=None)
         held = table.schema.metadata or {}
         shape = (-1, int(held[b"kgan_ray.joints"]), int(held[b"kgan_ray.coordinates"]))
-        layout = find_layout(held[b"kgan_ray.layout"].decode())
+        layout = SkeletonLayout.model_validate_json(held[_SKELETON])
         rows = [
             np.asarray(row, np.float32).reshape(shape).transpose(2, 0, 1) for row in table["motion"].to_pylist()
         ]

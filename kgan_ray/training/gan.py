@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 from typing import Any, Literal
 
 import torch
@@ -20,6 +19,7 @@ from kgan_ray.model.batch_norm import BatchStatistics
 from kgan_ray.model.discriminator import DiscriminatorNoise
 from kgan_ray.model.discriminator_pass import DiscriminatorPass
 from kgan_ray.model.sampling import sample
+from kgan_ray.model.variation import quantile
 from kgan_ray.settings import Settings, UserError
 from kgan_ray.skeleton import MotionSpec
 from kgan_ray.training import distributed
@@ -63,16 +63,6 @@ def update_average(average: Generator, generator: Generator, decay: float) -> No
     torch._foreach_lerp_(list(average.parameters()), list(generator.parameters()), 1 - decay)
     for held, new in zip(average.buffers(), generator.buffers(), strict=True):
         held.copy_(new)
-
-
-def quantile(values: Tensor, q: float) -> Tensor:
-    """The smallest of the values that is at or above their q-quantile.
-
-    So `values >= quantile(values, q)` selects what `values >= torch.quantile(values, q)` does, which refuses more than
-    16 million values.
-    """
-    k = math.ceil(q * (values.numel() - 1)) + 1
-    return values.flatten().kthvalue(k).values
 
 
 def allow_tf32(allowed: bool) -> None:
