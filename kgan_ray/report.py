@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = Path(options.output) if options.output else folder / "report"
     if sweep.parent_id and not options.offline:
         run = start_run(sweep.uri, experiment=sweep.experiment, name=sweep.name, run_id=sweep.parent_id)
-    files = write_report(sweep, output, run)
+    files = write_report(sweep, output, run, folder / "trials")
     if run:
         run.finish()
     print(files[0].read_text(encoding="utf-8"))

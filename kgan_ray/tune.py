@@ -297,7 +297,7 @@ def _conclude(sweep: Sweep, folder: Path, parent: Run, open_record: str) -> int:
     print()
     for verdict in sweep.verdicts:
         print(verdict["sentence"])
-    files = write_report(sweep, folder / "report", parent)
+    files = write_report(sweep, folder / "report", parent, folder / "trials")
     for verdict in sweep.verdicts:
         parent.set_tags({f"verdict.{verdict['configuration'].replace('/', '.')}": verdict["word"]})
     print(f"\nwall time {duration(sweep.seconds)}; report: {files[0]}")

@@ -155,7 +155,7 @@ def test_the_variation_of_a_checkpoint_is_drawn(tiny, demo, tmp_path, capsys):
         (["{seven}", "--output", "x.png"], "7 joints; say whose with --layout"),
         (["{seven}", "--output", "x.png", "--layout", "ntu25"], "25 joints, but"),
         (["{flat}", "--output", "x.png"], "motions are floats (N, C, T, V)"),
-        (["{cut}", "--output", "x.png"], X
+        (["{cut}", "--output", "x.png"], "its header promises 4 frames and it ends in frame 1"),
         (["{seven}", "{demo}", "--output", "x.png", "--layout", "{stick}"], "its skeleton ntu25 is not stick"),
         (["{demo}", "--output", "x.gif", "--variation"], "accepted are .png"),
         (["a", "b", "--output", "x.png", "--variation"], "one checkpoint at a time"),

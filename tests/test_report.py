@@ -5,10 +5,14 @@ import io
 import json
 
 import pytest
+from PIL import Image
+from test_gan import motion_spec, narrow
 
 from kgan_ray.report import find_sweep, main
 from kgan_ray.settings import UserError, flatten, resolve_settings
 from kgan_ray.tracking import prepare_store, start_run
+from kgan_ray.training.checkpoint import CheckpointStore
+from kgan_ray.training.gan import GAN
 from kgan_ray.tuning import summary
 from kgan_ray.tuning.jobs import verdicts_of
 from kgan_ray.tuning.report_files import write_report
@@ -110,6 +114,21 @@ def test_the_report_is_written_and_logged_to_the_sweeps_run(tmp_path, capsys):
     assert sorted(file.name for file in logged.iterdir()) == written
     assert "explore-01: better" in capsys.readouterr().out
     assert (folder / "report" / "curves-confirm.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_baseline_and_the_best_other_configuration_are_drawn_side_by_side(tmp_path):
+    sweep = finished_sweep()
+    for number, name in enumerate(("confirm-baseline-1002", "confirm-explore-01-1002")):  # the best runs of both
+        gan = GAN(narrow({"seed": number}), motion_spec())
+        store = CheckpointStore(str(tmp_path / "trials" / name / "checkpoints"))
+        store.save(gan, {"step": 0, "metrics": {"fid": 1.0}, "dataset": "d"})
+    files = {file.name: file for file in write_report(sweep, tmp_path / "report", trials=tmp_path / "trials")}
+    sheet, film = (Image.open(files[name]) for name in ("motions.png", "motions.gif"))
+    assert sheet.height == 2 * 4 * 110  # two rows for each of four classes
+    assert film.n_frames > 1
+    page = files["report.html"].read_text()
+    assert page.count("data:image/gif;base64") == 1
+    assert "The same in motion" in page
 
 
 def test_a_sweep_that_is_not_there_suggests_one_that_is(tmp_path):

@@ -31,9 +31,14 @@ svg .axis { stroke: currentColor; opacity: .5 }
 footer { margin-top: 3em; opacity: .7; font-size: .9em }
 """
 
+_TITLES = {
+    "motions.png": "Motions: the baseline and the best other configuration, the best run of each, first pose to last",
+    "motions.gif": "The same in motion",
+}
+
 
 def html(sweep: Sweep, pictures: Sequence[Path]) -> str:
-    """The page. `pictures` are PNG files, put into it; raises UserError as `summary.configuration_rows` does."""
+    """The page. `pictures` are PNG and GIF files, put into it; raises UserError as `summary.configuration_rows` does."""
     rows = summary.configuration_rows(sweep)
     parts = [f"<h1>Sweep {escape(sweep.name)}</h1>"]
     if sweep.verdicts:
@@ -52,8 +57,9 @@ def html(sweep: Sweep, pictures: Sequence[Path]) -> str:
     parts.append(_effects(sweep))
     for picture in pictures:
         data = base64.b64encode(picture.read_bytes()).decode()
-        alt = escape(picture.stem.replace("-", " "))
-        parts.append(f'<h2>{alt.capitalize()}</h2><img alt="{alt}" src="data:image/png;base64,{data}">')
+        title = _TITLES.get(picture.name, picture.stem.replace("-", " ").capitalize())
+        kind = picture.suffix.removeprefix(".")
+        parts.append(f'<h2>{escape(title)}</h2><img alt="{escape(title)}" src="data:image/{kind};base64,{data}">')
     explored = summary.ranked_explored(sweep)
     if explored:
         parts.append("<h2>Explored trials: candidates, not evidence</h2>")

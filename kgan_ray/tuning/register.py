@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 
@@ -13,13 +14,13 @@ from kgan_ray.tuning.state import CONFIRM, Sweep, Trial
 MODEL_PREFIX = "kgan_ray-"
 
 
-def best_confirmed(sweep: Sweep) -> Trial | None:
-    """The best run of the configuration whose confirmation runs are best on average; None without any."""
+def best_confirmed(sweep: Sweep, among: Callable[[Trial], bool] = lambda trial: True) -> Trial | None:
+    """The best run of the configuration whose confirmation runs (`among` these) are best on average; None without any."""
     sign = 1 if sweep.mode == "min" else -1
     runs: dict[tuple[str, str], list[tuple[float, Trial]]] = {}
     for trial in sweep.stage(CONFIRM):
         value = trial.value(sweep.metric)
-        if value is not None and trial.status == "finished":
+        if value is not None and trial.status == "finished" and among(trial):
             runs.setdefault((trial.group, trial.configuration), []).append((sign * value, trial))
     if not runs:
         return None

@@ -9,14 +9,16 @@ from kgan_ray.tracking import Run
 from kgan_ray.tuning import summary
 from kgan_ray.tuning.jobs import groups_of
 from kgan_ray.tuning.page import html
+from kgan_ray.tuning.side_by_side import draw_side_by_side
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
 from kgan_ray.visual.charts import learning_curves
 
 
-def write_report(sweep: Sweep, folder: Path, run: Run | None = None) -> list[Path]:
+def write_report(sweep: Sweep, folder: Path, run: Run | None = None, trials: Path | None = None) -> list[Path]:
     """Write the report's files into `folder`, the Markdown page first, and log them to `run`.
 
-    Raises UserError where runs would be ranked that were measured with different extractors or data.
+    `trials` is the folder of the trials' checkpoints, from which the best configuration's motions and the baseline's
+    are drawn. Raises UserError where runs would be ranked that were measured with different extractors or data.
     """
     page = summary.markdown(sweep)
     folder.mkdir(parents=True, exist_ok=True)
@@ -29,7 +31,8 @@ def write_report(sweep: Sweep, folder: Path, run: Run | None = None) -> list[Pat
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
         files.append(folder / name)
-    pictures = draw_curves(sweep, folder)
+    pictures = draw_side_by_side(sweep, trials, folder) if trials else []
+    pictures += draw_curves(sweep, folder)
     (folder / "report.html").write_text(html(sweep, pictures), encoding="utf-8")
     files += [folder / "report.html", *pictures]
     if run:
