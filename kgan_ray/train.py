@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def train_run(settings: Settings, name: str, results: Path) -> int:
     """Train in results/`name`, recorded in MLflow; returns the exit code, 3 for a run that diverged."""
-    from kgan_ray.metrics.suite import check_metric_name
+    from kgan_ray.metrics.names import check_metric_name
     from kgan_ray.tracking import prepare_store, tracking_uri, ui_command
     from kgan_ray.training.launch import launch_training
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from kgan_ray.data.loading import MotionTensors
-from kgan_ray.metrics.suite import METRICS, Evaluator, Side
+from kgan_ray.metrics.names import METRICS
+from kgan_ray.metrics.suite import Evaluator, Side
 from kgan_ray.skeleton import NTU25, MotionSpec
 
 NUM_CLASSES, FRAMES, FEATURES = 60, 64, 128

@@ -8,7 +8,8 @@ import torch
 import torch.distributed as dist
 
 from kgan_ray.data.dataset import Dataset
-from kgan_ray.metrics.suite import NEED_MOTIONS, DivergedError, Evaluator
+from kgan_ray.metrics.names import NEED_MOTIONS
+from kgan_ray.metrics.suite import DivergedError, Evaluator
 from kgan_ray.model.sampling import BLOCK, sample, share_of
 from kgan_ray.settings import override
 from kgan_ray.training.evaluation import SharedEvaluation

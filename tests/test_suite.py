@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from kgan_ray.metrics.suite import METRICS, DivergedError, Evaluator, check_metric_name, lower_is_better
+from kgan_ray.metrics.names import METRICS, check_metric_name, lower_is_better
+from kgan_ray.metrics.suite import DivergedError, Evaluator
 from kgan_ray.settings import UserError, override
 
 ALWAYS = [name for name in METRICS if name not in ("fid_inception", "fid_per_class")]

@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from kgan_ray.metrics.suite import NEED_MOTIONS, DivergedError, Evaluator
+from kgan_ray.metrics.names import NEED_MOTIONS
+from kgan_ray.metrics.suite import DivergedError, Evaluator
 from kgan_ray.model.sampling import sample, share_of
 from kgan_ray.training import distributed
 from kgan_ray.training.gan import GAN

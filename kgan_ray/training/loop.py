@@ -19,7 +19,8 @@ import torch
 
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.loading import Batches
-from kgan_ray.metrics.suite import DivergedError, Evaluator, lower_is_better
+from kgan_ray.metrics.names import lower_is_better
+from kgan_ray.metrics.suite import DivergedError, Evaluator
 from kgan_ray.settings import Settings, UserError
 from kgan_ray.training import distributed
 from kgan_ray.training.checkpoint import Checkpoint, CheckpointStore, restore

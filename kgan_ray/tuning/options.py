@@ -17,7 +17,7 @@ class Objective(FrozenModel):
 
     @property
     def direction(self) -> Literal["min", "max"]:
-        from kgan_ray.metrics.suite import lower_is_better
+        from kgan_ray.metrics.names import lower_is_better
 
         return self.mode or ("min" if lower_is_better(self.metric) else "max")
 

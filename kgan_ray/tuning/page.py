@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from kgan_ray.metrics.suite import lower_is_better
+from kgan_ray.metrics.names import lower_is_better
 from kgan_ray.tuning import page_charts, summary
 from kgan_ray.tuning.effects import effects_of, explored_points
 from kgan_ray.tuning.jobs import groups_of

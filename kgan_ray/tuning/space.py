@@ -296,7 +296,7 @@ def _check_preset(preset: str | None, where: str) -> None:
 
 
 def _check_metric(metric: str, where: str) -> None:
-    from kgan_ray.metrics.suite import check_metric_name
+    from kgan_ray.metrics.names import check_metric_name
 
     check_metric_name(metric, where)
 
