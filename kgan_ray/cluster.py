@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kgan_ray.settings import ResourceSettings, UserError
 
@@ -65,6 +65,14 @@ def _keep_to_loopback() -> None:
     ray_constants.ENABLE_RAY_CLUSTER = False
 
 
+def on_this_node() -> Any:
+    """Ray's scheduling strategy for what must live as long as this driver does: other nodes come and go."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
 def cluster_resources() -> dict[str, float]:
     """What the connected cluster has, or what its autoscaler may bring it to, by kind ("CPU", "GPU", ...)."""
     import ray
@@ -87,14 +95,14 @@ def runs_that_fit(resources: ResourceSettings, *, where: str) -> int:
 
     have = cluster_resources()
     cpus, gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
-    need_cpus = resources.num_workers * resources.cpus_per_worker
-    need_gpus = resources.num_workers * resources.gpus_per_worker
+    fewest = resources.min_workers or resources.num_workers
+    need_cpus, need_gpus = fewest * resources.cpus_per_worker, fewest * resources.gpus_per_worker
     fit = cpus / need_cpus
     if need_gpus:
         fit = min(fit, gpus / need_gpus)
     if fit < 1:
         raise UserError(
-            f"{where}: {resources.num_workers} workers need {need_cpus:g} CPUs and {need_gpus:g} GPUs; "
+            f"{where}: {fewest} workers need {need_cpus:g} CPUs and {need_gpus:g} GPUs; "
             f"the cluster has {cpus:g} CPUs and {gpus:g} GPUs on {len(ray.nodes())} node(s)"
         )
-    return math.floor(fit + 1e-9)
+    return max(1, math.floor(fit * fewest / resources.num_workers + 1e-9))

@@ -120,6 +120,9 @@ class ResourceSettings(FrozenModel):
     """What one training run may use."""
 
     num_workers: PositiveInt = 1
+    min_workers: PositiveInt | None = (
+        None  # train on as few as these while there are no more; None = exactly num_workers
+    )
     cpus_per_worker: PositiveFloat = 1.0
     gpus_per_worker: NonNegativeFloat = 0.0
 
@@ -144,11 +147,16 @@ class Settings(FrozenModel):
     seed: NonNegativeInt = 0
 
     @model_validator(mode="after")
-    def _batch_divides(self) -> Settings:
+    def _workers_fit(self) -> Settings:
         if self.training.batch_size % self.resources.num_workers:
             raise ValueError(
                 f"training.batch_size is {self.training.batch_size}, "
                 f"which {self.resources.num_workers} workers cannot share evenly"
+            )
+        if (self.resources.min_workers or 1) > self.resources.num_workers:
+            raise ValueError(
+                f"resources.min_workers is {self.resources.min_workers}, more than the "
+                f"{self.resources.num_workers} of resources.num_workers"
             )
         return self
 

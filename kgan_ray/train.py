@@ -38,7 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--data", metavar="DIR", help="a dataset folder or URI; default: the demo data, made if need be"
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="the same as --set resources.num_workers=N")
+    parser.add_argument(
+        "--workers",
+        metavar="N | MIN:MAX",
+        help="how many share every batch; MIN:MAX goes on with fewer when a node goes",
+    )
     parser.add_argument("--name", help="the run's name (default: preset and seed)")
     parser.add_argument(
         "--results", default="results", metavar="DIR", help="where runs are kept (default: results)"
@@ -50,12 +54,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.data:
         settings = override(settings, {"data.path": options.data}, where="--data")
     if options.workers is not None:
-        settings = override(settings, {"resources.num_workers": options.workers}, where="--workers")
+        settings = override(settings, _workers(options.workers), where="--workers")
     if options.dry_run:
         print_settings(settings)
         return 0
     name = options.name or f"{options.preset or ('run' if options.data else 'demo')}-seed{settings.seed}"
     return train_run(settings, name, Path(options.results))
+
+
+def _workers(wanted: str) -> dict[str, int]:
+    """The settings that --workers stands for."""
+    fewest, colon, most = wanted.rpartition(":")
+    if not all(number.isascii() and number.isdigit() for number in ([fewest, most] if colon else [most])):
+        raise UserError(f"--workers {wanted}: expected a number such as 4, or MIN:MAX such as 1:4")
+    return {"resources.num_workers": int(most), **({"resources.min_workers": int(fewest)} if colon else {})}
 
 
 def train_run(settings: Settings, name: str, results: Path) -> int:

@@ -11,17 +11,26 @@ from torch import Tensor, nn
 
 T = TypeVar("T")
 
+_group: dist.ProcessGroup | None = None  # None: all of the workers
+
+
+def take_part(workers: int) -> bool:
+    """Let only the first `workers` ranks work together from now on. Whether this is one of them. All ranks call it."""
+    global _group
+    _group = dist.new_group(range(workers)) if _together() and workers < dist.get_world_size() else None
+    return not _together() or dist.get_rank() < workers
+
 
 def _together() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size(_group) > 1
 
 
 def rank() -> int:
-    return dist.get_rank() if _together() else 0
+    return dist.get_rank(_group) if _together() else 0
 
 
 def world_size() -> int:
-    return dist.get_world_size() if _together() else 1
+    return dist.get_world_size(_group) if _together() else 1
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
@@ -37,7 +46,7 @@ def average_tensors(tensors: list[Tensor]) -> None:
     if not _together() or not tensors:
         return
     flat = torch.cat([t.flatten() for t in tensors])
-    dist.all_reduce(flat)
+    dist.all_reduce(flat, group=_group)
     flat /= world_size()
     for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
         tensor.copy_(part.view_as(tensor))
@@ -55,13 +64,13 @@ class _SumOverWorkers(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         x = x.clone()
-        dist.all_reduce(x)
+        dist.all_reduce(x, group=_group)
         return x
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         gradient = gradients[0].clone()
-        dist.all_reduce(gradient)
+        dist.all_reduce(gradient, group=_group)
         return gradient
 
 
@@ -75,7 +84,7 @@ def gathered(x: Tensor) -> Tensor:
     if not _together():
         return x
     parts = [torch.empty_like(x) for _ in range(world_size())]
-    dist.all_gather(parts, x.contiguous())
+    dist.all_gather(parts, x.contiguous(), group=_group)
     return torch.cat(parts)
 
 
@@ -87,7 +96,7 @@ def gathered_at_zero(x: Tensor, counts: Sequence[int]) -> Tensor | None:
     padded = x.new_zeros(most, *x.shape[1:])
     padded[: len(x)] = x
     parts = [torch.empty_like(padded) for _ in counts] if rank() == 0 else None
-    dist.gather(padded, parts, dst=0)
+    dist.gather(padded, parts, dst=0, group=_group)
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)]) if parts else None
 
 
@@ -96,7 +105,7 @@ def any_rank(value: bool) -> bool:
     if not _together():
         return value
     flag = torch.tensor(float(value), device=_device())
-    dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+    dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=_group)
     return bool(flag.item())
 
 
@@ -105,7 +114,7 @@ def from_rank_zero(value: T) -> T:
     if not _together():
         return value
     box: list[Any] = [value]
-    dist.broadcast_object_list(box, src=0, device=_device())
+    dist.broadcast_object_list(box, src=0, group=_group, device=_device())
     return box[0]
 
 

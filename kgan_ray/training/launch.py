@@ -8,12 +8,16 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from kgan_ray.cluster import connect, runs_that_fit
+from kgan_ray.cluster import connect, on_this_node, runs_that_fit
 from kgan_ray.settings import Settings, UserError, flatten, settings_from_flat
 from kgan_ray.tracking import start_run
 
 if TYPE_CHECKING:
     from kgan_ray.training.loop import Outcome, Progress
+
+FAILURES = 3  # of workers or nodes, before a run is given up
+ELASTIC_FAILURES = 100  # a run that may lose nodes will lose some
+SECONDS_BETWEEN_RESIZES = 60.0
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,7 @@ class TrainContext:
         self._mailbox = mailbox
 
     def report(self, metrics: dict[str, float]) -> None:
-        import ray.train
-
-        ray.train.report(metrics)
+        """Nothing: the record is MLflow's, and Ray's report would wait for workers that take no part."""
 
     def progress(self, progress: Progress) -> None:
         self._mailbox.put.remote(progress)
@@ -76,11 +78,15 @@ def train_worker(config: dict[str, Any]) -> None:
     import ray
     import torch
 
+    from kgan_ray.training import distributed
     from kgan_ray.training.loop import train
 
     settings = settings_from_flat(config["settings"], where="settings")
     torch.set_num_threads(max(1, int(settings.resources.cpus_per_worker)))
     context = TrainContext(config["mailbox"])
+    context.world_size = sharing_workers(settings.training.batch_size, context.world_size)
+    if not distributed.take_part(context.world_size):
+        return
     run = None
     if context.rank == 0 and config["record"]:
         record = RunRecord(**config["record"])
@@ -94,6 +100,11 @@ def train_worker(config: dict[str, Any]) -> None:
         ray.get(config["mailbox"].finish.remote(outcome))
 
 
+def sharing_workers(batch_size: int, workers: int) -> int:
+    """How many of the workers that there are can share a batch evenly; the others wait for the next resize."""
+    return max(number for number in range(1, workers + 1) if batch_size % number == 0)
+
+
 def launch_training(
     settings: Settings,
     dataset_path: str,
@@ -101,13 +112,14 @@ def launch_training(
     *,
     name: str,
     record: RunRecord | None = None,
-    max_failures: int = 3,
     show: Callable[[Progress], None] | None = None,
 ) -> Outcome:
     """Train in `folder` on `resources.num_workers` Ray Train workers and wait for the end.
 
-    A worker or node that dies is replaced up to `max_failures` times; training goes on from the newest checkpoint
-    in the folder. Raises UserError for a mistake in settings or data, and for more workers than the cluster has.
+    A worker or node that dies is replaced, FAILURES times at most; training goes on from the newest checkpoint in the
+    folder. With `resources.min_workers` it goes on with those that are left, and takes others in when they come.
+
+    Raises UserError for a mistake in settings or data, and for more workers than the cluster has.
     """
     connect()
     import ray
@@ -117,7 +129,8 @@ def launch_training(
     resources = settings.resources
     runs_that_fit(resources, where="--workers")
     per_worker = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
-    mailbox = ray.remote(num_cpus=0)(Mailbox).remote()
+    mailbox = ray.remote(num_cpus=0, scheduling_strategy=on_this_node())(Mailbox).remote()
+    is_elastic = resources.min_workers is not None
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={
@@ -129,7 +142,8 @@ def launch_training(
         },
         torch_config=TorchConfig(backend="nccl" if resources.gpus_per_worker else "gloo"),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=resources.num_workers,
+            num_workers=(resources.min_workers, resources.num_workers) if is_elastic else resources.num_workers,
+            elastic_resize_monitor_interval_s=SECONDS_BETWEEN_RESIZES,
             use_gpu=resources.gpus_per_worker > 0,
             resources_per_worker={kind: amount for kind, amount in per_worker.items() if amount},
         ),
@@ -138,7 +152,7 @@ def launch_training(
             # keeps Train from resuming from a record that a kill left half-written.
             name=f"{name}-{time.time_ns()}",
             storage_path=f"{folder.rstrip('/')}/ray_train",
-            failure_config=ray.train.FailureConfig(max_failures=max_failures),
+            failure_config=ray.train.FailureConfig(max_failures=ELASTIC_FAILURES if is_elastic else FAILURES),
         ),
     )
     watcher = threading.Thread(target=_watch, args=(mailbox, show), daemon=True) if show else None

@@ -245,6 +245,7 @@ class Recorder:
         speed = {
             "time/steps_per_second": rate,
             "time/motions_per_second": rate * self.settings.training.batch_size,
+            "time/workers": float(context.world_size),
             "time/loader_share": watch.seconds["loader"] / watch.total,
         }
         if self.gan.device.type == "cuda":

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kgan_ray.cluster import connect, runs_that_fit
+from kgan_ray.cluster import connect, on_this_node, runs_that_fit
 from kgan_ray.settings import Settings, UserError, flatten, override
 from kgan_ray.tracking import is_local_file
 from kgan_ray.tuning.budget import Purse, devices_of
@@ -168,7 +168,7 @@ class Runner:
             )
         fit = runs_that_fit(resources, where="resources")
         if self.board is None:
-            self.board = ray.remote(num_cpus=0)(Board).remote()
+            self.board = ray.remote(num_cpus=0, scheduling_strategy=on_this_node())(Board).remote()
         return min(fit, self.concurrent or fit)
 
     def _is_done(self, name: str) -> bool:
