@@ -1,4 +1,4 @@
-"""The suite at the size of NTU RGB+D 60."""
+"""The suite at a quarter of the size of NTU RGB+D 60; `python tests/ntu_sized.py` is the whole."""
 
 import re
 import subprocess
@@ -9,9 +9,9 @@ import pytest
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_the_suite_at_the_size_of_ntu_60_stays_under_three_gibibytes():
-    command = [sys.executable, str(Path(__file__).parent / "ntu_sized.py")]
+@pytest.mark.timeout(300)
+def test_the_suite_needs_little_more_memory_than_its_motions():
+    command = [sys.executable, str(Path(__file__).parent / "ntu_sized.py"), "--scale", "0.25"]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    print(out)  # the times: five minutes in all on two free cores
-    assert float(re.search(r"peak ([\d.]+) GiB", out)[1]) < 3
+    motions = 25_000 * 3 * 64 * 25 * 4 / 2**30  # GiB
+    assert float(re.search(r"peak ([\d.]+) GiB", out)[1]) < 0.6 + 1.5 * motions

@@ -10,11 +10,13 @@ import time
 import mlflow
 import pytest
 import torch
+from test_loop import PlainContext
 
 from kgan_ray.cli import run_verb
 from kgan_ray.settings import flatten
 from kgan_ray.train import main
 from kgan_ray.training.checkpoint import read_checkpoint
+from kgan_ray.training.loop import train
 
 
 def options(tiny, tmp_path, **changes):
@@ -95,10 +97,10 @@ def test_more_workers_than_the_cluster_has_are_refused_at_once(tiny, tmp_path):
 
 @pytest.mark.slow
 def test_two_workers_train_what_one_does(tiny, tmp_path):
-    finished(command(tiny, tmp_path / "one"))
+    train(tiny, tiny.data.path, str(tmp_path / "one"), PlainContext())
     printed = finished([*command(tiny, tmp_path / "two"), "--workers", "2"])
     assert "finished at step 6" in printed
-    one, two = (read_checkpoint(tmp_path / name / "results" / "run") for name in ("one", "two"))
+    one, two = (read_checkpoint(tmp_path / name) for name in ("one", "two/results/run"))
     for name in one.weights:
         torch.testing.assert_close(two.weights[name], one.weights[name], rtol=1e-3, atol=1e-5, msg=name)
 
