@@ -12,7 +12,6 @@ from kgan_ray.settings import (
     PRESETS,
     Settings,
     UserError,
-    close_match,
     flatten,
     parse_overrides,
     resolve_settings,
@@ -53,24 +52,6 @@ def print_settings(settings: Settings) -> None:
     """Every dotted setting with its value, one a line, as --set takes them."""
     for name, value in flatten(settings).items():
         print(f"{name}={value if isinstance(value, str) else json.dumps(value)}")
-
-
-def class_numbers(wanted: Sequence[str] | None, names: Sequence[str]) -> list[int]:
-    """0-based numbers of classes given by name or number; all of them for None. Raises UserError."""
-    if wanted is None:
-        return list(range(len(names)))
-    numbers = []
-    for word in wanted:
-        if word in names:
-            numbers.append(names.index(word))
-        elif word.isdigit() and int(word) < len(names):
-            numbers.append(int(word))
-        else:
-            raise UserError(
-                f"--classes {word}: unknown class.{close_match(word, names)} "
-                f"Accepted are 0 to {len(names) - 1}, or names such as {names[0]!r}"
-            )
-    return numbers
 
 
 def run_verb(main: Callable[[Sequence[str] | None], int | None]) -> None:

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kgan_ray.cli import class_numbers, run_verb, verb_parser
+from kgan_ray.cli import run_verb, verb_parser
 from kgan_ray.settings import UserError
+from kgan_ray.skeleton import class_numbers
 
 if TYPE_CHECKING:
     import argparse

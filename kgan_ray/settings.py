@@ -10,6 +10,7 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -29,6 +30,12 @@ Model = TypeVar("Model", bound=BaseModel)
 
 class UserError(Exception):
     """A mistake that the user can mend: the verbs print it as one line and exit with code 2."""
+
+
+def refuse_password(address: str, *, where: str, instead: str) -> None:
+    """Raise UserError if a URI holds a password: addresses go into records, logs and checkpoints."""
+    if "://" in address and urlsplit(address).password:
+        raise UserError(f"{where}: the address holds a password, which would be recorded; {instead}")
 
 
 def close_match(name: str, accepted: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ Source: Degardin et al., "Generative Adversarial Graph Convolutional Networks", 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -268,3 +269,21 @@ class MotionSpec(FrozenModel):
         """Motions (..., C, T, V) in [-1, 1], array or tensor, as metres."""
         low, high = self.value_range
         return (motions + 1) * (0.5 * (high - low)) + low
+
+
+def class_numbers(wanted: Sequence[str] | None, names: Sequence[str]) -> list[int]:
+    """0-based numbers of classes given by name or number; all of them for None. Raises UserError."""
+    if wanted is None:
+        return list(range(len(names)))
+    numbers = []
+    for word in wanted:
+        if word in names:
+            numbers.append(names.index(word))
+        elif word.isdigit() and int(word) < len(names):
+            numbers.append(int(word))
+        else:
+            raise UserError(
+                f"--classes {word}: unknown class.{close_match(word, names)} "
+                f"Accepted are 0 to {len(names) - 1}, or names such as {names[0]!r}"
+            )
+    return numbers

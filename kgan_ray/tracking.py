@@ -23,7 +23,7 @@ from urllib.parse import urlparse
 
 from filelock import FileLock
 
-from kgan_ray.settings import TrackingSettings, UserError
+from kgan_ray.settings import TrackingSettings, UserError, refuse_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,6 +42,11 @@ _DIGEST_LENGTH = 36
 def tracking_uri(settings: TrackingSettings, results: Path) -> str:
     """Where the record is kept: the setting, else $MLFLOW_TRACKING_URI, else a SQLite file in `results`."""
     uri = settings.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{results.resolve()}/mlflow.db"
+    refuse_password(
+        uri,
+        where="tracking.uri",
+        instead="give it as $MLFLOW_TRACKING_PASSWORD to a server, or in ~/.pgpass or ~/.my.cnf to a database",
+    )
     scheme = urlparse(uri).scheme
     if scheme not in ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks"):
         raise UserError(

@@ -78,10 +78,10 @@ def train_run(settings: Settings, name: str, results: Path) -> int:
 
     for metric in settings.evaluation.metrics:
         check_metric_name(metric, where="evaluation.metrics")
+    uri = tracking_uri(settings.tracking, results)
     settings = _with_data(settings)
     folder = results / name
     _check_same_settings(folder, settings)
-    uri = tracking_uri(settings.tracking, results)
     prepare_store(uri)
     run, record = _open_run(uri, settings, name, folder)
     shown = _ProgressLine()

@@ -3,10 +3,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from kgan_ray.cli import class_numbers
 from kgan_ray.data.motions_file import read_parquet
 from kgan_ray.generate import main
 from kgan_ray.settings import UserError
+from kgan_ray.skeleton import class_numbers
 from kgan_ray.training.checkpoint import CheckpointStore
 from kgan_ray.training.gan import GAN
 

@@ -8,7 +8,7 @@ import fsspec
 import pyarrow as pa
 from pyarrow import fs
 
-from kgan_ray.settings import UserError
+from kgan_ray.settings import UserError, refuse_password
 
 
 def is_uri(path: str) -> bool:
@@ -19,6 +19,11 @@ def open_store(path: str) -> tuple[fs.FileSystem, str]:
     """The file system that holds `path`, and the path within it. Raises UserError for an unknown scheme."""
     if not is_uri(path):
         return fs.LocalFileSystem(), str(Path(path).absolute())
+    refuse_password(
+        path,
+        where="storage",
+        instead="give it as $AWS_SECRET_ACCESS_KEY, or in the files that the store's own tools read",
+    )
     try:
         return fs.FileSystem.from_uri(path)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # not one of pyarrow's own schemes

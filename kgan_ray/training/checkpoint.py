@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from kgan_ray.data.storage import is_uri, open_store
 from kgan_ray.settings import Settings, UserError, flatten, settings_from_flat, validated
 from kgan_ray.skeleton import MotionSpec
 from kgan_ray.training.gan import GAN
@@ -126,11 +127,10 @@ class CheckpointStore:
     """The checkpoints of one run: folders `step-00000200` under a local path or a URI (s3://, gs://)."""
 
     def __init__(self, root: str) -> None:
-        self.is_local = "://" not in root
+        self.is_local = not is_uri(root)
         try:
-            address = str(Path(root).expanduser().absolute()) if self.is_local else root
-            self.filesystem, self.root = pyarrow.fs.FileSystem.from_uri(address)
-        except (ValueError, OSError) as error:
+            self.filesystem, self.root = open_store(str(Path(root).expanduser()) if self.is_local else root)
+        except OSError as error:
             raise UserError(f"{root}: cannot be opened ({error})") from None
 
     def is_checkpoint(self, folder: str | None = None) -> bool:

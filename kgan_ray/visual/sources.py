@@ -11,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kgan_ray.cli import class_numbers
 from kgan_ray.data.dataset import MANIFEST, Dataset
 from kgan_ray.data.motions_file import labels_beside, published_labels_beside, read_parquet
 from kgan_ray.settings import DataSettings, UserError
-from kgan_ray.skeleton import LAYOUTS, SkeletonLayout, find_layout, read_layout
+from kgan_ray.skeleton import LAYOUTS, SkeletonLayout, class_numbers, find_layout, read_layout
 
 Titled = list[tuple[str, np.ndarray]]
 
