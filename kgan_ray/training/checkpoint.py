@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kgan_ray.data.storage import is_uri, open_store
+from kgan_ray.data.storage import describe, is_uri, open_store
 from kgan_ray.settings import Settings, UserError, flatten, settings_from_flat, validated
 from kgan_ray.skeleton import MotionSpec
 from kgan_ray.training.gan import GAN
@@ -152,18 +152,31 @@ class CheckpointStore:
         return self.read_folder(folders[-1]) if folders else None
 
     def save(self, gan: GAN, state: Mapping[str, Any]) -> str:
-        """Write the GAN as the checkpoint of its step; returns the folder."""
+        """Write the GAN as the checkpoint of its step; returns the folder.
+
+        Raises UserError where the store is full or fails; the checkpoints that were there stay.
+        """
         folder = f"{self.root}/step-{gan.step_count:08d}"
+        try:
+            self._write(folder, gan, state)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            held = self.folders()
+            last = f"the newest is {held[-1]}" if held else "there is none yet"
+            raise UserError(
+                f"{folder}: the checkpoint cannot be saved ({describe(error)}); {last}; the same command goes on from it"
+            ) from None
+        return folder
+
+    def _write(self, folder: str, gan: GAN, state: Mapping[str, Any]) -> None:
         if self.is_local:
             write_checkpoint(Path(folder), gan, state)
-            return folder
+            return
         with tempfile.TemporaryDirectory() as scratch:
             local = Path(scratch) / "checkpoint"
             write_checkpoint(local, gan, state)
             self.filesystem.create_dir(folder)  # object stores need none, file systems do
             for file in sorted(local.iterdir(), key=lambda file: file.name == "state.json"):
                 pyarrow.fs.copy_files(str(file), f"{folder}/{file.name}", destination_filesystem=self.filesystem)
-        return folder
 
     def prune(self, keep: int, objective: str | None = None, *, lowest: bool = True) -> None:
         """Delete all but the newest `keep` checkpoints and the best one by the metric `objective`."""

@@ -95,7 +95,13 @@ def train_worker(config: dict[str, Any]) -> None:
         outcome = train(settings, config["dataset"], config["folder"], context, run)
     except UserError as error:  # a mistake to be told, not a failure to be retried
         ray.get(config["mailbox"].finish.remote(None, str(error)))
+        distributed.leave()
         return
+    except Exception:
+        _, mistake = ray.get(config["mailbox"].ending.remote())
+        if mistake is None:
+            raise
+        return  # another worker has left, and has said why
     if context.rank == 0:
         ray.get(config["mailbox"].finish.remote(outcome))
 
