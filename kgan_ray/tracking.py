@@ -209,11 +209,12 @@ def start_run(
 def find_run(uri: str, *, experiment: str, tags: Mapping[str, str]) -> str | None:
     """The id of the experiment's first run that carries all of these tags, or None."""
     client = _client(uri)
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
+    if (uri, experiment) not in _experiments and client.get_experiment_by_name(experiment) is None:
         return None
     query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-    runs = client.search_runs([found.experiment_id], query, max_results=1, order_by=["attributes.start_time ASC"])
+    runs = client.search_runs(
+        [_experiment_id(client, uri, experiment)], query, max_results=1, order_by=["attributes.start_time ASC"]
+    )
     return runs[0].info.run_id if runs else None
 
 
@@ -278,6 +279,7 @@ def _parts(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
 
 
 _clients: dict[str, MlflowClient] = {}  # one a process and address: a client costs a database connection
+_experiments: dict[tuple[str, str], str] = {}  # (address, name) to id, once looked up
 
 
 def _client(uri: str) -> MlflowClient:
@@ -301,6 +303,13 @@ def _silence() -> None:
 
 
 def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
+    """The experiment's id; it is made where it is missing, and restored where it was deleted."""
+    if (uri, name) not in _experiments:
+        _experiments[uri, name] = _found_or_made(client, uri, name)
+    return _experiments[uri, name]
+
+
+def _found_or_made(client: MlflowClient, uri: str, name: str) -> str:
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
