@@ -13,7 +13,7 @@ from test_loop import run
 from kgan_ray.settings import UserError, flatten
 from kgan_ray.tracking import prepare_store, start_run
 from kgan_ray.training import checkpoint as checkpoints
-from kgan_ray.training.checkpoint import CheckpointStore, read_checkpoint
+from kgan_ray.training.checkpoint import read_checkpoint
 
 # What the process does its last work in: the n-th call of a function, before or after it.
 PHASES = {
@@ -125,9 +125,8 @@ def test_a_full_disk_ends_the_run_in_one_line_and_leaves_the_last_checkpoint(tin
     monkeypatch.setattr(checkpoints, "save_file", fills_up)
     with pytest.raises(UserError) as error:
         run(tiny, tmp_path / "run")
-    (kept,) = CheckpointStore(str(tmp_path / "run" / "checkpoints")).folders()
-    told = "step-00000004: the checkpoint cannot be saved (No space left on device); the newest is "
-    assert f"{told}{kept}; the same command goes on from it" in str(error.value)
+    told = "step-00000004: the checkpoint cannot be saved (No space left on device); those that were saved before stay"
+    assert told in str(error.value)
     assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["step-00000002"]
     monkeypatch.undo()
     assert run(tiny, tmp_path / "run").status == "finished"

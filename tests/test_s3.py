@@ -37,7 +37,8 @@ def server(monkeypatch):
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "lab")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "lab")
         monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        pyarrow.fs.S3FileSystem(allow_bucket_creation=True).create_dir("lab")
+        store, bucket = pyarrow.fs.FileSystem.from_uri("s3://lab?allow_bucket_creation=true")
+        store.create_dir(bucket)
         yield process
     finally:
         process.kill()

@@ -160,10 +160,9 @@ class CheckpointStore:
         try:
             self._write(folder, gan, state)
         except (OSError, SafetensorError, RuntimeError) as error:
-            held = self.folders()
-            last = f"the newest is {held[-1]}" if held else "there is none yet"
             raise UserError(
-                f"{folder}: the checkpoint cannot be saved ({describe(error)}); {last}; the same command goes on from it"
+                f"{folder}: the checkpoint cannot be saved ({describe(error)}); "
+                "those that were saved before stay, and the same command goes on from the newest"
             ) from None
         return folder
 

@@ -11,6 +11,7 @@ import math
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -266,7 +267,8 @@ class Recorder:
         }
         self.store.save(self.gan, state)
         lowest = lower_is_better(self.objective)
-        self.store.prune(self.settings.training.keep_checkpoints, self.objective, lowest=lowest)
+        with suppress(OSError):  # a store that fails for a while: the next save deletes them
+            self.store.prune(self.settings.training.keep_checkpoints, self.objective, lowest=lowest)
 
     def log_samples(self) -> None:
         """A contact sheet of one motion a class, as an artifact of the run."""
