@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from kgan_ray.settings import ResourceSettings, UserError
@@ -23,6 +26,8 @@ QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
 }
+
+_SECONDS_BETWEEN_LOOKS = 5.0
 
 
 def connect(*, dashboard: bool = False, object_store_bytes: int = 512 << 20) -> ray_module:
@@ -71,6 +76,40 @@ def on_this_node() -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
+def end_everything(code: int) -> None:
+    """Kill every process that this one has started, Ray's among them, and end this one at once."""
+    import psutil  # type: ignore[import-untyped]
+
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    os._exit(code)
+
+
+@contextmanager
+def node_watched(advice: str) -> Iterator[None]:
+    """End this process, with a line that closes with `advice`, if Ray's node on this machine dies meanwhile.
+
+    Ray itself would let a driver without its node wait for ever.
+    """
+    import ray
+
+    is_over = threading.Event()
+    mine = ray.get_runtime_context().get_node_id()
+
+    def watch() -> None:
+        while not is_over.wait(_SECONDS_BETWEEN_LOOKS):
+            if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == mine) and not is_over.is_set():
+                os.write(2, f"\nerror: Ray's node on this machine has died; {advice}\n".encode())
+                end_everything(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        is_over.set()
 
 
 def cluster_resources() -> dict[str, float]:

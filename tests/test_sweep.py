@@ -403,6 +403,26 @@ def test_the_second_interrupt_ends_everything_within_three_seconds(tmp_path):
     assert sorted(mlflow_runs(uri)) == sorted(["test", *(one.name for one in load_sweep(folder).trials)])
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+def test_the_death_of_rays_node_ends_the_sweep_with_a_line_and_resumes(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    folder = tmp_path / "sweep"
+    process = start_sweep(folder, uri, "random", seconds=1.0, stderr=subprocess.PIPE)
+    wait_for(lambda: num_finished(folder) >= 1, process)
+    (raylet,) = [child for child in psutil.Process(process.pid).children() if child.name() == "raylet"]
+    raylet.kill()
+    began = time.monotonic()
+    assert process.wait(100) == 1
+    print(f"noticed within {time.monotonic() - began:.0f} s")
+    assert b"Ray's node on this machine has died; python -m kgan_ray.tune --resume" in process.stderr.read()
+    again = start_sweep(folder, uri, "random", seconds=0.0)
+    assert again.wait(200) == 0
+    assert {one.status for one in load_sweep(folder).trials} == {"finished"}
+    assert len(load_sweep(folder).trials) == 15
+    assert sorted(mlflow_runs(uri)) == sorted(["test", *(one.name for one in load_sweep(folder).trials)])
+
+
 def wait_for(is_so, process: subprocess.Popen) -> None:
     for _ in range(1500):
         if is_so():

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from kgan_ray.cluster import connect, on_this_node, runs_that_fit
+from kgan_ray.cluster import connect, node_watched, on_this_node, runs_that_fit
 from kgan_ray.settings import Settings, UserError, flatten, settings_from_flat
 from kgan_ray.tracking import start_run
 
@@ -164,7 +164,8 @@ def launch_training(
     watcher = threading.Thread(target=_watch, args=(mailbox, show), daemon=True) if show else None
     if watcher:
         watcher.start()
-    trainer.fit()
+    with node_watched("the same command goes on"):
+        trainer.fit()
     outcome, mistake = ray.get(mailbox.ending.remote())
     ray.kill(mailbox)
     if mistake:

@@ -12,24 +12,14 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from kgan_ray.cluster import end_everything
+
 _POLITE = getattr(signal, "SIGUSR1", signal.SIGINT)  # Windows has no SIGUSR1: there Tune's own handler remains
 
 
 def stop_politely() -> None:
     """Have the Tune experiment that this thread runs end after the present step, its state saved."""
     signal.raise_signal(_POLITE)
-
-
-def stop_now() -> None:
-    """Kill every process that this one has started, Ray's among them, and end this one with code 130."""
-    import psutil  # type: ignore[import-untyped]
-
-    for child in psutil.Process().children(recursive=True):
-        try:
-            child.kill()
-        except psutil.NoSuchProcess:
-            continue
-    os._exit(130)
 
 
 class Interrupts:
@@ -56,7 +46,7 @@ class Interrupts:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.is_wanted:
             os.write(2, b"\nstopped\n")
-            stop_now()
+            end_everything(130)
         self.is_wanted = True
         if not self.in_experiment:
             raise KeyboardInterrupt

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kgan_ray.cluster import connect, on_this_node, runs_that_fit
+from kgan_ray.cluster import connect, node_watched, on_this_node, runs_that_fit
 from kgan_ray.settings import Settings, UserError, flatten, override
 from kgan_ray.tracking import is_local_file
 from kgan_ray.tuning.budget import Purse, devices_of
@@ -66,10 +66,11 @@ class Runner:
     def run(self) -> bool:
         """Run the stages that are not done. False: interrupted, and to be resumed."""
         with Interrupts() as self._interrupts:
-            return self._run()
+            self._purse = self._open_purse()
+            with node_watched(f"python -m kgan_ray.tune --resume --name {self.folder.name} goes on"):
+                return self._run()
 
     def _run(self) -> bool:
-        self._purse = self._open_purse()
         if self.space.explores and not self._is_done(EXPLORE):
             listed = listed_configurations(self.space)
             jobs = None if listed is None else explore_jobs(listed, self.settings.seed)
