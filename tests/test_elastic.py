@@ -1,4 +1,4 @@
-"""A run of 1 to 2 workers on a cluster of two nodes: one node goes, and comes back."""
+"""A run of 1 to 4 workers on a cluster of two nodes: one node goes, and a smaller one comes."""
 
 import os
 import signal
@@ -51,12 +51,12 @@ def cluster():
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_a_run_goes_on_when_a_node_goes_and_takes_it_back_when_it_returns(cluster, tiny, tmp_path):
-    node = cluster.add_node(num_cpus=1)
+def test_a_run_goes_on_when_a_node_goes_and_takes_in_one_that_comes(cluster, tiny, tmp_path):
+    node = cluster.add_node(num_cpus=2)  # three workers, of which two can share a batch of eight
     settings = override(tiny, {"training.steps": 1_000_000, "training.checkpoint_every": 20})
     arguments = command(settings, tmp_path, training__log_every=10, evaluation__every_steps=1_000_000)
     process = subprocess.Popen(
-        [sys.executable, "-c", RUN, *arguments[3:], "--workers", "1:2"],
+        [sys.executable, "-c", RUN, *arguments[3:], "--workers", "1:4"],
         env={**os.environ, "RAY_ADDRESS": cluster.address},
         start_new_session=True,
     )

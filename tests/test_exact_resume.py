@@ -1,5 +1,6 @@
 """A run that is killed, at whatever moment, and resumed ends bit for bit like one that was not."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -73,8 +74,6 @@ def undisturbed(tiny, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_kill_changes_no_bit(tiny, tmp_path, undisturbed, phase):
-    import json
-
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     prepare_store(uri)
     record = start_run(uri, experiment="test", name="run")

@@ -130,6 +130,30 @@ def test_the_same_command_after_a_kill_goes_on_from_the_checkpoint_in_the_same_r
     assert steps[-1] == 400
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk with room for 64 KiB, where the run's checkpoints go."""
+    place = tmp_path / "results" / "run" / "checkpoints"
+    place.mkdir(parents=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", place], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("a file system cannot be mounted here: it takes root")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_a_run_of_two_workers_in_one_line(tiny, tmp_path, small_disk):
+    arguments = [*command(tiny, tmp_path), "--workers", "2"]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 2, done.stderr
+    line = done.stderr.strip().splitlines()[-1]
+    assert "step-00000002: the checkpoint cannot be saved (No space left on device)" in line
+    assert not list(small_disk.iterdir())
+
+
 def test_the_package_imports_nothing_heavy_for_help():
     code = "import sys, kgan_ray.train; print(sorted({'torch', 'ray', 'mlflow'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

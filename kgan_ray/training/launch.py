@@ -97,11 +97,11 @@ def train_worker(config: dict[str, Any]) -> None:
         ray.get(config["mailbox"].finish.remote(None, str(error)))
         distributed.leave()
         return
-    except Exception:
+    except RuntimeError:  # as when another worker is gone
         _, mistake = ray.get(config["mailbox"].ending.remote())
         if mistake is None:
             raise
-        return  # another worker has left, and has said why
+        return  # it has said why
     if context.rank == 0:
         ray.get(config["mailbox"].finish.remote(outcome))
 
