@@ -63,13 +63,6 @@ def test_the_distance_is_frechets_of_the_networks_features_at_any_batch_size():
         assert inception_distance(real, fake, network=project, batch=batch) == pytest.approx(expected, rel=1e-9)
 
 
-def test_missing_weights_say_what_to_fetch_and_how_to_pass_them(monkeypatch, tmp_path):
-    inception_library()
-    monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path / "none.pth"))
-    with pytest.raises(UserError, match=rf"none\.pth; download .* torch-fidelity.* {WEIGHTS_VARIABLE}"):
-        load_network("cpu")
-
-
 def test_missing_weights_need_no_library_to_be_told(monkeypatch, tmp_path):
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path / "none.pth"))
     with pytest.raises(
