@@ -152,6 +152,11 @@ def test_explored_runs_never_count_as_evidence(tmp_path):
     runner.sweep.trials = [*explored, *confirmed]
     (verdict,) = verdicts_of(runner.sweep)
     assert (verdict.configuration, verdict.difference, verdict.word) == ("e1", -50.0, "better")
+    assert verdict.sentence.startswith("e1: better (fid 51 against 101")
+    for one in confirmed:
+        one.group = "xview"
+    (verdict,) = verdicts_of(runner.sweep, "xview")
+    assert verdict.sentence.startswith("xview e1: better")
 
 
 def test_twenty_simulated_sweeps_find_the_planted_effect_and_raise_no_false_alarm():

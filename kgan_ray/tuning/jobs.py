@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from kgan_ray.settings import Settings, UserError
@@ -138,7 +139,8 @@ def verdicts_of(sweep: Sweep, group: str = "") -> list[Verdict]:
     baseline = values.pop(BASELINE, None)
     if baseline is None:
         return []
-    return judge(baseline, values, mode=sweep.mode, metric=sweep.metric, failed=lost)
+    verdicts = judge(baseline, values, mode=sweep.mode, metric=sweep.metric, failed=lost)
+    return [replace(verdict, sentence=f"{group} {verdict.sentence}".strip()) for verdict in verdicts]
 
 
 def check_comparable(trials: list[Trial]) -> None:
