@@ -105,11 +105,13 @@ def node_watched(advice: str) -> Iterator[None]:
                 os.write(2, f"\nerror: Ray's node on this machine has died; {advice}\n".encode())
                 end_everything(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
     try:
         yield
     finally:
         is_over.set()
+        watcher.join(timeout=10)  # it may be asking Ray, which ends next
 
 
 def cluster_resources() -> dict[str, float]:

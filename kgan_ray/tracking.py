@@ -119,7 +119,7 @@ class Run:
         """Record the parameters; one that the run already has keeps its value."""
         from mlflow.entities import Param
 
-        known = self._client.get_run(self.id).data.params if self._continued else {}
+        known = self._client.get_run(self.id).data.params if self._continued and params else {}
         new = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in params.items() if key not in known]
         for part in _parts(new, _PARAMS_PER_CALL):
             self._client.log_batch(self.id, params=part)
@@ -204,6 +204,13 @@ def start_run(
         run.set_tags(tags or {})
     run.log_params(params or {})
     return run
+
+
+def end_run(uri: str, run_id: str, status: str, tags: Mapping[str, Any]) -> None:
+    """Tag a run and end it, in as few calls as there can be: on SQLite each takes 10 ms. `status` as in `Run.finish`."""
+    run = Run(_client(uri), run_id, continued=True)
+    run.set_tags(tags)
+    run.finish(status)
 
 
 def find_run(uri: str, *, experiment: str, tags: Mapping[str, str]) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kgan_ray.tracking import PARENT_TAG, find_run, start_run
+from kgan_ray.tracking import PARENT_TAG, end_run, find_run
 from kgan_ray.tuning.budget import Purse
 from kgan_ray.tuning.interrupt import Interrupts, stop_politely
 from kgan_ray.tuning.search import OBJECTIVE
@@ -179,9 +179,8 @@ class Keeper:
     def _finish_run(self, mine: Trial) -> None:
         run_id = self._run_id(mine)
         if run_id:
-            run = start_run(self.plan.uri, experiment=self.plan.experiment, name=mine.name, run_id=run_id)
-            run.set_tags({"outcome": mine.status, **({"reason": mine.reason} if mine.reason else {})})
-            run.finish(_RUN_STATUS.get(mine.status, "FINISHED"))
+            tags = {"outcome": mine.status, **({"reason": mine.reason} if mine.reason else {})}
+            end_run(self.plan.uri, run_id, _RUN_STATUS.get(mine.status, "FINISHED"), tags)
             mine.run_id = run_id
 
     def _discard_run(self, mine: Trial) -> None:
