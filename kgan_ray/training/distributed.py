@@ -21,12 +21,6 @@ def take_part(workers: int) -> bool:
     return not _together() or dist.get_rank() < workers
 
 
-def leave() -> None:
-    """Take no part any more, for good: the others, who wait for this worker, get an error in place of silence."""
-    if _together():
-        dist.destroy_process_group()
-
-
 def _together() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size(_group) > 1
 

@@ -81,6 +81,8 @@ def train_worker(config: dict[str, Any]) -> None:
     from kgan_ray.training import distributed
     from kgan_ray.training.loop import train
 
+    if ray.get(config["mailbox"].ending.remote())[1]:
+        return  # an earlier group of workers met a mistake of the user's
     settings = settings_from_flat(config["settings"], where="settings")
     torch.set_num_threads(max(1, int(settings.resources.cpus_per_worker)))
     context = TrainContext(config["mailbox"])
@@ -95,13 +97,9 @@ def train_worker(config: dict[str, Any]) -> None:
         outcome = train(settings, config["dataset"], config["folder"], context, run)
     except UserError as error:  # a mistake to be told, not a failure to be retried
         ray.get(config["mailbox"].finish.remote(None, str(error)))
-        distributed.leave()
+        if context.world_size > 1:
+            raise  # the others may be waiting for this one: Ray ends them, and those it starts anew return above
         return
-    except RuntimeError:  # as when another worker is gone
-        _, mistake = ray.get(config["mailbox"].ending.remote())
-        if mistake is None:
-            raise
-        return  # it has said why
     if context.rank == 0:
         ray.get(config["mailbox"].finish.remote(outcome))
 
