@@ -7,6 +7,7 @@ from kgan_ray.model.literal import LiteralDiscriminator, LiteralGAN, LiteralGene
 from kgan_ray.model.variation import quantile
 from kgan_ray.settings import Settings, override
 from kgan_ray.skeleton import NTU25, MotionSpec, SkeletonGraph
+from kgan_ray.training import distributed
 from kgan_ray.training.gan import GAN, build_networks
 
 NUM_CLASSES = 4
@@ -286,38 +287,43 @@ def test_networks_depend_on_the_seed_alone(spec):
         )
 
 
-def work_together(rank, world_size, folder, overrides):
+STEPS_TOGETHER = 20
+
+
+def work_together(rank, processes, workers, folder, overrides):
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world_size)
-    spec = motion_spec()
-    gan = GAN(narrow(overrides), spec)
-    rows = []
-    for step in range(6):
-        motions, labels = batch(spec, seed=step)
-        own = slice(rank * 8 // world_size, (rank + 1) * 8 // world_size)
-        losses = gan.step(motions[own], labels[own])
-        rows.append({name: float(value) for name, value in losses.items()})
-    if rank == 0:
-        gan.sample(torch.arange(3))  # enters no collective
-    torch.save((rows, gan.state_dict()["weights"]), f"{folder}/rank{rank}")
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=processes)
+    rows, weights = [], None
+    if distributed.take_part(workers):
+        spec = motion_spec()
+        gan = GAN(narrow(overrides), spec)
+        for step in range(STEPS_TOGETHER):
+            own = slice(rank * 8 // workers, (rank + 1) * 8 // workers)
+            losses = gan.step(*(part[own] for part in batch(spec, seed=step)))
+            rows.append({name: float(value) for name, value in losses.items()})
+        if rank == 0:
+            gan.sample(torch.arange(3))  # enters no collective
+        weights = gan.state_dict()["weights"]
+    torch.save((rows, weights), f"{folder}/rank{rank}")
     dist.barrier()
     dist.destroy_process_group()
 
 
 @pytest.mark.parametrize("overrides", [{}, TECHNIQUES], ids=["plain", "techniques"])
-def test_two_workers_do_what_one_does_with_the_whole_batch(spec, tmp_path, overrides):
-    torch.multiprocessing.spawn(work_together, args=(2, str(tmp_path), overrides), nprocs=2)
+@pytest.mark.parametrize(("processes", "workers"), [(2, 2), (3, 2), (4, 4)], ids=["two", "two of three", "four"])
+def test_several_workers_do_what_one_does_with_the_whole_batch(spec, tmp_path, overrides, processes, workers):
+    arguments = (processes, workers, str(tmp_path), overrides)
+    torch.multiprocessing.spawn(work_together, args=arguments, nprocs=processes)
     alone = GAN(narrow(overrides), spec)
-    expected = []
-    for step in range(6):
-        losses = alone.step(*batch(spec, seed=step))
-        expected.append({name: float(value) for name, value in losses.items()})
-    (rows, weights), (rows_too, weights_too) = (torch.load(tmp_path / f"rank{rank}") for rank in range(2))
-    for one, two, whole in zip(rows, rows_too, expected, strict=True):
-        for name, value in whole.items():
-            assert (one[name] + two[name]) / 2 == pytest.approx(value, rel=1e-3, abs=1e-4), name
+    told = [torch.load(tmp_path / f"rank{rank}") for rank in range(processes)]
+    assert all(rows == [] for rows, _ in told[workers:])
+    for step in range(STEPS_TOGETHER):
+        for name, value in alone.step(*batch(spec, seed=step)).items():
+            shares = [rows[step][name] for rows, _ in told[:workers]]
+            assert sum(shares) / workers == pytest.approx(float(value), rel=1e-3, abs=1e-4), (step, name)
+    weights = told[0][1]
     for name, tensor in alone.state_dict()["weights"].items():
-        assert torch.equal(weights[name], weights_too[name]), name
+        assert all(torch.equal(weights[name], others[name]) for _, others in told[1:workers]), name
         torch.testing.assert_close(
             weights[name], tensor, rtol=2e-3, atol=2e-4, msg=lambda text, n=name: f"{n}: {text}"
         )

@@ -17,8 +17,11 @@ _group: dist.ProcessGroup | None = None  # None: all of the workers
 def take_part(workers: int) -> bool:
     """Let only the first `workers` ranks work together from now on. Whether this is one of them. All ranks call it."""
     global _group
-    _group = dist.new_group(range(workers)) if _together() and workers < dist.get_world_size() else None
-    return not _together() or dist.get_rank() < workers
+    _group = None
+    if not _together() or workers == dist.get_world_size():
+        return True
+    _group = dist.new_group(range(workers))
+    return dist.get_rank() < workers
 
 
 def _together() -> bool:
