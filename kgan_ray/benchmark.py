@@ -2,9 +2,11 @@
 
     python -m kgan_ray.benchmark training sampling
     python -m kgan_ray.benchmark reading --files nturgbd_skeletons_s001_to_s017.zip
+    python -m kgan_ray.benchmark workers --figure scaling.png
     python -m kgan_ray.benchmark --space search_spaces/disc.yaml --data datasets/ntu60 --workers 8
 
 Training and sampling are measured at the shapes of NTU-60: 60 classes, 64 frames, 25 joints, batch 32, published widths.
+`workers` measures two workers of one thread (or GPU) each beside one, and draws what many would gain on several networks.
 With --space nothing but that sweep is estimated: how long it would take here, and on N workers like this machine.
 """
 
@@ -21,6 +23,8 @@ from kgan_ray.cli import run_verb, verb_parser
 from kgan_ray.settings import Settings, UserError, override
 
 if TYPE_CHECKING:
+    import argparse
+
     from torch import Tensor
 
     from kgan_ray.training.gan import GAN
@@ -40,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--files", metavar="PATH", help="with reading: a folder or zip of .skeleton files")
+    parser.add_argument("--figure", metavar="FILE", help="with workers: draw the model of many workers there")
     parser.add_argument("--output", metavar="FILE", help="write the rows as JSON too")
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of the table")
     parser.add_argument("--space", metavar="FILE", help="estimate how long this search space would take")
@@ -64,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     rows: list[Row] = [("threads", torch.get_num_threads(), "")]
     for part in parts:
-        rows += PARTS[part](options.device) if part != "reading" else reading(options.files)
+        rows += PARTS[part](options)
     rows.append(("peak memory of this process", peak_memory(options.device) / 2**20, "MiB"))
     if options.json:
         print(json.dumps(short_names(rows)))
@@ -321,12 +326,33 @@ def reading(path: str) -> list[Row]:
     ]
 
 
-PARTS: dict[str, Callable[[str], list[Row]]] = {
-    "training": training,
-    "sampling": sampling,
-    "loading": loading,
-    "evaluation": evaluation,
-    "reading": reading,
+def workers(device: str, figure: str | None) -> list[Row]:
+    """What a second worker gains at the same global batch, each of one thread or GPU; and what the two send."""
+    from kgan_ray.training import scaling
+
+    found = scaling.measure(device)
+    rows = [(f"workers: one, batch {share}", 1 / spent, "steps/s") for share, spent in found.seconds.items()]
+    if found.traffic.operations != found.traffic.operations:  # nan: one device
+        return rows
+    if figure:
+        scaling.draw(found, Path(figure))
+    return [
+        *rows,
+        (f"workers: two, batch {scaling.BATCH}", 1 / found.together, "steps/s"),
+        ("workers: efficiency of two", found.efficiency, ""),
+        ("workers: all-reduces a step", found.traffic.operations, ""),
+        ("workers: sent in a step", found.traffic.bytes / 2**20, "MiB"),
+        ("workers: an all-reduce of as much", 1e3 * found.all_reduce, "ms"),
+    ]
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
+    "training": lambda options: training(options.device),
+    "sampling": lambda options: sampling(options.device),
+    "loading": lambda options: loading(options.device),
+    "evaluation": lambda options: evaluation(options.device),
+    "reading": lambda options: reading(options.files),
+    "workers": lambda options: workers(options.device, options.figure),
 }
 
 

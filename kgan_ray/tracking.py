@@ -213,6 +213,11 @@ def end_run(uri: str, run_id: str, status: str, tags: Mapping[str, Any]) -> None
     run.finish(status)
 
 
+def log_text(uri: str, run_id: str, text: str, file: str) -> None:
+    """Store a text as an artifact of a run, ended or not."""
+    _client(uri).log_text(run_id, text, file)
+
+
 def find_run(uri: str, *, experiment: str, tags: Mapping[str, str]) -> str | None:
     """The id of the experiment's first run that carries all of these tags, or None."""
     client = _client(uri)

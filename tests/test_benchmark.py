@@ -47,7 +47,7 @@ def test_every_part_gives_positive_figures(tmp_path, demo, monkeypatch, capsys):
 
 
 def test_the_table_names_a_unit(monkeypatch, capsys):
-    monkeypatch.setitem(benchmark.PARTS, "sampling", lambda device: [("sampling", 1234.5, "motions/s")])
+    monkeypatch.setitem(benchmark.PARTS, "sampling", lambda options: [("sampling", 1234.5, "motions/s")])
     assert benchmark.main(["sampling"]) == 0
     assert re.search(r"^sampling +1234 motions/s$", capsys.readouterr().out, re.MULTILINE)
 

@@ -1,5 +1,11 @@
 """Windows, centring, scaling and batches: known values, and batches that do not depend on the workers."""
 
+import errno
+import os
+import subprocess
+import sys
+import tempfile
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -189,6 +195,59 @@ def test_a_worker_reads_its_own_row_groups_only(tmp_path, monkeypatch):
         Batches(small, settings(benchmark="all"), batch_size=8, seed=0, rank=rank, world_size=4)
         assert read == list(range(4 * rank, 4 * rank + 4))
         read.clear()
+
+
+@pytest.mark.parametrize("window", ["first", "random"])
+def test_motions_held_on_disk_give_the_same_batches_and_leave_no_file(dataset, window, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    in_memory, on_disk = (
+        Batches(dataset, settings(window=window, held_in=held_in), batch_size=8, seed=3)
+        for held_in in ("memory", "disk")
+    )
+    for step in (0, 1, in_memory.batches_per_epoch):
+        for a, b in zip(in_memory.batch(step), on_disk.batch(step), strict=True):
+            assert torch.equal(a, b)
+    assert torch.equal(*(load_split(dataset, settings(held_in=h), "test").motions for h in ("memory", "disk")))
+    assert not list(tmp_path.iterdir())
+
+
+LIMITED = """
+import re, resource, sys
+from kgan_ray.data.dataset import Dataset
+from kgan_ray.data.loading import Batches
+from kgan_ray.settings import DataSettings
+dataset = Dataset.open(sys.argv[1])
+data = DataSettings(benchmark="xsub", frames=16384, held_in=sys.argv[2])
+Batches(dataset, DataSettings(benchmark="xsub"), batch_size=8, seed=0).batch(0)  # starts whatever starts lazily
+held = 1024 * int(re.search(r"VmData:\\s+(\\d+)", open("/proc/self/status").read())[1])
+resource.setrlimit(resource.RLIMIT_DATA, (held + 120_000_000, resource.RLIM_INFINITY))
+batches = Batches(dataset, data, batch_size=8, seed=0)  # 45 motions of 4.9 MB
+for step in range(2 * batches.batches_per_epoch):
+    motions, _ = batches.batch(step)
+print(motions.shape[0])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not count a process's own memory so")
+def test_more_motions_than_memory_are_held_on_disk(dataset):
+    in_memory, on_disk = (
+        subprocess.run([sys.executable, "-c", LIMITED, dataset.path, held_in], capture_output=True, text=True)
+        for held_in in ("memory", "disk")
+    )
+    assert in_memory.returncode != 0
+    assert "can't allocate memory" in in_memory.stderr
+    assert (on_disk.returncode, on_disk.stdout) == (0, "8\n"), on_disk.stderr
+
+
+def test_a_disk_without_room_is_told(dataset, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(
+        UserError, match=r"data.held_in=disk: .* has no room for 0.0 GB \(No space left on device\)"
+    ):
+        Batches(dataset, settings(held_in="disk"), batch_size=8, seed=0)
 
 
 def test_an_uneven_share_is_refused(dataset):

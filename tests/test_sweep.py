@@ -25,6 +25,7 @@ from kgan_ray.tuning.jobs import (
     explored_front,
     verdicts_of,
 )
+from kgan_ray.tuning.keeper import FAILURE_ARTIFACT
 from kgan_ray.tuning.search import draw
 from kgan_ray.tuning.space import base_settings, parse_space
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial, load_sweep
@@ -287,7 +288,8 @@ def test_failures_are_recorded_and_stop_nothing(tmp_path):
         "search": {"algorithm": "grid"},
         "confirm": {"top": 1, "seeds": 1},
     }
-    runner = make_runner(tmp_path, tree)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    runner = make_runner(tmp_path, tree, uri=uri)
     assert runner.run()
     explored = {one.overrides["training.gradient_penalty"]: one for one in runner.sweep.stage(EXPLORE)}
     assert [explored[penalty].status for penalty in (10, 666, 667, 668)] == [
@@ -298,6 +300,18 @@ def test_failures_are_recorded_and_stop_nothing(tmp_path):
     assert explored[668].reason
     starts = (tmp_path / "trials" / explored[667].name / "starts").read_text().split()
     assert len(starts) == 2  # tried once more
+    raised, vanished = (failure_log_of(uri, explored[penalty], tmp_path) for penalty in (667, 668))
+    assert "Traceback" in raised
+    assert 'raise RuntimeError("out of memory, or so it says")' in raised
+    assert "the last words of a process" in vanished
+
+
+def failure_log_of(uri, trial, folder):
+    from mlflow import MlflowClient
+
+    target = folder / trial.name
+    target.mkdir()
+    return Path(MlflowClient(uri).download_artifacts(trial.run_id, FAILURE_ARTIFACT, str(target))).read_text()
 
 
 @pytest.mark.slow

@@ -10,6 +10,9 @@ range of the file, and reads no other row group.
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,7 +22,7 @@ import torch
 from torch import Tensor
 
 from kgan_ray.data.dataset import Dataset
-from kgan_ray.data.storage import open_store
+from kgan_ray.data.storage import describe, open_store
 from kgan_ray.data.windows import WINDOWS, centred, first_frames
 from kgan_ray.settings import DataSettings, UserError
 from kgan_ray.skeleton import MotionSpec
@@ -55,11 +58,34 @@ def load_split(
     else:
         rows = np.unique(_lanes(rows, batch_size)[_own_lanes(batch_size, rank, world_size)].ravel())
         rows = rows[rows >= 0]
-    motions = torch.empty(len(rows), *spec.shape)
+    motions = _empty((len(rows), *spec.shape), data)
     cut = WINDOWS[data.window]
     for number, recording in enumerate(_recordings(dataset, spec, rows)):
         motions[number] = torch.from_numpy(_scaled(cut(recording, spec.frames), spec).transpose(2, 0, 1))
     return MotionTensors(motions, torch.from_numpy(dataset.ids["label"][rows]))
+
+
+def _empty(shape: tuple[int, ...], data: DataSettings) -> Tensor:
+    """A float32 tensor to fill: in memory, or mapped from a file which is gone when the tensor is.
+
+    The mapped one's pages are in memory only while there is room for them. Raises UserError where the disk has not
+    enough for the file; without asking first, a full disk would kill the process as soon as it wrote there.
+    """
+    size = int(np.prod(shape))
+    if data.held_in == "memory" or size == 0:
+        return torch.empty(shape)
+    with tempfile.NamedTemporaryFile(prefix="kgan_ray-motions-") as file:
+        try:
+            if sys.platform == "linux":
+                os.posix_fallocate(file.fileno(), 0, 4 * size)
+            else:
+                file.truncate(4 * size)
+        except OSError as error:
+            raise UserError(
+                f"data.held_in=disk: {tempfile.gettempdir()} has no room for {4 * size / 1e9:.1f} GB "
+                f"({describe(error)}); $TMPDIR names another folder"
+            ) from None
+        return torch.from_file(file.name, shared=True, size=size).view(shape)
 
 
 def _scaled(metres: np.ndarray, spec: MotionSpec) -> np.ndarray:
@@ -117,7 +143,8 @@ class Batches:
     """One worker's slice of the endless sequence of global batches.
 
     Stateless: `batch(step)` depends on the dataset's content, the data settings, `seed` and `step` only, so a run
-    that is resumed at a step sees what the undisturbed run would have seen. All data lie on `device`.
+    that is resumed at a step sees what the undisturbed run would have seen. All data lie on `device`, or on disk
+    with `data.held_in`: the batches are the same.
     """
 
     def __init__(
@@ -141,15 +168,16 @@ class Batches:
         self._weights = self._class_weights(dataset.ids["label"]) if balanced else None
         self._entropy = (int(dataset.hash, 16), seed)
         self._device = torch.device(device)
+        self._home = self._device if data.held_in == "memory" else torch.device("cpu")
         self._epoch = -1
         self._rows = torch.empty(0)  # (batches per epoch, B/W): rows of the held tensors
         self._starts = torch.empty(0)  # the same shape: first frames of random crops
         self._is_random = data.window == "random"
         if self._is_random:
-            self._hold_recordings(dataset)
+            self._hold_recordings(dataset, data)
         else:
             held = load_split(dataset, data, "train", rank=rank, world_size=world_size, batch_size=batch_size)
-            self._motions, self._labels = held.motions.to(self._device), held.labels.to(self._device)
+            self._motions, self._labels = held.motions.to(self._home), held.labels.to(self._home)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Motions (B/W, C, T, V) and labels (B/W,) of a global step, counted from 0."""
@@ -157,10 +185,12 @@ class Batches:
         if epoch != self._epoch:
             self._begin(epoch)
         rows = self._rows[number]
-        if not self._is_random:
-            return self._motions[rows], self._labels[rows]
-        frames = self._starts[number][:, None] + torch.arange(self._spec.frames, device=self._device)  # (n, T)
-        return self._motions[frames].transpose(1, 2).contiguous(), self._labels[rows]
+        if self._is_random:
+            frames = self._starts[number][:, None] + torch.arange(self._spec.frames, device=self._home)  # (n, T)
+            motions = self._motions[frames].transpose(1, 2).contiguous()
+        else:
+            motions = self._motions[rows]
+        return motions.to(self._device), self._labels[rows].to(self._device)
 
     def _begin(self, epoch: int) -> None:
         """Shuffle the lanes. Every worker draws for all lanes and keeps its own."""
@@ -176,11 +206,11 @@ class Batches:
         rows = np.take_along_axis(self._lanes[self._own], chosen, axis=1)  # (B/W, batches): rows of the dataset
         held = np.unique(self._lanes[self._own])
         rows = np.searchsorted(held[held >= 0], rows).T
-        self._rows = torch.from_numpy(rows).to(self._device)
+        self._rows = torch.from_numpy(rows).to(self._home)
         if self._is_random:
             part = random.random((self.batches_per_epoch, len(self._lanes)))[:, self._own]
             starts = self._first_frame[rows] + np.floor(part * self._num_starts[rows]).astype(np.int64)
-            self._starts = torch.from_numpy(starts).to(self._device)
+            self._starts = torch.from_numpy(starts).to(self._home)
         self._epoch = epoch
 
     def _class_weights(self, labels: np.ndarray) -> np.ndarray:
@@ -193,7 +223,7 @@ class Batches:
         sums = chances.cumsum(axis=1)
         return sums / sums[:, -1:]
 
-    def _hold_recordings(self, dataset: Dataset) -> None:
+    def _hold_recordings(self, dataset: Dataset, data: DataSettings) -> None:
         """Keep whole recordings, end to end, each at least T frames long, to crop from."""
         rows = np.unique(self._lanes[self._own])
         rows = rows[rows >= 0]
@@ -201,10 +231,10 @@ class Batches:
         self._first_frame = np.cumsum(lengths) - lengths
         self._num_starts = lengths - self._spec.frames + 1
         coordinates, _, joints = self._spec.shape
-        motions = torch.empty(int(lengths.sum()), coordinates, joints)  # (all frames, C, V)
+        motions = _empty((int(lengths.sum()), coordinates, joints), data)  # (all frames, C, V)
         recordings = _recordings(dataset, self._spec, rows)
         for recording, first, length in zip(recordings, self._first_frame, lengths, strict=True):
             whole = _scaled(first_frames(recording, length), self._spec)
             motions[first : first + length] = torch.from_numpy(whole.transpose(0, 2, 1))
-        self._motions = motions.to(self._device)
-        self._labels = torch.from_numpy(dataset.ids["label"][rows]).to(self._device)
+        self._motions = motions.to(self._home)
+        self._labels = torch.from_numpy(dataset.ids["label"][rows]).to(self._home)

@@ -49,10 +49,11 @@ class Extractor:
 
     @torch.no_grad()
     def features(self, motions: Tensor, batch_size: int = 512) -> Tensor:
-        """(N, D) float32 of motions (N, C, T, V), on the motions' device; the same at any batch size up to rounding."""
+        """(N, D) float32 of motions (N, C, T, V), on the classifier's device; the same at any batch size up to rounding."""
+        device = self.classifier.scale.device
         if not len(motions):
-            return motions.new_zeros(0, FEATURES)
-        return torch.cat([self.classifier.features(part) for part in motions.split(batch_size)])
+            return motions.new_zeros(0, FEATURES, device=device)
+        return torch.cat([self.classifier.features(part.to(device)) for part in motions.split(batch_size)])
 
     @torch.no_grad()
     def predict(self, features: Tensor) -> Tensor:
@@ -136,7 +137,7 @@ def _train_and_save(
     about = {
         "recipe": RECIPE,
         "dataset": dataset.hash,
-        "data": data.model_dump(exclude={"path"}),
+        "data": data.model_dump(exclude={"path", "held_in"}),
         "spec": spec.model_dump(mode="json"),
         "accuracy": accuracy,
         "confusion": confusion.tolist(),
@@ -192,8 +193,7 @@ def train_classifier(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         classifier = Classifier(spec)
-        root = train.motions[..., spec.layout.root : spec.layout.root + 1]
-        classifier.scale.copy_((train.motions - root).std().clamp(min=1e-6))
+        classifier.scale.copy_(_spread(train.motions, spec.layout.root).clamp(min=1e-6))
         classifier.to(device)
         random = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(train.labels), generator=random)
@@ -201,6 +201,16 @@ def train_classifier(
         held, used = order[:num_held], order[num_held:] if len(order) > 20 else order
         _fit(classifier, train, used, held, random, torch.device(device))
     return classifier.eval()
+
+
+def _spread(motions: Tensor, root: int) -> Tensor:
+    """The standard deviation of all coordinates relative to the root joint, without a copy of the motions."""
+    sums = torch.zeros(2, dtype=torch.float64)  # of values, of their squares
+    for part in motions.split(1024):
+        relative = (part - part[..., root : root + 1]).double()
+        sums += torch.stack([relative.sum(), relative.square().sum()])
+    total, squares = sums
+    return ((squares - total.square() / motions.numel()) / (motions.numel() - 1)).sqrt()
 
 
 def _fit(

@@ -58,7 +58,8 @@ def _per_class(
     known = {} if within is None else within
 
     def of_class(label: int) -> tuple[int, float]:
-        x, y = real[real_labels == label].double(), generated[generated_labels == label].double()
+        x = real[real_labels == label].to(generated.device).double()  # real motions may be held elsewhere
+        y = generated[generated_labels == label].double()
         centre = x.mean(dim=0)  # distances do not change, their rounding shrinks
         xs, ys = samples_of(x.sub_(centre)), samples_of(y.sub_(centre))
         if label not in known:
@@ -68,7 +69,7 @@ def _per_class(
 
     counts = [labels.bincount(minlength=1).tolist() for labels in (real_labels, generated_labels)]
     enough = [label for label, pair in enumerate(zip(*counts, strict=False)) if min(pair) > 1]
-    return dict(in_parallel(of_class, enough, real.device))
+    return dict(in_parallel(of_class, enough, generated.device))
 
 
 def squared_discrepancies(x: Tensor, y: Tensor) -> Tensor:

@@ -98,14 +98,19 @@ class Evaluator:
     @cached_property
     def real(self) -> Side:
         """The training split."""
-        return self.side(load_split(self.dataset, self.settings.data, "train"))
+        return self._split("train")
 
     @cached_property
     def test(self) -> Side:
-        return self.side(load_split(self.dataset, self.settings.data, "test"))
+        return self._split("test")
 
     def side(self, motions: MotionTensors) -> Side:
         return Side(motions.motions.to(self.device), motions.labels.to(self.device), self.extractor)
+
+    def _split(self, split: str) -> Side:
+        held = load_split(self.dataset, self.settings.data, split)
+        is_on_disk = self.settings.data.held_in == "disk"
+        return Side(held.motions, held.labels, self.extractor) if is_on_disk else self.side(held)
 
     def labels(self) -> Tensor:
         """The labels of generated motions: as many of every class that the training split has, one after the other."""
@@ -272,6 +277,6 @@ def _warn(note: str) -> None:
 
 def _first_of_each_class(side: Side) -> dict[int, Tensor]:
     return {
-        label: side.motions[int(torch.nonzero(side.labels == label)[0, 0])]
+        label: side.motions[int(torch.nonzero(side.labels == label)[0, 0])].cpu()
         for label in side.labels.unique().tolist()
     }

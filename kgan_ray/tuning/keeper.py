@@ -7,14 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kgan_ray.tracking import PARENT_TAG, end_run, find_run
+from kgan_ray.tracking import PARENT_TAG, end_run, find_run, log_text
 from kgan_ray.tuning.budget import Purse
 from kgan_ray.tuning.interrupt import Interrupts, stop_politely
 from kgan_ray.tuning.search import OBJECTIVE
 from kgan_ray.tuning.state import ENDED, EXPLORE, Sweep, Trial
-from kgan_ray.tuning.trial import FAILURE_FILE, TRIAL_TAG, Job, Plan, proposed_job
+from kgan_ray.tuning.trial import FAILURE_FILE, TRACEBACK_FILE, TRIAL_TAG, Job, Plan, proposed_job
 
 _SECONDS_BETWEEN_SAVES = 1.0
+FAILURE_ARTIFACT = "failure.txt"  # of a failed trial's run in MLflow
+LAST_LINES = 200  # of what it printed
 _RUN_STATUS = {"failed": "FAILED", "diverged": "FAILED", "interrupted": "KILLED"}
 
 
@@ -102,8 +104,11 @@ class Keeper:
 
     def errored(self, trial: Any) -> None:
         mine = self._mine(trial)
-        mine.status, mine.reason = "failed", _reason(trial, Path(self.plan.folder) / mine.name)
+        folder = Path(self.plan.folder) / mine.name
+        mine.status, mine.reason = "failed", _reason(trial, folder)
         self._close(mine)
+        if mine.run_id:
+            log_text(self.plan.uri, mine.run_id, failure_log(trial, folder), FAILURE_ARTIFACT)
 
     def is_over(self) -> bool:
         """Whether the explore stage's budget is spent: its trials end here, and what they measured counts."""
@@ -203,6 +208,19 @@ def new_trial(job: Job, sweep: Sweep) -> Trial:
         dataset=sweep.dataset_hash,
         extractor=sweep.extractors.get(job.group, ""),
     )
+
+
+def failure_log(trial: Any, folder: Path) -> str:
+    """What is known of a trial that failed: its reason, where it was raised, and the last lines that it printed."""
+    parts = [f"{trial}: {_reason(trial, folder)}"]
+    if (folder / TRACEBACK_FILE).exists():
+        parts.append((folder / TRACEBACK_FILE).read_text(encoding="utf-8"))
+    for name in ("stdout", "stderr"):  # Tune's, where the trial ran on this machine
+        file = Path(trial.storage.trial_working_directory) / name
+        if file.exists():
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+            parts.append("\n".join([f"{name}:", *lines[-LAST_LINES:]]))
+    return "\n\n".join(parts) + "\n"
 
 
 def _reason(trial: Any, folder: Path) -> str:

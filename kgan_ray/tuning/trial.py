@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 WORST = 1e30  # what a run that diverged reports as its objective: finite, so that a searcher learns from it
 TRIAL_TAG = "trial"
-FAILURE_FILE = "failure.txt"  # in the folder of a trial that raised: what
+FAILURE_FILE = "failure.txt"  # in the folder of a trial that raised: what, on one line
+TRACEBACK_FILE = "traceback.txt"  # beside it: where
 
 
 class TrialFunction(Protocol):
@@ -201,14 +203,15 @@ def record_schedule(run: Run, job: Job, start: int) -> None:
 
 @contextmanager
 def failure_recorded(folder: Path) -> Iterator[None]:
-    """Write what is raised inside to folder/failure.txt, on one line, and let it pass."""
-    file = folder / FAILURE_FILE
-    file.unlink(missing_ok=True)  # an earlier attempt's
+    """Write what is raised inside to folder/failure.txt and traceback.txt, and let it pass."""
+    for name in (FAILURE_FILE, TRACEBACK_FILE):
+        (folder / name).unlink(missing_ok=True)  # an earlier attempt's
     try:
         yield
     except Exception as error:
         folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(described(error), encoding="utf-8")
+        (folder / FAILURE_FILE).write_text(described(error), encoding="utf-8")
+        (folder / TRACEBACK_FILE).write_text(traceback.format_exc(), encoding="utf-8")
         raise
 
 
