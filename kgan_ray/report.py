@@ -6,9 +6,9 @@ python -m kgan_ray.report disc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from kgan_ray.cli import run_verb, verb_parser
+from kgan_ray.data.storage import AnyPath, any_path, folders_with
 from kgan_ray.settings import UserError, close_match
 
 
@@ -24,10 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from kgan_ray.tuning.report_files import write_report
     from kgan_ray.tuning.state import load_sweep
 
-    folder = find_sweep(options.sweep, Path(options.results))
+    folder = find_sweep(options.sweep, any_path(options.results))
     sweep = load_sweep(folder)
     run = None
-    output = Path(options.output) if options.output else folder / "report"
+    output = any_path(options.output) if options.output else folder / "report"
     if sweep.parent_id and not options.offline:
         run = start_run(sweep.uri, experiment=sweep.experiment, name=sweep.name, run_id=sweep.parent_id)
     files = write_report(sweep, output, run, folder / "trials")
@@ -39,14 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def find_sweep(name: str, results: Path) -> Path:
+def find_sweep(name: str, results: AnyPath) -> AnyPath:
     """The folder of a sweep that is given by its folder, or by its name in `results`."""
     from kgan_ray.tuning.state import FILE
 
-    for folder in (Path(name), results / name):
+    for folder in (any_path(name), results / name):
         if (folder / FILE).exists():
             return folder
-    known = sorted(file.parent.name for file in results.glob(f"*/{FILE}"))
+    known = sorted(folder.name for folder in folders_with(results, FILE))
     there = f"there are: {', '.join(known)}" if known else "there is none"
     raise UserError(f"{name}: no sweep of that name in {results}.{close_match(name, known)} {there}")
 

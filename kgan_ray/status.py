@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from kgan_ray.cli import run_verb, verb_parser
+from kgan_ray.data.storage import AnyPath, any_path, folders_with, modified
 from kgan_ray.settings import UserError, close_match
 from kgan_ray.tracking import metric_history, ui_command
 from kgan_ray.tuning.state import ENDED, FILE, Sweep, Trial, load_sweep
@@ -25,17 +25,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("sweep", nargs="?", metavar="SWEEP", help="its name (default: the one active last)")
     parser.add_argument("--results", default="results", metavar="DIR", help="where sweeps are kept")
     options = parser.parse_args(arguments)
-    folder = find_sweep(Path(options.results), options.sweep)
-    age = time.time() - (folder / FILE).stat().st_mtime
+    folder = find_sweep(any_path(options.results), options.sweep)
+    age = time.time() - modified(folder / FILE)
     print("\n".join(status_lines(load_sweep(folder), age)))
     return 0
 
 
-def find_sweep(results: Path, name: str | None) -> Path:
+def find_sweep(results: AnyPath, name: str | None) -> AnyPath:
     """The folder of the named sweep, or of the one whose record changed last. Raises UserError for none."""
-    known = sorted(results.glob(f"*/{FILE}"), key=lambda file: file.stat().st_mtime)
-    names = [file.parent.name for file in known]
-    if not known:
+    names = [folder.name for folder in folders_with(results, FILE)]
+    if not names:
         raise UserError(f"--results {results}: no sweep here (expected folders with {FILE}, which `tune` writes)")
     if name is not None and name not in names:
         raise UserError(f"{results}: no sweep {name!r}.{close_match(name, names)} Known: {', '.join(names)}")

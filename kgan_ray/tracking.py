@@ -23,6 +23,7 @@ from urllib.parse import urlparse
 
 from filelock import FileLock
 
+from kgan_ray.data.storage import AnyPath
 from kgan_ray.settings import TrackingSettings, UserError, refuse_password
 
 if TYPE_CHECKING:
@@ -39,9 +40,18 @@ _TAG_LENGTH = 8000
 _DIGEST_LENGTH = 36
 
 
-def tracking_uri(settings: TrackingSettings, results: Path) -> str:
-    """Where the record is kept: the setting, else $MLFLOW_TRACKING_URI, else a SQLite file in `results`."""
-    uri = settings.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{results.resolve()}/mlflow.db"
+def tracking_uri(settings: TrackingSettings, results: AnyPath) -> str:
+    """Where the record is kept: the setting, else $MLFLOW_TRACKING_URI, else a SQLite file in `results`.
+
+    Raises UserError for an address that MLflow does not know, and where `results` cannot hold that file.
+    """
+    uri = settings.uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
+        if not isinstance(results, Path):
+            raise UserError(
+                f"--results {results}: MLflow's database cannot lie there; set $MLFLOW_TRACKING_URI to a server's address"
+            )
+        uri = f"{_SQLITE}{results.resolve()}/mlflow.db"
     refuse_password(
         uri,
         where="tracking.uri",

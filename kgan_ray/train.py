@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kgan_ray.cli import add_settings_options, print_settings, run_verb, settings_of, verb_parser
+from kgan_ray.data.storage import AnyPath, any_path
 from kgan_ray.settings import Settings, UserError, flatten, override
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_settings(settings)
         return 0
     name = options.name or f"{options.preset or ('run' if options.data else 'demo')}-seed{settings.seed}"
-    return train_run(settings, name, Path(options.results))
+    return train_run(settings, name, any_path(options.results))
 
 
 def _workers(wanted: str) -> dict[str, int]:
@@ -70,7 +71,7 @@ def _workers(wanted: str) -> dict[str, int]:
     return {"resources.num_workers": int(most), **({"resources.min_workers": int(fewest)} if colon else {})}
 
 
-def train_run(settings: Settings, name: str, results: Path) -> int:
+def train_run(settings: Settings, name: str, results: AnyPath) -> int:
     """Train in results/`name`, recorded in MLflow; returns the exit code, 3 for a run that diverged."""
     from kgan_ray.metrics.names import check_metric_name
     from kgan_ray.tracking import prepare_store, tracking_uri, ui_command
@@ -119,7 +120,7 @@ def _with_data(settings: Settings) -> Settings:
     )  # whole: workers start elsewhere
 
 
-def _check_same_settings(folder: Path, settings: Settings) -> None:
+def _check_same_settings(folder: AnyPath, settings: Settings) -> None:
     """Note the run's settings, or refuse to continue a run of that name that was started with others."""
     file = folder / "settings.json"
     flat = flatten(settings)
@@ -135,7 +136,7 @@ def _check_same_settings(folder: Path, settings: Settings) -> None:
     file.write_text(json.dumps(flat, indent=1), encoding="utf-8")
 
 
-def _open_run(uri: str, settings: Settings, name: str, folder: Path) -> tuple[Run, RunRecord]:
+def _open_run(uri: str, settings: Settings, name: str, folder: AnyPath) -> tuple[Run, RunRecord]:
     """Start the MLflow run, or the one that this folder was recorded in before."""
     from kgan_ray.tracking import start_run
     from kgan_ray.training.launch import RunRecord
@@ -169,7 +170,7 @@ class _ProgressLine:
             print(file=sys.stderr)
 
 
-def _print_outcome(outcome: Outcome, seconds: float, folder: Path) -> None:
+def _print_outcome(outcome: Outcome, seconds: float, folder: AnyPath) -> None:
     scores = "  ".join(f"{name} {value:.4g}" for name, value in outcome.metrics.items() if "/" not in name)
     print(f"{outcome.status} at step {outcome.step} after {seconds:.0f} s  {scores}")
     if outcome.reason:

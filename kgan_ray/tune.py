@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kgan_ray.cli import add_settings_options, print_settings, run_verb, verb_parser
+from kgan_ray.data.storage import AnyPath, any_path
 from kgan_ray.settings import Settings, UserError, flatten, override, parse_overrides
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_settings(settings)
         _print_space(space)
         return 0
-    folder = Path(options.results) / name
+    folder = any_path(options.results) / name
     return _run(options, space, settings, folder, known)
 
 
@@ -82,7 +83,7 @@ def _question(options: argparse.Namespace) -> tuple[Space, Settings, str, Sweep 
     name = options.name or (space.name if space else "")
     if Path(name).name != name or name.startswith("."):
         raise UserError(f"--name {name!r}: expected a name without slashes")
-    folder = Path(options.results) / name
+    folder = any_path(options.results) / name
     exists = (folder / FILE).exists()
     if exists and not options.resume and not options.dry_run:
         raise UserError(f"{folder} holds a sweep already; --resume goes on with it, --name starts another")
@@ -135,13 +136,15 @@ def _print_space(space: Space) -> None:
         print(f"# {name}: {overrides}")
 
 
-def _run(options: argparse.Namespace, space: Space, settings: Settings, folder: Path, known: Sweep | None) -> int:
+def _run(
+    options: argparse.Namespace, space: Space, settings: Settings, folder: AnyPath, known: Sweep | None
+) -> int:
     from kgan_ray.tracking import prepare_store, tracking_uri, ui_command
     from kgan_ray.tuning.budget import described, parse_budget
     from kgan_ray.tuning.state import EXPLORE, Sweep
 
     started = time.monotonic()
-    uri = known.uri if known else tracking_uri(settings.tracking, Path(options.results))
+    uri = known.uri if known else tracking_uri(settings.tracking, any_path(options.results))
     prepare_store(uri)
     dataset = _dataset(settings)
     settings = override(settings, {"data.path": dataset.path})
@@ -218,7 +221,9 @@ def _open_parent(sweep: Sweep, settings: Settings) -> Run:
     return run
 
 
-def _runner(options: argparse.Namespace, sweep: Sweep, space: Space, settings: Settings, folder: Path) -> Runner:
+def _runner(
+    options: argparse.Namespace, sweep: Sweep, space: Space, settings: Settings, folder: AnyPath
+) -> Runner:
     from kgan_ray.tuning.sweep import Runner
 
     tags = {"sweep": sweep.name, "dataset": sweep.dataset_hash, "code": code_version()}
@@ -288,7 +293,7 @@ def _run_shown(runner: Runner, guess: float | None) -> bool:
         return runner.run()
 
 
-def _conclude(sweep: Sweep, folder: Path, parent: Run, open_record: str) -> int:
+def _conclude(sweep: Sweep, folder: AnyPath, parent: Run, open_record: str) -> int:
     from kgan_ray.tuning.register import register_best
     from kgan_ray.tuning.report_files import write_report
     from kgan_ray.tuning.table import console, duration, trials_table
@@ -307,7 +312,7 @@ def _conclude(sweep: Sweep, folder: Path, parent: Run, open_record: str) -> int:
     return 0
 
 
-def resume_command(folder: Path) -> str:
+def resume_command(folder: AnyPath) -> str:
     results = "" if str(folder.parent) == "results" else f" --results {folder.parent}"
     return f"python -m kgan_ray.tune --resume --name {folder.name}{results}"
 

@@ -1,19 +1,28 @@
 """Datasets and checkpoints on object storage: a real S3 protocol server (moto's) on loopback."""
 
+import os
 import socket
 import subprocess
 import sys
 import time
 
+import psutil
 import pyarrow.fs
 import pytest
 import torch
 from test_loop import PlainContext, run
+from test_sweep import num_finished, wait_for
+from test_tune import ROOT, tune, write_small_space
 
 from kgan_ray.data.dataset import Dataset
+from kgan_ray.data.storage import any_path
 from kgan_ray.prepare import main as prepare
+from kgan_ray.report import main as report
 from kgan_ray.settings import UserError, override
+from kgan_ray.status import main as status
 from kgan_ray.training.checkpoint import CheckpointStore, load_generator, read_checkpoint
+from kgan_ray.tune import main as tune_main
+from kgan_ray.tuning.state import load_sweep
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 
@@ -61,6 +70,62 @@ def test_a_run_on_object_storage_is_the_run_on_a_disk(server, tiny, demo, tmp_pa
     assert len(kept) == len(CheckpointStore(str(tmp_path / "local" / "checkpoints")).folders())
 
 
+def end(process):
+    """Kill it with all that it started, where it still runs."""
+    if process.poll() is None:
+        for child in [*psutil.Process(process.pid).children(recursive=True), process]:
+            child.kill()
+    process.wait()
+
+
+def test_a_sweep_whose_head_is_lost_goes_on_from_the_store(server, tiny, demo, tmp_path, capsys):
+    """Its record, Ray's and all checkpoints are in the store; nothing on the disk of the first machine is needed."""
+    pyarrow.fs.copy_files(demo.path, "s3://lab/demo", source_filesystem=pyarrow.fs.LocalFileSystem())
+    common = ["--data", "s3://lab/demo", "--results", "s3://lab/results"]
+    first, second = (
+        {"XDG_CACHE_HOME": str(tmp_path / name), "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+        for name in ("head", "new-head")
+    )
+    folder = any_path("s3://lab/results/small")
+    space = write_small_space(tmp_path, tiny)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kgan_ray.tune", "--space", str(space), *common], cwd=ROOT, env=os.environ | first
+    )
+    try:
+        wait_for(lambda: num_finished(folder) >= 2, process)
+    finally:
+        end(process)
+    done = [one for one in load_sweep(folder).trials if one.status == "finished"]
+    ran = tune("--resume", "--name", "small", *common, **second)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "training the extractor" not in ran.stdout  # the dataset's store has it
+    sweep = load_sweep(folder)
+    assert [one.status for one in sweep.trials] == ["finished"] * 6
+    assert [sweep.trial(one.name).run_id for one in done] == [one.run_id for one in done]
+    assert "models:/kgan_ray-small/1" in ran.stdout
+
+    capsys.readouterr()
+    assert status(["--results", "s3://lab/results"]) == 0
+    assert "sweep small: judged" in capsys.readouterr().out
+    assert report(["small", "--results", "s3://lab/results", "--offline"]) == 0
+    assert "s3://lab/results/small/report/motions.png" in capsys.readouterr().out
+    assert (folder / "report" / "report.html").read_text().startswith("<!doctype html>")
+
+
+def test_a_store_that_holds_no_database_is_told(server, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(
+        UserError, match=r"s3://lab/results: MLflow's database cannot lie there; set \$MLFLOW_TRACK"
+    ):
+        tune_main(["--space", str(ROOT / "search_spaces" / "smoke.yaml"), "--results", "s3://lab/results"])
+    server.kill()
+    server.wait()
+    with pytest.raises(UserError, match=r"s3://lab/.*: the store does not answer, or refuses"):
+        tune_main(["--space", str(ROOT / "search_spaces" / "smoke.yaml"), "--results", "s3://lab/results"])
+    with pytest.raises(UserError, match="own variables"):
+        tune_main(["--space", str(ROOT / "search_spaces" / "smoke.yaml"), "--results", "s3://lab/a?region=x"])
+
+
 def test_prepare_writes_a_dataset_there(server, capsys):
     assert prepare(["--demo", "--num-sequences", "40", "--output", "s3://lab/made"]) == 0
     assert Dataset.open("s3://lab/made").manifest.counts.kept == 40
@@ -75,3 +140,26 @@ def test_a_store_that_goes_away_ends_the_run_in_one_line_and_keeps_what_it_had(s
 
     with pytest.raises(UserError, match=r"step-00000006: the checkpoint cannot be saved"):
         run(tiny, "s3://lab/runs/b", Context())
+
+
+def test_a_store_that_goes_away_ends_the_sweep_in_one_line(server, tiny, demo, tmp_path):
+    folder = any_path("s3://lab/results/small")
+    space = write_small_space(tmp_path, tiny)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kgan_ray.tune", "--space", str(space), "--data", demo.path]
+        + ["--results", "s3://lab/results", "--set", "training.steps=100000"]
+        + ["--set", "evaluation.every_steps=300"],
+        cwd=ROOT,
+        env=os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for(lambda: folder.exists() and any(one.step for one in load_sweep(folder).trials), process)
+        server.kill()
+        _, errors = process.communicate(timeout=150)
+    finally:
+        end(process)
+    assert (process.returncode, errors.count("\n")) == (2, 1), errors
+    assert errors.startswith("error: s3://lab/results/small/sweep.json: the store does not answer, or refuses (")

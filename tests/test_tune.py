@@ -18,6 +18,10 @@ DISC = str(ROOT / "search_spaces" / "disc.yaml")
 
 @pytest.fixture
 def small_space(tmp_path, tiny) -> Path:
+    return write_small_space(tmp_path, tiny)
+
+
+def write_small_space(folder, tiny) -> Path:
     """Two explored trials, one of them and the baseline confirmed with two seeds; a few steps each."""
     changes = {
         name: value
@@ -35,7 +39,7 @@ def small_space(tmp_path, tiny) -> Path:
             "techniques.label_noise_std": {"uniform": [0.1, 1.0]},
         },
     }
-    file = tmp_path / "small.yaml"
+    file = folder / "small.yaml"
     file.write_text(yaml.safe_dump(tree))
     return file
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.loading import MotionTensors, load_split
-from kgan_ray.data.storage import is_uri
+from kgan_ray.data.storage import is_uri, open_store, read_bytes, write_bytes
 from kgan_ray.metrics.extractor import FEATURES, Classifier, weights_hash
 from kgan_ray.settings import DataSettings, UserError
 from kgan_ray.skeleton import MotionSpec
@@ -81,7 +82,8 @@ def find_extractor(
 ) -> Extractor:
     """The extractor at `path`; or the dataset's own, trained now unless it is cached.
 
-    Several processes may ask at once: one trains, the others wait for it. Raises UserError for a file at `path` that is
+    Several processes may ask at once: one trains, the others wait for it. A dataset behind a URI keeps its extractor
+    beside it too, so that every machine measures with the same one. Raises UserError for a file at `path` that is
     no extractor, or one of other motions.
     """
     spec = dataset.spec(data)
@@ -91,8 +93,9 @@ def find_extractor(
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{file}.lock"):
-            if not file.exists():
+            if not file.exists() and not _fetched(dataset, file):
                 _train_and_save(dataset, data, spec, device, progress, file)
+                _keep_beside(dataset, file)
     except OSError as error:
         raise UserError(f"{file.parent}: cannot keep the extractor there ({error.strerror or error})") from None
     return _load(file, spec, device)
@@ -104,6 +107,30 @@ def cache_folder(dataset: Dataset) -> Path:
         return Path(dataset.path) / "cache"
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "kgan_ray" / dataset.hash
+
+
+def _fetched(dataset: Dataset, file: Path) -> bool:
+    """Whether the dataset's store had the file, which is now here."""
+    if not is_uri(dataset.path):
+        return False
+    store, root = open_store(dataset.path)
+    try:
+        data = read_bytes(store, f"{root}/cache/{file.name}")
+    except OSError:
+        return False
+    part = file.with_suffix(".part")
+    part.write_bytes(data)
+    part.replace(file)
+    return True
+
+
+def _keep_beside(dataset: Dataset, file: Path) -> None:
+    """Put the file into the dataset's store, unless this machine may not write there."""
+    if is_uri(dataset.path):
+        store, root = open_store(dataset.path)
+        with contextlib.suppress(OSError):
+            store.create_dir(f"{root}/cache")
+            write_bytes(store, f"{root}/cache/{file.name}", file.read_bytes())
 
 
 def _key(dataset: Dataset, data: DataSettings) -> str:

@@ -12,9 +12,10 @@ import os
 import pickle
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow.fs
@@ -173,9 +174,7 @@ class CheckpointStore:
         with tempfile.TemporaryDirectory() as scratch:
             local = Path(scratch) / "checkpoint"
             write_checkpoint(local, gan, state)
-            self.filesystem.create_dir(folder)  # object stores need none, file systems do
-            for file in sorted(local.iterdir(), key=lambda file: file.name == "state.json"):
-                pyarrow.fs.copy_files(str(file), f"{folder}/{file.name}", destination_filesystem=self.filesystem)
+            self._take(local, folder)
 
     def prune(self, keep: int, objective: str | None = None, *, lowest: bool = True) -> None:
         """Delete all but the newest `keep` checkpoints and the best one by the metric `objective`."""
@@ -185,8 +184,7 @@ class CheckpointStore:
             kept.add(best)
         for folder in folders:
             if folder not in kept:
-                self.filesystem.delete_file(f"{folder}/state.json")  # first: what is left is no checkpoint
-                self.filesystem.delete_dir(folder)
+                self._delete(folder)
 
     def best(self, objective: str | None, *, lowest: bool = True) -> str | None:
         """The checkpoint with the best value of a metric, if any has one."""
@@ -203,11 +201,37 @@ class CheckpointStore:
 
     def read_folder(self, folder: str) -> Checkpoint:
         """Read one checkpoint. Raises UserError where a file is missing, broken or of a newer format."""
-        if not self.is_local:
-            with tempfile.TemporaryDirectory() as scratch:
-                pyarrow.fs.copy_files(folder, scratch, source_filesystem=self.filesystem)
-                return _read(Path(scratch), shown_as=folder)
-        return _read(Path(folder), shown_as=folder)
+        with self.on_this_machine(folder) as local:
+            return _read(local, shown_as=folder)
+
+    @contextmanager
+    def on_this_machine(self, folder: str) -> Iterator[Path]:
+        """One checkpoint's folder, or a copy of it for as long as it is needed."""
+        if self.is_local:
+            yield Path(folder)
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            copy = Path(scratch) / PurePosixPath(folder).name
+            copy.mkdir()
+            pyarrow.fs.copy_files(folder, str(copy), source_filesystem=self.filesystem)
+            yield copy
+
+    def replace_all(self, donor: CheckpointStore, checkpoint: str) -> None:
+        """Make a copy of another run's checkpoint the only one. Interrupted, and done again, it comes to the same."""
+        for old in self.folders():
+            self._delete(old)
+        with donor.on_this_machine(checkpoint) as local:
+            self._take(local, f"{self.root}/{local.name}")
+
+    def _delete(self, folder: str) -> None:
+        self.filesystem.delete_file(f"{folder}/state.json")  # first: what is left is no checkpoint
+        self.filesystem.delete_dir(folder)
+
+    def _take(self, local: Path, folder: str) -> None:
+        """Copy a checkpoint on this machine here, `state.json` last."""
+        self.filesystem.create_dir(folder)  # object stores need none, file systems do
+        for file in sorted(local.iterdir(), key=lambda file: file.name == "state.json"):
+            pyarrow.fs.copy_files(str(file), f"{folder}/{file.name}", destination_filesystem=self.filesystem)
 
 
 def _read(folder: Path, shown_as: str) -> Checkpoint:

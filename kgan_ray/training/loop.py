@@ -292,11 +292,12 @@ class Recorder:
             self.log_samples()
         lowest = lower_is_better(self.objective)
         folders = self.store.folders()
-        if not folders or not self.store.is_local:
+        if not folders:
             return
         for name, folder in (("best", self.store.best(self.objective, lowest=lowest)), ("newest", folders[-1])):
             if folder:
-                self.run.log_artifact(Path(folder), f"checkpoints/{name}")
+                with self.store.on_this_machine(folder) as local:
+                    self.run.log_artifact(local, f"checkpoints/{name}")
 
     def _record(self, metrics: dict[str, float]) -> None:
         if self.run:

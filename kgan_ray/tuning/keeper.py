@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kgan_ray.data.storage import AnyPath, any_path
 from kgan_ray.tracking import PARENT_TAG, end_run, find_run, log_text
 from kgan_ray.tuning.budget import Purse
 from kgan_ray.tuning.interrupt import Interrupts, stop_politely
@@ -27,7 +28,7 @@ class Keeper:
         self,
         sweep: Sweep,
         plan: Plan,
-        folder: Path,
+        folder: AnyPath,
         ended: Callable[[Trial], None],
         purse: Purse | None = None,
         interrupts: Interrupts | None = None,
@@ -104,7 +105,7 @@ class Keeper:
 
     def errored(self, trial: Any) -> None:
         mine = self._mine(trial)
-        folder = Path(self.plan.folder) / mine.name
+        folder = any_path(self.plan.folder) / mine.name
         mine.status, mine.reason = "failed", _reason(trial, folder)
         self._close(mine)
         if mine.run_id:
@@ -210,7 +211,7 @@ def new_trial(job: Job, sweep: Sweep) -> Trial:
     )
 
 
-def failure_log(trial: Any, folder: Path) -> str:
+def failure_log(trial: Any, folder: AnyPath) -> str:
     """What is known of a trial that failed: its reason, where it was raised, and the last lines that it printed."""
     parts = [f"{trial}: {_reason(trial, folder)}"]
     if (folder / TRACEBACK_FILE).exists():
@@ -223,7 +224,7 @@ def failure_log(trial: Any, folder: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _reason(trial: Any, folder: Path) -> str:
+def _reason(trial: Any, folder: AnyPath) -> str:
     """What a trial died of: in its own words, else the last line of Tune's account on this machine."""
     for file in (folder / FAILURE_FILE, Path(trial.error_file) if trial.error_file else None):
         if file is not None and file.exists():

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import math
 import random
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
+from kgan_ray.data.storage import AnyPath
 from kgan_ray.settings import Settings, UserError
 from kgan_ray.training.checkpoint import CheckpointStore
 from kgan_ray.tuning.domains import Domain
@@ -126,7 +124,7 @@ def abs_difference(one: Any, other: Any) -> float:
     return abs(one - other) if is_number else math.inf
 
 
-def copy_newest_checkpoint(donor: Path, loser: Path) -> None:
+def copy_newest_checkpoint(donor: AnyPath, loser: AnyPath) -> None:
     """Make the newest checkpoint of the run in folder `donor` the only one of the run in folder `loser`.
 
     Done again after an interruption, it comes to the same. Raises UserError where the donor has none.
@@ -138,15 +136,4 @@ def copy_newest_checkpoint(donor: Path, loser: Path) -> None:
             f"{donor}: no checkpoint here to copy; population based training needs --results on storage "
             "that the driver and all nodes share"
         )
-    newest, home = Path(folders[-1]), loser / "checkpoints"
-    home.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=".copy-", dir=home))
-    try:
-        shutil.copytree(newest, part, dirs_exist_ok=True)
-        for old in home.glob("step-*"):
-            (old / "state.json").unlink(missing_ok=True)  # first: what is left is no checkpoint
-            shutil.rmtree(old)
-        part.rename(home / newest.name)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
+    CheckpointStore(str(loser / "checkpoints")).replace_all(store, folders[-1])

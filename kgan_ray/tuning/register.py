@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from statistics import fmean
 
+from kgan_ray.data.storage import AnyPath
 from kgan_ray.tracking import register_model
 from kgan_ray.training.checkpoint import CheckpointStore
 from kgan_ray.tuning.state import CONFIRM, Sweep, Trial
@@ -28,10 +28,10 @@ def best_confirmed(sweep: Sweep, among: Callable[[Trial], bool] = lambda trial: 
     return min(best, key=lambda pair: pair[0])[1]
 
 
-def register_best(sweep: Sweep, folder: Path) -> str | None:
+def register_best(sweep: Sweep, folder: AnyPath) -> str | None:
     """Register the best confirmed run's best checkpoint; returns `models:/NAME/VERSION`.
 
-    None where no confirmed run has an MLflow run and a checkpoint on this machine.
+    None where no confirmed run has an MLflow run and a checkpoint that this machine can read.
     """
     trial = best_confirmed(sweep)
     if trial is None or not trial.run_id:
@@ -47,4 +47,6 @@ def register_best(sweep: Sweep, folder: Path) -> str | None:
         "trial": trial.name,
         sweep.metric: f"{trial.metrics[sweep.metric]:.6g}",
     }
-    return f"models:/{name}/{register_model(sweep.uri, trial.run_id, name, checkpoint, tags, shape)}"
+    with store.on_this_machine(checkpoint) as local:
+        version = register_model(sweep.uri, trial.run_id, name, str(local), tags, shape)
+    return f"models:/{name}/{version}"

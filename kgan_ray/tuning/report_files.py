@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from kgan_ray.data.storage import AnyPath, written_locally
 from kgan_ray.tracking import Run
 from kgan_ray.tuning import summary
 from kgan_ray.tuning.jobs import groups_of
@@ -14,31 +15,31 @@ from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
 from kgan_ray.visual.charts import learning_curves
 
 
-def write_report(sweep: Sweep, folder: Path, run: Run | None = None, trials: Path | None = None) -> list[Path]:
-    """Write the report's files into `folder`, the Markdown page first, and log them to `run`.
+def write_report(
+    sweep: Sweep, folder: AnyPath, run: Run | None = None, trials: AnyPath | None = None
+) -> list[AnyPath]:
+    """Write the report's files into `folder`, the Markdown page first, and log them to `run`; returns their paths.
 
     `trials` is the folder of the trials' checkpoints, from which the best configuration's motions and the baseline's
     are drawn. Raises UserError where runs would be ranked that were measured with different extractors or data.
     """
     page = summary.markdown(sweep)
-    folder.mkdir(parents=True, exist_ok=True)
     texts = {
         "report.md": page,
         "configurations.csv": summary.csv_text(summary.configuration_rows(sweep)),
         "trials.csv": summary.csv_text(summary.trial_rows(sweep)),
     }
-    files = []
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
-        files.append(folder / name)
-    pictures = draw_side_by_side(sweep, trials, folder) if trials else []
-    pictures += draw_curves(sweep, folder)
-    (folder / "report.html").write_text(html(sweep, pictures), encoding="utf-8")
-    files += [folder / "report.html", *pictures]
-    if run:
-        for file in files:
-            run.log_artifact(file, "report")
-    return files
+    with written_locally(folder) as local:
+        for name, text in texts.items():
+            (local / name).write_text(text, encoding="utf-8")
+        pictures = draw_side_by_side(sweep, trials, local) if trials else []
+        pictures += draw_curves(sweep, local)
+        (local / "report.html").write_text(html(sweep, pictures), encoding="utf-8")
+        names = [*texts, "report.html", *(picture.name for picture in pictures)]
+        if run:
+            for name in names:
+                run.log_artifact(local / name, "report")
+    return [folder / name for name in names]
 
 
 def draw_curves(sweep: Sweep, folder: Path) -> list[Path]:

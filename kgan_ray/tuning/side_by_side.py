@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from kgan_ray.data.storage import AnyPath
 from kgan_ray.training.checkpoint import CheckpointStore, load_generator
 from kgan_ray.tuning.register import best_confirmed
 from kgan_ray.tuning.space import BASELINE
@@ -16,7 +17,7 @@ from kgan_ray.visual.stick import animate, contact_sheet
 MOST_CLASSES = 6
 
 
-def draw_side_by_side(sweep: Sweep, trials: Path, folder: Path) -> list[Path]:
+def draw_side_by_side(sweep: Sweep, trials: AnyPath, folder: Path) -> list[Path]:
     """Write motions.png and motions.gif into `folder`; nothing where the two runs' checkpoints are not in `trials`."""
     generators = {}
     for trial in _compared(sweep):
@@ -24,7 +25,8 @@ def draw_side_by_side(sweep: Sweep, trials: Path, folder: Path) -> list[Path]:
         checkpoint = store.best(sweep.metric, lowest=sweep.mode == "min")
         if checkpoint is None:
             return []
-        generators[trial.configuration] = load_generator(checkpoint)
+        with store.on_this_machine(checkpoint) as local:
+            generators[trial.configuration] = load_generator(local)
     if len(generators) < 2:
         return []
     rows: Titled = []

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from kgan_ray.data.storage import AnyPath, write_whole
 from kgan_ray.settings import UserError
 
 FORMAT_VERSION = 1
@@ -87,22 +85,12 @@ class Sweep(_Record):
     def trial(self, name: str) -> Trial | None:
         return next((trial for trial in self.trials if trial.name == name), None)
 
-    def save(self, folder: Path) -> None:
-        """Write folder/sweep.json: the old content or the new one is there, never a part."""
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(prefix=f".{FILE}-", dir=folder)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(self.model_dump_json(indent=1))
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(part).replace(folder / FILE)
-        except BaseException:
-            Path(part).unlink(missing_ok=True)
-            raise
+    def save(self, folder: AnyPath) -> None:
+        """Write folder/sweep.json: the old content or the new one is there, never a part. Raises UserError."""
+        write_whole(folder / FILE, self.model_dump_json(indent=1))
 
 
-def load_sweep(folder: Path) -> Sweep:
+def load_sweep(folder: AnyPath) -> Sweep:
     """Read folder/sweep.json. Raises UserError where there is none, or one that cannot be read."""
     file = folder / FILE
     try:

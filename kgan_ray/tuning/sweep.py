@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 import os
 import random
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kgan_ray.cluster import connect, node_watched, on_this_node, runs_that_fit
+from kgan_ray.data.storage import AnyPath
 from kgan_ray.settings import Settings, UserError, flatten, override
 from kgan_ray.tracking import is_local_file
 from kgan_ray.tuning.budget import Purse, devices_of
@@ -53,7 +55,7 @@ class Runner:
     sweep: Sweep
     space: Space
     settings: Settings
-    folder: Path
+    folder: AnyPath
     trial_function: TrialFunction = train_trial
     concurrent: int | None = None
     retries: int = RETRIES
@@ -161,7 +163,7 @@ class Runner:
         os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")  # else a kill forgets trials that had finished
         ray = connect(dashboard=resources.num_workers > 1 and self.space.scheduler.type != "none")
         if self.board is None:
-            log_ray_to(self.folder / "ray.log")
+            log_ray_to(log_file(self.folder))
         if len([node for node in ray.nodes() if node["Alive"]]) > 1 and is_local_file(self.sweep.uri):
             raise UserError(
                 f"tracking.uri: {self.sweep.uri} is a file, which the cluster's other nodes cannot write; "
@@ -299,6 +301,13 @@ def _trainable(plan: Plan, trial_function: TrialFunction, board: Any) -> Callabl
 
 def _has_ended(trial: Trial | None) -> bool:
     return trial is not None and trial.status in ("finished", "stopped", "diverged", "failed")
+
+
+def log_file(folder: AnyPath) -> Path:
+    """Where Ray's own lines go: into the sweep's folder, or beside other temporary files where that is no folder here."""
+    if isinstance(folder, Path):
+        return folder / "ray.log"
+    return Path(tempfile.gettempdir()) / f"kgan_ray-{folder.name}-ray.log"
 
 
 def log_ray_to(file: Path) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kgan_ray.data.storage import AnyPath, any_path
 from kgan_ray.settings import Settings, UserError, flatten, override, settings_from_flat
 from kgan_ray.tracking import PARENT_TAG, Run, find_run, start_run
 from kgan_ray.tuning.search import objective_keys
@@ -153,7 +154,7 @@ def run_trial(config: Mapping[str, Any], plan: Plan, trial_function: TrialFuncti
         plan.jobs[config["job"]] if plan.jobs else proposed_job(plan, tune.get_context().get_trial_name(), config)
     )
     folder = f"{plan.folder.rstrip('/')}/{job.name}"
-    with failure_recorded(Path(folder)):
+    with failure_recorded(any_path(folder)):
         _run_job(plan, job, folder, trial_function, board)
 
 
@@ -202,7 +203,7 @@ def record_schedule(run: Run, job: Job, start: int) -> None:
 
 
 @contextmanager
-def failure_recorded(folder: Path) -> Iterator[None]:
+def failure_recorded(folder: AnyPath) -> Iterator[None]:
     """Write what is raised inside to folder/failure.txt and traceback.txt, and let it pass."""
     for name in (FAILURE_FILE, TRACEBACK_FILE):
         (folder / name).unlink(missing_ok=True)  # an earlier attempt's
