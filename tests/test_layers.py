@@ -16,7 +16,7 @@ LAYERS = [
         "metrics",
         "visual",
     ],
-    ["training.evaluation", "training.loop"],
+    ["training.evaluation", "training.loop", "training.scaling"],
     ["training.launch"],
     ["tuning"],
     ["cli", "metrics.demonstration"],

@@ -59,7 +59,7 @@ def test_the_table_holds_means_spreads_and_the_verdict():
     rows = {row["configuration"]: row for row in summary.configuration_rows(finished_sweep())}
     assert list(rows) == ["baseline", "explore-01"]
     assert (rows["baseline"]["fid"], rows["baseline"]["fid_sd"], rows["baseline"]["runs"]) == (100.0, 10.0, 3)
-    assert rows["explore-01"]["difference"] == -50.0
+    assert rows["explore-01"]["effect"] == -50.0
     assert rows["explore-01"]["low"] < -50 < rows["explore-01"]["high"] < 0
     assert rows["explore-01"]["verdict"] == "better"
     assert rows["explore-01"]["accuracy"] == 0.5

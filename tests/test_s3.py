@@ -146,9 +146,11 @@ def test_a_store_that_goes_away_ends_the_sweep_in_one_line(server, tiny, demo, t
     folder = any_path("s3://lab/results/small")
     space = write_small_space(tmp_path, tiny)
     process = subprocess.Popen(
-        [sys.executable, "-m", "kgan_ray.tune", "--space", str(space), "--data", demo.path]
-        + ["--results", "s3://lab/results", "--set", "training.steps=100000"]
-        + ["--set", "evaluation.every_steps=300"],
+        [
+            *(sys.executable, "-m", "kgan_ray.tune", "--space", str(space), "--data", demo.path),
+            *("--results", "s3://lab/results", "--set", "training.steps=100000"),
+            *("--set", "evaluation.every_steps=300"),
+        ],
         cwd=ROOT,
         env=os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"},
         stdout=subprocess.PIPE,

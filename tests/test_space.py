@@ -319,6 +319,10 @@ def test_a_trial_that_diverged_counts_as_bad_as_the_worst_that_did_not():
         ),
         (changed("objective", ["fid", {"metric": "acuracy"}]), "unknown metric 'acuracy'. Did you mean accuracy"),
         (changed("objective", ["fid", "fid"]), "objective: fid, fid names a metric twice"),
+        (
+            {**changed("objective", "accuracy"), "confirm": {"compare": "ratio"}},
+            "confirm.compare: ratio is for fid, fid_inception, diversity, multimodality; accuracy may be 0 or below",
+        ),
     ],
 )  # fmt: skip
 def test_an_algorithm_refuses_what_it_cannot_search(tree, message):

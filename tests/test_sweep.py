@@ -152,7 +152,7 @@ def test_explored_runs_never_count_as_evidence(tmp_path):
     explored = [trial("e1", {}, -1e6), trial("e2", {}, 1e6)]
     runner.sweep.trials = [*explored, *confirmed]
     (verdict,) = verdicts_of(runner.sweep)
-    assert (verdict.configuration, verdict.difference, verdict.word) == ("e1", -50.0, "better")
+    assert (verdict.configuration, verdict.effect, verdict.word) == ("e1", -50.0, "better")
     assert verdict.sentence.startswith("e1: better (fid 51 against 101")
     for one in confirmed:
         one.group = "xview"

@@ -48,13 +48,15 @@ def test_the_interval_covers_the_true_difference(runs, least):
 
 
 @pytest.mark.parametrize("runs", [3, 5])
-def test_false_alarms_stay_below_the_level(runs):
+@pytest.mark.parametrize("compare", ["difference", "ratio"])
+def test_false_alarms_stay_below_the_level(runs, compare):
     """Three configurations that do nothing, over many sweeps: at most one sweep in twenty says otherwise."""
     source = np.random.default_rng(2)
     alarms = 0
     for _ in range(600):
-        draws = source.normal(100, 10, (4, runs)).tolist()
-        verdicts = judge(draws[0], {str(k): draws[k] for k in (1, 2, 3)}, mode="min")
+        normal = source.normal(0, 1, (4, runs))
+        draws = (100 + 10 * normal if compare == "difference" else 300 * np.exp(0.7 * normal)).tolist()
+        verdicts = judge(draws[0], {str(k): draws[k] for k in (1, 2, 3)}, mode="min", compare=compare)
         alarms += any(verdict.word != "can't tell" for verdict in verdicts)
     assert alarms / 600 <= 0.05 + 2 * (0.05 * 0.95 / 600) ** 0.5
 
@@ -69,6 +71,31 @@ def test_a_planted_effect_is_found_and_a_dummy_is_not():
         dummy += second.word != "can't tell"
     assert helps == 20
     assert dummy <= 2
+
+
+def test_ratios_find_what_a_spread_that_grows_with_the_value_hides():
+    """An effect of a factor of eight, seeds that spread by a factor of two: three seeds each, twenty sweeps."""
+    source = np.random.default_rng(5)
+    found = {"difference": 0, "ratio": 0}
+    for _ in range(20):
+        baseline, better = ((mean * np.exp(0.7 * source.normal(0, 1, 3))).tolist() for mean in (800, 100))
+        for compare in found:
+            (verdict,) = judge(baseline, {"helps": better}, mode="min", compare=compare)
+            found[compare] += verdict.word == "better"
+    assert found["ratio"] >= 2 * found["difference"]
+    assert found["ratio"] >= 14
+
+
+def test_a_ratio_is_that_of_geometric_means():
+    (verdict,) = judge([2.0, 8.0], {"a": [1.0, 4.0]}, mode="min", compare="ratio")
+    assert (verdict.mean, verdict.baseline, verdict.effect) == pytest.approx((2.0, 4.0, 0.5))
+    assert verdict.low < 0.5 < verdict.high
+    assert verdict.p_value == pytest.approx(welch(np.log([1.0, 4.0]), np.log([2.0, 8.0])))
+    assert "fid 2 against 4 (geometric means), ratio 0.5 [" in verdict.sentence
+    (swapped,) = judge([1.0, 4.0], {"a": [2.0, 8.0]}, mode="min", compare="ratio")
+    assert (swapped.low, swapped.high) == pytest.approx((1 / verdict.high, 1 / verdict.low), rel=0.05)
+    (zero,) = judge([1.0, 2.0], {"a": [0.0, 1.0]}, mode="min", compare="ratio")
+    assert zero.word == "can't tell"
 
 
 @pytest.mark.parametrize(("mode", "word"), [("min", "worse"), ("max", "better")])

@@ -47,6 +47,10 @@ METRICS: dict[str, Metric] = {
 NEED_MOTIONS = frozenset({"mmd_avg", "mmd_seq", "mmd_avg_published", "mmd_seq_published", "fid_inception"})
 
 
+# Whose values can be compared by their ratio: never 0 unless all is lost, never below.
+ABOVE_ZERO = ("fid", "fid_inception", "diversity", "multimodality")
+
+
 def check_metric_name(name: str, where: str) -> None:
     """Raise UserError, with the nearest name, unless `name` is a metric. `where` says who asked."""
     if name not in METRICS:

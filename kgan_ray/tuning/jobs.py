@@ -12,7 +12,7 @@ from kgan_ray.tuning.search import same_configuration
 from kgan_ray.tuning.space import BASELINE, Space
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
 from kgan_ray.tuning.trial import Job
-from kgan_ray.tuning.verdict import Verdict, judge
+from kgan_ray.tuning.verdict import Compare, Verdict, judge
 
 _FIRST_FRESH_SEED = 1000  # added to the sweep's own seed
 
@@ -120,6 +120,12 @@ def groups_of(sweep: Sweep) -> list[str]:
     return list(dict.fromkeys(trial.group for trial in sweep.stage(CONFIRM)))
 
 
+def compared_by(sweep: Sweep) -> Compare:
+    """Whether the sweep's verdicts are on differences or on ratios."""
+    compare: Compare = sweep.space.get("confirm", {}).get("compare", "difference")
+    return compare
+
+
 def verdicts_of(sweep: Sweep, group: str = "") -> list[Verdict]:
     """Every confirmed configuration of a group against that group's baseline.
 
@@ -139,7 +145,9 @@ def verdicts_of(sweep: Sweep, group: str = "") -> list[Verdict]:
     baseline = values.pop(BASELINE, None)
     if baseline is None:
         return []
-    verdicts = judge(baseline, values, mode=sweep.mode, metric=sweep.metric, failed=lost)
+    verdicts = judge(
+        baseline, values, mode=sweep.mode, metric=sweep.metric, failed=lost, compare=compared_by(sweep)
+    )
     return [replace(verdict, sentence=f"{group} {verdict.sentence}".strip()) for verdict in verdicts]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -47,7 +48,7 @@ def html(sweep: Sweep, pictures: Sequence[Path]) -> str:
         parts.append("</ul>")
     if rows:
         parts += ["<h2>Confirmed configurations</h2>", _configurations(sweep, rows)]
-        parts += [_intervals(sweep, [row for row in rows if row["difference"] is not None])]
+        parts += [_intervals(sweep, [row for row in rows if row["effect"] is not None])]
     for group in groups_of(sweep):
         drawing = page_charts.bands([run for run in sweep.stage(CONFIRM) if run.group == group], sweep.metric)
         if drawing:
@@ -151,23 +152,28 @@ def _kind(cells: Sequence[Any]) -> str:
 
 
 def _intervals(sweep: Sweep, rows: Sequence[summary.Row]) -> str:
-    """Each configuration's difference to the baseline with its 95 % interval, as a drawing."""
-    rows = [row for row in rows if abs(row["low"]) != float("inf") and row["low"] == row["low"]]
+    """Each configuration's difference or ratio to the baseline with its 95 % interval, as a drawing."""
+    rows = [row for row in rows if math.isfinite(row["low"]) and math.isfinite(row["high"])]
     if not rows:
         return ""
-    low, high = min(0.0, *(row["low"] for row in rows)), max(0.0, *(row["high"] for row in rows))
-    reach = (high - low) or 1.0
+    is_ratio = rows[0]["compare"] == "ratio"
+    same = 1.0 if is_ratio else 0.0
+    low, high = min(same, *(row["low"] for row in rows)), max(same, *(row["high"] for row in rows))
+    scale = math.log if is_ratio else float
+    reach = (scale(high) - scale(low)) or 1.0
     left, width, step = 220, 640, 30
 
     def x(value: float) -> float:
-        return left + width * (value - low) / reach
+        return left + width * (scale(value) - scale(low)) / reach
 
     bottom = step * len(rows) + 16
-    parts = [f'<line class="axis" x1="{x(0):.1f}" x2="{x(0):.1f}" y1="4" y2="{bottom}" stroke-dasharray="4 3"/>']
+    parts = [
+        f'<line class="axis" x1="{x(same):.1f}" x2="{x(same):.1f}" y1="4" y2="{bottom}" stroke-dasharray="4 3"/>'
+    ]
     parts.append(f'<line class="axis" x1="{left}" x2="{left + width}" y1="{bottom}" y2="{bottom}"/>')
     parts += [
         f'<text x="{x(value):.1f}" y="{bottom + 18}" text-anchor="middle">{number(value)}</text>'
-        for value in sorted({low, 0.0, high})
+        for value in sorted({low, same, high})
     ]
     for index, row in enumerate(rows):
         y = step * index + 20
@@ -175,9 +181,10 @@ def _intervals(sweep: Sweep, rows: Sequence[summary.Row]) -> str:
         parts.append(f'<text x="{left - 12}" y="{y + 4}" text-anchor="end">{name}</text>')
         parts.append(
             f'<line x1="{x(row["low"]):.1f}" x2="{x(row["high"]):.1f}" y1="{y}" y2="{y}" stroke="currentColor" '
-            f'stroke-width="2"/><circle cx="{x(row["difference"]):.1f}" cy="{y}" r="5" fill="currentColor"/>'
+            f'stroke-width="2"/><circle cx="{x(row["effect"]):.1f}" cy="{y}" r="5" fill="currentColor"/>'
         )
-    label = f"difference to the baseline in {sweep.metric} (95 % interval)"
+    kind = "ratio of geometric means to the baseline's" if is_ratio else "difference to the baseline"
+    label = f"{kind} in {sweep.metric} (95 % interval{', logarithmic' if is_ratio else ''})"
     parts.append(f'<text x="{left + width / 2}" y="{bottom + 38}" text-anchor="middle">{escape(label)}</text>')
     size = f'viewBox="0 0 {left + width + 60} {bottom + 48}" width="100%"'
     return f'<svg role="img" aria-label="{escape(label)}" {size}>{"".join(parts)}</svg>'

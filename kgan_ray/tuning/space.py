@@ -9,6 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field
 
+from kgan_ray.metrics.names import ABOVE_ZERO, check_metric_name
 from kgan_ray.settings import (
     PRESETS,
     FrozenModel,
@@ -114,7 +115,11 @@ def parse_space(tree: Mapping[str, Any], *, name: str, where: str) -> Space:
     objectives = (file.objective, *(validated(Objective, one, where=f"{where}: objective") for one in listed[1:]))
     _check_preset(file.preset, where)
     for objective in objectives:
-        _check_metric(objective.metric, f"{where}: objective.metric")
+        check_metric_name(objective.metric, f"{where}: objective.metric")
+    if file.confirm.compare == "ratio" and file.objective.metric not in ABOVE_ZERO:
+        raise UserError(
+            f"{where}: confirm.compare: ratio is for {', '.join(ABOVE_ZERO)}; {file.objective.metric} may be 0 or below"
+        )
     if bool(file.space) == bool(file.configurations):
         found = "both" if file.space else "neither"
         raise UserError(f"{where}: expected one of space and configurations, found {found}")
@@ -293,12 +298,6 @@ def _check_preset(preset: str | None, where: str) -> None:
     if preset is not None and preset not in PRESETS:
         close = close_match(preset, PRESETS)
         raise UserError(f"{where}: preset: unknown preset {preset!r}.{close} Known: {', '.join(PRESETS)}")
-
-
-def _check_metric(metric: str, where: str) -> None:
-    from kgan_ray.metrics.names import check_metric_name
-
-    check_metric_name(metric, where)
 
 
 class _StrictLoader(yaml.SafeLoader):

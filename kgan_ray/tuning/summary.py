@@ -9,11 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from kgan_ray.tuning.jobs import check_comparable, described_front, explored_front, groups_of, verdicts_of
+from kgan_ray.tuning.jobs import (
+    check_comparable,
+    compared_by,
+    described_front,
+    explored_front,
+    groups_of,
+    verdicts_of,
+)
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
 from kgan_ray.tuning.table import described_schedule, number, short_overrides
 
 Row = dict[str, Any]
+EFFECTS = {
+    "difference": "Difference to the baseline",
+    "ratio": "Ratio of geometric means to the baseline's (test and interval are of logarithms)",
+}
 
 
 def configuration_rows(sweep: Sweep) -> list[Row]:
@@ -42,7 +53,8 @@ def configuration_rows(sweep: Sweep) -> list[Row]:
                 published = _published(sweep, group, name).get(metric)
                 if published is not None:
                     row[f"{metric}_published"] = published
-            row["difference"] = verdict.difference if verdict else None
+            row["compare"] = compared_by(sweep)
+            row["effect"] = verdict.effect if verdict else None
             row["low"] = verdict.low if verdict else None
             row["high"] = verdict.high if verdict else None
             row["p_value"] = verdict.p_value if verdict else None
@@ -101,8 +113,8 @@ def markdown(sweep: Sweep) -> str:
         lines += _markdown_table([shown_row(row, metrics) for row in rows])
         lines += [
             "",
-            f"Mean ± standard deviation over the runs. Difference to the baseline in {sweep.metric}, with its 95 "
-            "% bootstrap interval; p by Welch's t-test with Holm's correction.",
+            f"Mean ± standard deviation over the runs. {EFFECTS[compared_by(sweep)]} in {sweep.metric}, with its "
+            "95 % bootstrap interval; p by Welch's t-test with Holm's correction.",
             "",
         ]
         lines += [f"- {verdict['sentence']}" for verdict in sweep.verdicts]
@@ -152,10 +164,10 @@ def shown_row(row: Row, metrics: Sequence[str]) -> Row:
         shown[metric] = number(row[metric]) + spread
         if f"{metric}_published" in row:
             shown[f"{metric}, published"] = number(row[f"{metric}_published"])
-    if row["difference"] is None:
-        return shown | {"difference": "-", "p": "-", "verdict": "-"}
-    interval = f"{number(row['difference'])} [{number(row['low'])}, {number(row['high'])}]"
-    return shown | {"difference": interval, "p": number(row["p_value"]), "verdict": row["verdict"]}
+    if row["effect"] is None:
+        return shown | {row["compare"]: "-", "p": "-", "verdict": "-"}
+    interval = f"{number(row['effect'])} [{number(row['low'])}, {number(row['high'])}]"
+    return shown | {row["compare"]: interval, "p": number(row["p_value"]), "verdict": row["verdict"]}
 
 
 def _markdown_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
