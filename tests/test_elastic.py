@@ -39,9 +39,14 @@ def test_a_number_of_workers_that_cannot_be_is_refused(wanted, told):
 
 
 @pytest.fixture
-def cluster():
+def cluster(monkeypatch):
+    """A cluster of one node. Other tests of this process may have told Ray to keep to the loopback, and still hold it."""
+    import ray
+    from ray._private import ray_constants
     from ray.cluster_utils import Cluster
 
+    ray.shutdown()
+    monkeypatch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", True)
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         yield made

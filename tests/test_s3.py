@@ -12,6 +12,7 @@ import pytest
 import torch
 from test_loop import PlainContext, run
 from test_sweep import num_finished, wait_for
+from test_train import options
 from test_tune import ROOT, tune, write_small_space
 
 from kgan_ray.data.dataset import Dataset
@@ -20,8 +21,10 @@ from kgan_ray.prepare import main as prepare
 from kgan_ray.report import main as report
 from kgan_ray.settings import UserError, override
 from kgan_ray.status import main as status
+from kgan_ray.train import main as train
 from kgan_ray.training.checkpoint import CheckpointStore, load_generator, read_checkpoint
 from kgan_ray.tune import main as tune_main
+from kgan_ray.tuning.population import copy_newest_checkpoint
 from kgan_ray.tuning.state import load_sweep
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
@@ -68,6 +71,27 @@ def test_a_run_on_object_storage_is_the_run_on_a_disk(server, tiny, demo, tmp_pa
     assert torch.equal(*drawn)
     kept = CheckpointStore("s3://lab/runs/a/checkpoints").folders()
     assert len(kept) == len(CheckpointStore(str(tmp_path / "local" / "checkpoints")).folders())
+
+
+def test_a_population_copies_checkpoints_there(server, tiny):
+    for name, seed in (("donor", 1), ("loser", 2)):
+        run(override(tiny, {"seed": seed}), f"s3://lab/population/{name}")
+    home = any_path("s3://lab/population")
+    copy_newest_checkpoint(home / "donor", home / "loser")
+    (only,) = CheckpointStore("s3://lab/population/loser/checkpoints").folders()
+    copied, original = read_checkpoint("s3://lab/population/loser"), read_checkpoint("s3://lab/population/donor")
+    assert only.endswith("/step-00000006")
+    assert all(torch.equal(copied.weights[name], original.weights[name]) for name in original.weights)
+
+
+def test_the_verb_trains_there_and_goes_on_there(server, tiny, demo, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    arguments = [*options(tiny, tmp_path), "--results", "s3://lab/results"]
+    assert train(arguments) == 0
+    assert "checkpoints: s3://lab/results/run/checkpoints" in capsys.readouterr().out
+    assert train(arguments) == 0  # finished: nothing is left to do
+    with pytest.raises(UserError, match="s3://lab/results/run holds a run with seed=0, this one has 5"):
+        train([*arguments, "--set", "seed=5"])
 
 
 def end(process):

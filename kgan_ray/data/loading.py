@@ -10,6 +10,7 @@ range of the file, and reads no other row group.
 
 from __future__ import annotations
 
+import mmap
 import os
 import sys
 import tempfile
@@ -27,6 +28,8 @@ from kgan_ray.data.windows import WINDOWS, centred, first_frames
 from kgan_ray.settings import DataSettings, UserError
 from kgan_ray.skeleton import MotionSpec
 
+BATCHES_AHEAD = 8  # that are fetched from the disk, where the motions are held there
+
 
 @dataclass
 class MotionTensors:
@@ -34,6 +37,7 @@ class MotionTensors:
 
     motions: Tensor  # float32 (n, C, T, V) in [-1, 1]
     labels: Tensor  # int64 (n,)
+    file: mmap.mmap | None = None  # that the motions are mapped from
 
 
 def load_split(
@@ -58,22 +62,22 @@ def load_split(
     else:
         rows = np.unique(_lanes(rows, batch_size)[_own_lanes(batch_size, rank, world_size)].ravel())
         rows = rows[rows >= 0]
-    motions = _empty((len(rows), *spec.shape), data)
+    motions, file = _empty((len(rows), *spec.shape), data)
     cut = WINDOWS[data.window]
     for number, recording in enumerate(_recordings(dataset, spec, rows)):
         motions[number] = torch.from_numpy(_scaled(cut(recording, spec.frames), spec).transpose(2, 0, 1))
-    return MotionTensors(motions, torch.from_numpy(dataset.ids["label"][rows]))
+    return MotionTensors(motions, torch.from_numpy(dataset.ids["label"][rows]), file)
 
 
-def _empty(shape: tuple[int, ...], data: DataSettings) -> Tensor:
-    """A float32 tensor to fill: in memory, or mapped from a file which is gone when the tensor is.
+def _empty(shape: tuple[int, ...], data: DataSettings) -> tuple[Tensor, mmap.mmap | None]:
+    """A float32 tensor to fill: in memory, or mapped from a file, which is gone when the tensor is, and that file.
 
     The mapped one's pages are in memory only while there is room for them. Raises UserError where the disk has not
     enough for the file; without asking first, a full disk would kill the process as soon as it wrote there.
     """
     size = int(np.prod(shape))
     if data.held_in == "memory" or size == 0:
-        return torch.empty(shape)
+        return torch.empty(shape), None
     with tempfile.NamedTemporaryFile(prefix="kgan_ray-motions-") as file:
         try:
             if sys.platform == "linux":
@@ -85,7 +89,8 @@ def _empty(shape: tuple[int, ...], data: DataSettings) -> Tensor:
                 f"data.held_in=disk: {tempfile.gettempdir()} has no room for {4 * size / 1e9:.1f} GB "
                 f"({describe(error)}); $TMPDIR names another folder"
             ) from None
-        return torch.from_file(file.name, shared=True, size=size).view(shape)
+        mapped = mmap.mmap(file.fileno(), 4 * size)
+        return torch.from_numpy(np.frombuffer(mapped, np.float32)).view(shape), mapped
 
 
 def _scaled(metres: np.ndarray, spec: MotionSpec) -> np.ndarray:
@@ -174,16 +179,22 @@ class Batches:
         self._starts = torch.empty(0)  # the same shape: first frames of random crops
         self._is_random = data.window == "random"
         if self._is_random:
-            self._hold_recordings(dataset, data)
+            held = self._recordings_held(dataset, data)
         else:
             held = load_split(dataset, data, "train", rank=rank, world_size=world_size, batch_size=batch_size)
-            self._motions, self._labels = held.motions.to(self._home), held.labels.to(self._home)
+        self._motions, self._labels = held.motions.to(self._home), held.labels.to(self._home)
+        self._file = held.file
+        if self._file is not None:
+            self._file.madvise(mmap.MADV_RANDOM)  # read what is asked for, not what lies beside it
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Motions (B/W, C, T, V) and labels (B/W,) of a global step, counted from 0."""
         epoch, number = divmod(step, self.batches_per_epoch)
         if epoch != self._epoch:
             self._begin(epoch)
+            for ahead in range(BATCHES_AHEAD):
+                self._read_ahead(number + ahead)
+        self._read_ahead(number + BATCHES_AHEAD)
         rows = self._rows[number]
         if self._is_random:
             frames = self._starts[number][:, None] + torch.arange(self._spec.frames, device=self._home)  # (n, T)
@@ -191,6 +202,17 @@ class Batches:
         else:
             motions = self._motions[rows]
         return motions.to(self._device), self._labels[rows].to(self._device)
+
+    def _read_ahead(self, number: int) -> None:
+        """Have the system fetch a batch of this epoch from the disk while earlier ones are trained on."""
+        if self._file is None or number >= self.batches_per_epoch:
+            return
+        frame = 4 * self._motions[0].numel()  # bytes of what is counted: a frame of random crops, else a motion
+        firsts = self._starts[number] if self._is_random else self._rows[number]
+        length = frame * (self._spec.frames if self._is_random else 1)
+        for first in firsts.tolist():
+            start = first * frame // mmap.PAGESIZE * mmap.PAGESIZE
+            self._file.madvise(mmap.MADV_WILLNEED, start, first * frame + length - start)
 
     def _begin(self, epoch: int) -> None:
         """Shuffle the lanes. Every worker draws for all lanes and keeps its own."""
@@ -223,18 +245,17 @@ class Batches:
         sums = chances.cumsum(axis=1)
         return sums / sums[:, -1:]
 
-    def _hold_recordings(self, dataset: Dataset, data: DataSettings) -> None:
-        """Keep whole recordings, end to end, each at least T frames long, to crop from."""
+    def _recordings_held(self, dataset: Dataset, data: DataSettings) -> MotionTensors:
+        """Whole recordings, end to end (all frames, C, V), each at least T frames long, to crop from."""
         rows = np.unique(self._lanes[self._own])
         rows = rows[rows >= 0]
         lengths = np.maximum(dataset.ids["num_frames"][rows], self._spec.frames)
         self._first_frame = np.cumsum(lengths) - lengths
         self._num_starts = lengths - self._spec.frames + 1
         coordinates, _, joints = self._spec.shape
-        motions = _empty((int(lengths.sum()), coordinates, joints), data)  # (all frames, C, V)
+        motions, file = _empty((int(lengths.sum()), coordinates, joints), data)
         recordings = _recordings(dataset, self._spec, rows)
         for recording, first, length in zip(recordings, self._first_frame, lengths, strict=True):
             whole = _scaled(first_frames(recording, length), self._spec)
             motions[first : first + length] = torch.from_numpy(whole.transpose(0, 2, 1))
-        self._motions = motions.to(self._home)
-        self._labels = torch.from_numpy(dataset.ids["label"][rows]).to(self._home)
+        return MotionTensors(motions, torch.from_numpy(dataset.ids["label"][rows]), file)
