@@ -9,6 +9,7 @@ import time
 import psutil
 import pyarrow.fs
 import pytest
+import ray
 import torch
 from test_loop import PlainContext, run
 from test_sweep import num_finished, wait_for
@@ -32,8 +33,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 
 @pytest.fixture
 def server(monkeypatch):
-    """A server with an empty bucket `lab`, to which this process's environment points."""
+    """A server with an empty bucket `lab`, to which this process's environment points; Ray's workers inherit it."""
     pytest.importorskip("moto", reason="moto, of the extra dev, is not installed")
+    ray.shutdown()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -53,6 +55,7 @@ def server(monkeypatch):
         store.create_dir(bucket)
         yield process
     finally:
+        ray.shutdown()
         process.kill()
         process.wait()
 

@@ -193,6 +193,8 @@ def draw(
             axes.plot(workers, workers, color="0.6", linestyle=":", label="as many times")
             axes.set_xscale("log", base=2)
             axes.set_yscale("log", base=2)
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_formatter("{x:g}")
             axes.set(
                 xlabel="workers",
                 ylabel="motions a second, of N / of one",
