@@ -159,15 +159,24 @@ def shown_row(row: Row, metrics: Sequence[str]) -> Row:
     shown |= {"configuration": row["configuration"], "changes": row["changes"], "runs": str(row["runs"])}
     if row["lost"]:
         shown["runs"] += f" (+{row['lost']} lost)"
-    for metric in metrics:
-        spread = f" ± {number(row[f'{metric}_sd'])}" if row[f"{metric}_sd"] is not None else ""
-        shown[metric] = number(row[metric]) + spread
-        if f"{metric}_published" in row:
-            shown[f"{metric}, published"] = number(row[f"{metric}_published"])
+    objective, *others = metrics
+    shown |= _shown_metric(row, objective)
     if row["effect"] is None:
-        return shown | {row["compare"]: "-", "p": "-", "verdict": "-"}
-    interval = f"{number(row['effect'])} [{number(row['low'])}, {number(row['high'])}]"
-    return shown | {row["compare"]: interval, "p": number(row["p_value"]), "verdict": row["verdict"]}
+        shown |= {row["compare"]: "-", "p": "-", "verdict": "-"}
+    else:
+        interval = f"{number(row['effect'])} [{number(row['low'])}, {number(row['high'])}]"
+        shown |= {row["compare"]: interval, "p": number(row["p_value"]), "verdict": row["verdict"]}
+    for metric in others:
+        shown |= _shown_metric(row, metric)
+    return shown
+
+
+def _shown_metric(row: Row, metric: str) -> Row:
+    spread = f" ± {number(row[f'{metric}_sd'])}" if row[f"{metric}_sd"] is not None else ""
+    shown = {metric: number(row[metric]) + spread}
+    if f"{metric}_published" in row:
+        shown[f"{metric}, published"] = number(row[f"{metric}_published"])
+    return shown
 
 
 def _markdown_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
