@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from kgan_ray.data.recording import RejectedRecording
 
@@ -62,19 +61,19 @@ class _Text:
     def __init__(self, data: bytes) -> None:
         self.data = data
         characters = np.frombuffer(data, np.uint8)
-        self.separators = np.flatnonzero(characters <= 32).astype(np.int32)  # space, CR, LF
-        self.newlines = np.flatnonzero(characters[self.separators] == 10)  # as indices into separators
-        ends = self.separators[self.newlines]
-        self.ends: list[int] = ends.tolist()
+        self.separators = np.flatnonzero(characters <= 32)  # space, CR, LF
+        self.newlines = np.flatnonzero(characters.take(self.separators) == 10)  # as indices into separators
+        self.ends: list[int] = self.separators[
+            self.newlines
+        ].tolist()  # a line begins after the end of the one before
         if not data.endswith(b"\n"):
             self.ends.append(len(data))
-        self.starts = [0, *(ends + 1).tolist()]  # one more than lines, or as many
 
     def __len__(self) -> int:
         return len(self.ends)
 
     def line(self, number: int) -> bytes:
-        return self.data[self.starts[number] : self.ends[number]]
+        return self.data[self.ends[number - 1] + 1 if number else 0 : self.ends[number]]
 
     def count(self, number: int, what: str) -> int:
         """The whole number >= 0 that is alone on a line."""
@@ -100,12 +99,12 @@ def _walk(text: _Text) -> _Sightings:
     if not 0 < num_frames <= MAX_FRAMES:
         raise RejectedRecording(f"its header promises {num_frames} frames; 1 to {MAX_FRAMES} are accepted")
     found = _Sightings(num_frames, [], [], [])
-    data, starts, ends, num_lines = text.data, text.starts, text.ends, len(text)
+    data, ends, num_lines = text.data, text.ends, len(text)
     line = 1
     for frame in range(num_frames):
         if line >= num_lines:
             raise RejectedRecording(f"its header promises {num_frames} frames and it ends after {frame}")
-        bodies = _COUNTS.get(data[starts[line] : ends[line]], -1)
+        bodies = _COUNTS.get(data[ends[line - 1] + 1 : ends[line]], -1)
         if bodies < 0:
             bodies = text.count(line, "number of bodies")
         line += 1
@@ -114,15 +113,15 @@ def _walk(text: _Text) -> _Sightings:
                 raise RejectedRecording(
                     f"its header promises {num_frames} frames and it ends in frame {frame + 1}"
                 )
-            if data[starts[line + 1] : ends[line + 1]] not in _WHOLE_BODY:
+            if data[ends[line] + 1 : ends[line + 1]] not in _WHOLE_BODY:
                 joints = text.count(line + 1, "number of joints")
                 if joints != NUM_JOINTS:
                     raise RejectedRecording(f"frame {frame + 1}: {joints} joints, expected {NUM_JOINTS}")
             found.frame.append(frame)
-            found.body.append(data[starts[line] : ends[line]].partition(b" ")[0])
+            found.body.append(data[ends[line - 1] + 1 : ends[line]].partition(b" ")[0])
             found.first_line.append(line + 2)
             line += 2 + NUM_JOINTS
-    if line < num_lines and data[starts[line] :].strip():
+    if line < num_lines and data[ends[line - 1] + 1 :].strip():
         raise RejectedRecording(f"its header promises {num_frames} frames and more text follows them")
     return found
 
@@ -135,8 +134,7 @@ def _coordinates(text: _Text, lines: np.ndarray) -> np.ndarray:
     width = int(after[0] - before[0])
     extra = 1 if text.data[text.ends[int(lines[0])] - 1 : text.ends[int(lines[0])]] == b"\r" else 0
     if after[-1] >= 0 and width == _VALUES_PER_JOINT + extra and bool((after - before == width).all()):
-        edges = text.separators[before[:, None] + np.arange(4)].astype(np.int32)  # around x, y and z
-        edges[:, 0] += 1
+        edges = text.separators[before[:, None] + np.arange(4)]  # before x, after x, y and z
         try:
             return _numbers(text.data, edges)
         except pa.ArrowInvalid:
@@ -145,15 +143,19 @@ def _coordinates(text: _Text, lines: np.ndarray) -> np.ndarray:
 
 
 def _numbers(data: bytes, edges: np.ndarray) -> np.ndarray:
-    """The words between the four edges of each row, through an Arrow column of x, y, z and the masked rest."""
-    offsets = np.append(edges.ravel(), edges[-1, -1])
-    is_word = np.full((len(offsets) + 14) // 8, 0b01110111, np.uint8)
+    """The words between the four edges of each row, through an Arrow column: x, what follows, y, what follows, z, ..."""
+    offsets = np.empty(6 * len(edges) + 1, np.int32)
+    pairs = offsets[:-1].reshape(-1, 6)
+    pairs[:, ::2] = edges[:, :3] + 1
+    pairs[:, 1::2] = edges[:, 1:]
+    offsets[-1] = edges[-1, -1]
+    is_word = np.full(len(offsets) // 8 + 1, 0b01010101, np.uint8)  # every other one
     words = pa.StringArray.from_buffers(
         len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data), pa.py_buffer(is_word)
     )
-    column = pc.ascii_trim_whitespace(words).cast(pa.float64())
+    column = words.cast(pa.float64())
     values = np.frombuffer(column.buffers()[1], np.float64, count=len(column), offset=8 * column.offset)
-    return values.reshape(-1, 4)[:, :3]
+    return values.reshape(-1, 6)[:, ::2]
 
 
 def _plain_coordinates(text: _Text, lines: np.ndarray) -> np.ndarray:
