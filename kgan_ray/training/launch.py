@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -159,10 +160,7 @@ def launch_training(
             failure_config=ray.train.FailureConfig(max_failures=ELASTIC_FAILURES if is_elastic else FAILURES),
         ),
     )
-    watcher = threading.Thread(target=_watch, args=(mailbox, show), daemon=True) if show else None
-    if watcher:
-        watcher.start()
-    with node_watched("the same command goes on"):
+    with _shown(mailbox, show), node_watched("the same command goes on"):
         trainer.fit()
     outcome, mistake = ray.get(mailbox.ending.remote())
     ray.kill(mailbox)
@@ -171,17 +169,34 @@ def launch_training(
     return outcome
 
 
-def _watch(mailbox: Any, show: Callable[[Progress], None]) -> None:
-    """Show every new progress until the mailbox goes."""
+@contextmanager
+def _shown(mailbox: Any, show: Callable[[Progress], None] | None) -> Iterator[None]:
+    """Show every new progress meanwhile, from a thread which then ends: asked later, Ray would start anew."""
     import ray
 
-    shown = None
-    while True:
-        try:
-            progress = ray.get(mailbox.get.remote())
-        except ray.exceptions.RayError:
-            return
-        if progress and progress.step != (shown.step if shown else None):
-            show(progress)
-            shown = progress
-        time.sleep(0.5)
+    if show is None:
+        yield
+        return
+    is_over = threading.Event()
+
+    def watch() -> None:
+        shown = None
+        while True:
+            is_last = is_over.wait(0.5)
+            try:
+                progress = ray.get(mailbox.get.remote())
+            except ray.exceptions.RayError:
+                return
+            if progress and progress.step != (shown.step if shown else None):
+                show(progress)
+                shown = progress
+            if is_last:
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        watcher.join(timeout=10)  # no longer: a Tune trial that is given up never returns from its report

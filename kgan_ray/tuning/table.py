@@ -121,7 +121,8 @@ class Display:
                 console=self.console, get_renderable=self._render, refresh_per_second=1, transient=True
             )
             self._live.start()
-            threading.Thread(target=self._poll, daemon=True).start()
+            self._poller = threading.Thread(target=self._poll, daemon=True)
+            self._poller.start()
         return self
 
     def __exit__(
@@ -130,6 +131,7 @@ class Display:
         self._is_over.set()
         if self._live is not None:
             self._live.stop()
+            self._poller.join(timeout=10)  # asked later, Ray would start anew
 
     def say(self, line: str) -> None:
         self.console.print(line, markup=False)
