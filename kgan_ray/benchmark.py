@@ -13,14 +13,15 @@ With --space nothing but that sweep is estimated: how long it would take here, a
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kgan_ray.cli import run_verb, verb_parser
-from kgan_ray.settings import Settings, UserError, override
+from kgan_ray.settings import UserError
+from kgan_ray.training.timing import ntu60_gan, seconds
 
 if TYPE_CHECKING:
     import argparse
@@ -153,20 +154,6 @@ def sweep_estimate(space_file: str, data: str | None, workers: int) -> list[str]
     ]
 
 
-def seconds(work: Callable[[], object], device: str, repeats: int = 1) -> float:
-    """Wall time of `work`, once or divided by its repeats, the device's queue included."""
-    import torch
-
-    if device != "cpu":
-        torch.cuda.synchronize()
-    started = time.perf_counter()
-    for _ in range(repeats):
-        work()
-    if device != "cpu":
-        torch.cuda.synchronize()
-    return (time.perf_counter() - started) / repeats
-
-
 def peak(device: str) -> float:
     """GFLOP/s of a large float32 matrix product, the best of several."""
     import torch
@@ -174,15 +161,6 @@ def peak(device: str) -> float:
     size = 2048 if device == "cpu" else 8192
     a, b = torch.rand(size, size, device=device), torch.rand(size, size, device=device)
     return max(2e-9 * size**3 / seconds(lambda: a @ b, device) for _ in range(8))
-
-
-def _gan(device: str, changes: Mapping[str, Any] | None = None) -> GAN:
-    from kgan_ray.skeleton import NTU25, MotionSpec
-    from kgan_ray.training.gan import GAN
-
-    names = tuple(f"class {number}" for number in range(60))
-    spec = MotionSpec(layout=NTU25, coordinates=3, frames=64, class_names=names, value_range=(-1.0, 1.0))
-    return GAN(override(Settings(), changes or {}), spec, device)
 
 
 def training(device: str) -> list[Row]:
@@ -200,7 +178,10 @@ def training(device: str) -> list[Row]:
         "label noise": {"techniques.label_noise_std": 0.1},
         "quantile mask": {"techniques.mask_quantile": 0.5},
     }
-    gans = {"published": _gan(device), **{name: _gan(device, changes) for name, changes in techniques.items()}}
+    gans = {
+        "published": ntu60_gan(device),
+        **{name: ntu60_gan(device, changes) for name, changes in techniques.items()},
+    }
     cycle = gans["published"].settings.training.n_critic
     best = dict.fromkeys([*gans, "literal"], float("inf"))
     best_peak = 0.0
@@ -261,7 +242,7 @@ def evaluation(device: str) -> list[Row]:
     from kgan_ray.metrics.extractor import Classifier
     from kgan_ray.metrics.scores import Gaussian, frechet_distance
 
-    gan = _gan(device)
+    gan = ntu60_gan(device)
     classifier = Classifier(gan.spec).to(device).eval()
     labels = torch.arange(2000, device=device) % 60
 
@@ -279,7 +260,7 @@ def sampling(device: str) -> list[Row]:
     """Motions a second, truncated."""
     import torch
 
-    gan = _gan(device)
+    gan = ntu60_gan(device)
     labels = torch.arange(1024, device=device) % 60
     gan.sample(labels[:64], truncation=0.95)
     best_peak = max(peak(device) for _ in range(2))
@@ -299,7 +280,7 @@ def loading(device: str) -> list[Row]:
     from kgan_ray.data.loading import Batches
     from kgan_ray.settings import DataSettings
 
-    gan = _gan(device)
+    gan = ntu60_gan(device)
     with tempfile.TemporaryDirectory() as folder:
         dataset = demo_dataset(Path(folder) / "demo", num_sequences=600)
         batches = Batches(dataset, DataSettings(), batch_size=BATCH, seed=0, device=device)
@@ -332,7 +313,7 @@ def workers(device: str, figure: str | None) -> list[Row]:
 
     found = scaling.measure(device)
     rows = [(f"workers: one, batch {share}", 1 / spent, "steps/s") for share, spent in found.seconds.items()]
-    if found.traffic.operations != found.traffic.operations:  # nan: one device
+    if math.isnan(found.together):  # one device
         return rows
     if figure:
         scaling.draw(found, Path(figure))

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -96,22 +96,29 @@ def node_watched(advice: str) -> Iterator[None]:
     """
     import ray
 
-    is_over = threading.Event()
     mine = ray.get_runtime_context().get_node_id()
 
-    def watch() -> None:
+    def watch(is_over: threading.Event) -> None:
         while not is_over.wait(_SECONDS_BETWEEN_LOOKS):
             if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == mine) and not is_over.is_set():
                 os.write(2, f"\nerror: Ray's node on this machine has died; {advice}\n".encode())
                 end_everything(1)
 
-    watcher = threading.Thread(target=watch, daemon=True)
+    with meanwhile(watch):
+        yield
+
+
+@contextmanager
+def meanwhile(watch: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Run `watch` in a thread, which is told by the event when to end, and waited for: asked later, Ray would start anew."""
+    is_over = threading.Event()
+    watcher = threading.Thread(target=watch, args=(is_over,), daemon=True)
     watcher.start()
     try:
         yield
     finally:
         is_over.set()
-        watcher.join(timeout=10)  # it may be asking Ray, which ends next
+        watcher.join(timeout=10)  # no longer: a Tune trial that is given up never returns from its report
 
 
 def cluster_resources() -> dict[str, float]:

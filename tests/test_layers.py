@@ -12,6 +12,7 @@ LAYERS = [
         "training.memory",
         "training.distributed",
         "training.gan",
+        "training.timing",
         "training.checkpoint",
         "metrics",
         "visual",

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from kgan_ray.cluster import connect, node_watched, on_this_node, runs_that_fit
+from kgan_ray.cluster import connect, meanwhile, node_watched, on_this_node, runs_that_fit
 from kgan_ray.settings import Settings, UserError, flatten, settings_from_flat
 from kgan_ray.tracking import start_run
 
@@ -171,15 +171,14 @@ def launch_training(
 
 @contextmanager
 def _shown(mailbox: Any, show: Callable[[Progress], None] | None) -> Iterator[None]:
-    """Show every new progress meanwhile, from a thread which then ends: asked later, Ray would start anew."""
+    """Show every new progress meanwhile."""
     import ray
 
     if show is None:
         yield
         return
-    is_over = threading.Event()
 
-    def watch() -> None:
+    def watch(is_over: threading.Event) -> None:
         shown = None
         while True:
             is_last = is_over.wait(0.5)
@@ -193,10 +192,5 @@ def _shown(mailbox: Any, show: Callable[[Progress], None] | None) -> Iterator[No
             if is_last:
                 return
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
+    with meanwhile(watch):
         yield
-    finally:
-        is_over.set()
-        watcher.join(timeout=10)  # no longer: a Tune trial that is given up never returns from its report

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,9 +20,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 
-from kgan_ray.settings import Settings, override
-from kgan_ray.skeleton import NTU25, MotionSpec
 from kgan_ray.training.gan import GAN
+from kgan_ray.training.timing import ntu60_gan, seconds
 
 BATCH = 32
 SHARES = (32, 16, 8, 4)
@@ -78,14 +76,14 @@ class Scaling:
 def measure(device: str = "cpu") -> Scaling:
     """Measure one worker at several shares, and two together. On CUDA the two need two GPUs."""
     _one_thread(device)
-    seconds = {share: _step_seconds(_gan(device), share, device) for share in SHARES}
+    alone = {share: _step_seconds(ntu60_gan(device), share, device) for share in SHARES}
     processes = 2 if device == "cpu" else min(2, torch.cuda.device_count())
     if processes < 2:
-        return Scaling(seconds, math.nan, math.nan, Traffic(math.nan, math.nan))
+        return Scaling(alone, math.nan, math.nan, Traffic(math.nan, math.nan))
     with tempfile.TemporaryDirectory() as folder:
         torch.multiprocessing.spawn(_work_together, args=(folder, device), nprocs=2)
         found: dict[str, Any] = torch.load(f"{folder}/found")
-    return Scaling(seconds, found["together"], found["all_reduce"], Traffic(**found["traffic"]))
+    return Scaling(alone, found["together"], found["all_reduce"], Traffic(**found["traffic"]))
 
 
 def _one_thread(device: str) -> None:
@@ -93,33 +91,25 @@ def _one_thread(device: str) -> None:
         torch.set_num_threads(1)
 
 
-def _gan(device: str) -> GAN:
-    names = tuple(f"class {number}" for number in range(60))
-    spec = MotionSpec(layout=NTU25, coordinates=3, frames=64, class_names=names, value_range=(-1.0, 1.0))
-    return GAN(override(Settings(), {"training.batch_size": BATCH}), spec, device)
+def _cycle(gan: GAN, share: int) -> Callable[[], None]:
+    """What runs a cycle of discriminator steps, with their generator step, on a batch of `share` motions."""
+    motions, labels = (
+        torch.rand(share, 3, 64, 25, device=gan.device) * 2 - 1,
+        torch.arange(share, device=gan.device),
+    )
+
+    def run() -> None:
+        for _ in range(gan.settings.training.n_critic):
+            gan.step(motions, labels)
+
+    return run
 
 
 def _step_seconds(gan: GAN, share: int, device: str) -> float:
-    """The fastest of several cycles of discriminator steps with their generator step, per step."""
-    motions, labels = torch.rand(share, 3, 64, 25, device=device) * 2 - 1, torch.arange(share, device=device)
-    cycle = gan.settings.training.n_critic
-
-    def run() -> None:
-        for _ in range(cycle):
-            gan.step(motions, labels)
-
+    """The fastest of several cycles, per step."""
+    run = _cycle(gan, share)
     run()
-    return min(_seconds(run, device) for _ in range(ROUNDS)) / cycle
-
-
-def _seconds(work: Callable[[], object], device: str) -> float:
-    if device != "cpu":
-        torch.cuda.synchronize()
-    started = time.perf_counter()
-    work()
-    if device != "cpu":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
+    return min(seconds(run, device) for _ in range(ROUNDS)) / gan.settings.training.n_critic
 
 
 def _work_together(rank: int, folder: str, device: str) -> None:
@@ -127,19 +117,19 @@ def _work_together(rank: int, folder: str, device: str) -> None:
     own = device if device == "cpu" else f"cuda:{rank}"
     backend = "gloo" if device == "cpu" else "nccl"
     dist.init_process_group(backend, init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    gan = _gan(own)
+    gan = ntu60_gan(own)
     together = _step_seconds(gan, BATCH // 2, own)
-    traffic = _traffic(gan, own)
+    traffic = _traffic(gan)
     flat = torch.zeros(int(traffic.bytes // 4), device=own)
     dist.all_reduce(flat)
-    all_reduce = min(_seconds(lambda: dist.all_reduce(flat), own) for _ in range(ROUNDS))
+    all_reduce = min(seconds(lambda: dist.all_reduce(flat), own) for _ in range(ROUNDS))
     if rank == 0:
         torch.save({"together": together, "all_reduce": all_reduce, "traffic": asdict(traffic)}, f"{folder}/found")
     dist.barrier()
     dist.destroy_process_group()
 
 
-def _traffic(gan: GAN, device: str) -> Traffic:
+def _traffic(gan: GAN) -> Traffic:
     """Count what a cycle of steps sends, by standing between the step and `torch.distributed`."""
     sent: list[int] = []
     original = dist.all_reduce
@@ -148,12 +138,10 @@ def _traffic(gan: GAN, device: str) -> Traffic:
         sent.append(tensor.nbytes)
         return original(tensor, *arguments, **options)
 
-    share, cycle = BATCH // 2, gan.settings.training.n_critic
-    motions, labels = torch.rand(share, 3, 64, 25, device=device) * 2 - 1, torch.arange(share, device=device)
+    run, cycle = _cycle(gan, BATCH // 2), gan.settings.training.n_critic
     dist.all_reduce = counted
     try:
-        for _ in range(cycle):
-            gan.step(motions, labels)
+        run()
     finally:
         dist.all_reduce = original
     return Traffic(len(sent) / cycle, sum(sent) / cycle)

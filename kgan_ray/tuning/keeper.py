@@ -109,7 +109,7 @@ class Keeper:
         mine.status, mine.reason = "failed", _reason(trial, folder)
         self._close(mine)
         if mine.run_id:
-            log_text(self.plan.uri, mine.run_id, failure_log(trial, folder), FAILURE_ARTIFACT)
+            log_text(self.plan.uri, mine.run_id, failure_log(trial, folder, mine.reason), FAILURE_ARTIFACT)
 
     def is_over(self) -> bool:
         """Whether the explore stage's budget is spent: its trials end here, and what they measured counts."""
@@ -211,9 +211,9 @@ def new_trial(job: Job, sweep: Sweep) -> Trial:
     )
 
 
-def failure_log(trial: Any, folder: AnyPath) -> str:
+def failure_log(trial: Any, folder: AnyPath, reason: str) -> str:
     """What is known of a trial that failed: its reason, where it was raised, and the last lines that it printed."""
-    parts = [f"{trial}: {_reason(trial, folder)}"]
+    parts = [f"{trial}: {reason}"]
     if (folder / TRACEBACK_FILE).exists():
         parts.append((folder / TRACEBACK_FILE).read_text(encoding="utf-8"))
     for name in ("stdout", "stderr"):  # Tune's, where the trial ran on this machine

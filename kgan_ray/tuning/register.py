@@ -8,7 +8,7 @@ from statistics import fmean
 
 from kgan_ray.data.storage import AnyPath
 from kgan_ray.tracking import register_model
-from kgan_ray.training.checkpoint import CheckpointStore
+from kgan_ray.training.checkpoint import CheckpointStore, read_checkpoint
 from kgan_ray.tuning.state import CONFIRM, Sweep, Trial
 
 MODEL_PREFIX = "kgan_ray-"
@@ -41,12 +41,12 @@ def register_best(sweep: Sweep, folder: AnyPath) -> str | None:
     if checkpoint is None:
         return None
     name = MODEL_PREFIX + re.sub(r"[/:]", "-", sweep.name)
-    shape = store.read_folder(checkpoint).spec.shape
     tags = {
         "configuration": trial.configuration,
         "trial": trial.name,
         sweep.metric: f"{trial.metrics[sweep.metric]:.6g}",
     }
     with store.on_this_machine(checkpoint) as local:
+        shape = read_checkpoint(local).spec.shape
         version = register_model(sweep.uri, trial.run_id, name, str(local), tags, shape)
     return f"models:/{name}/{version}"
