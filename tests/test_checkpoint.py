@@ -35,6 +35,19 @@ def test_a_restored_gan_goes_on_exactly_as_the_saved_one(gan, tmp_path):
         }
 
 
+@pytest.mark.parametrize("net", ["generator", "discriminator"])
+def test_a_restored_gan_learns_at_the_rate_of_its_own_settings(gan, tmp_path, net):
+    gan.step(*batch(gan))
+    CheckpointStore(str(tmp_path)).save(gan, STATE)
+    rate = 10 * getattr(gan.settings.training, f"{net}_learning_rate")
+    again = GAN(override(gan.settings, {f"training.{net}_learning_rate": rate}), gan.spec)
+    restore(again, read_checkpoint(tmp_path))
+    getattr(gan, f"{net}_adam").param_groups[0]["lr"] = rate
+    for _ in range(6):
+        gan.step(*batch(gan)), again.step(*batch(gan))
+    torch.testing.assert_close(again.state_dict()["weights"], gan.state_dict()["weights"], rtol=0, atol=0)
+
+
 def test_load_generator_samples_the_saved_motions(gan, tmp_path):
     CheckpointStore(str(tmp_path / "checkpoints")).save(gan, STATE)
     labels = torch.arange(4)

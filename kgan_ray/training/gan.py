@@ -316,7 +316,10 @@ class GAN:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue exactly where `state` was taken. Strict: raises RuntimeError where tensors do not fit."""
+        """Continue exactly where `state` was taken, with the learning rates of this GAN's own settings.
+
+        Strict: raises RuntimeError where tensors do not fit.
+        """
         nets = {"generator": self.generator, "discriminator": self.discriminator, "average": self.average}
         for net, module in nets.items():
             if module:
@@ -325,8 +328,9 @@ class GAN:
                     {n.removeprefix(prefix): t for n, t in state["weights"].items() if n.startswith(prefix)}
                 )
         optimisers = copy.deepcopy(state["optimisers"])  # Adam keeps the tensors that it is given
-        self.generator_adam.load_state_dict(optimisers["generator"])
-        self.discriminator_adam.load_state_dict(optimisers["discriminator"])
+        for name, adam in (("generator", self.generator_adam), ("discriminator", self.discriminator_adam)):
+            # A schedule changes rates on the way: the groups that were saved hold those of the part before.
+            adam.load_state_dict({**optimisers[name], "param_groups": adam.state_dict()["param_groups"]})
         self.chance.set_state(state["random"]["chance"].cpu())
         self.technique_chance.set_state(state["random"]["technique_chance"].cpu())
         self.step_count = state["step"]
