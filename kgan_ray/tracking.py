@@ -27,6 +27,8 @@ from kgan_ray.data.storage import AnyPath
 from kgan_ray.settings import TrackingSettings, UserError, refuse_password
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from mlflow import MlflowClient
 
 Item = TypeVar("Item")
@@ -172,6 +174,16 @@ class Run:
             return False
         self._last_step[key] = step
         return True
+
+
+class OpeningRun(Run):
+    """A run that another thread is opening, which takes MLflow tens of milliseconds: only who uses the run waits for it."""
+
+    def __init__(self, opened: Future[Run]) -> None:
+        self._opened = opened
+
+    def __getattr__(self, name: str) -> Any:  # asked for what is not set above: all that makes a Run
+        return getattr(self._opened.result(), name)
 
 
 def start_run(

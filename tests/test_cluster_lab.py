@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent / "lab"))
 
 LAB = Path(__file__).parent / "lab" / "lab.py"
 NAMESPACES = "unshare --mount --pid --net --uts --ipc --fork --kill-child --mount-proc".split()
-SECONDS = 345
+SECONDS = 900
 
 
 def why_not() -> str:
@@ -25,9 +25,11 @@ def why_not() -> str:
         return "set KGAN_RAY_LAB=1: five minutes, and a whole machine to itself"
     if sys.platform != "linux" or os.geteuid() != 0:
         return "hosts made of namespaces need root on Linux"
-    missing = [name for name in ("unshare", "ip", "ssh", "ssh-keygen", "rsync", "sshd") if not shutil.which(name)]
+    missing = [
+        name for name in ("unshare", "ip", "ssh", "ssh-keygen", "rsync", "sshd", "pgrep") if not shutil.which(name)
+    ]
     if missing:
-        return f"not installed: {', '.join(missing)} (packages openssh-server, rsync, iproute2)"
+        return f"not installed: {', '.join(missing)} (packages openssh-server, rsync, iproute2, procps)"
     probe = [*NAMESPACES, "ip", "link", "add", "probe", "type", "bridge"]
     done = subprocess.run(probe, capture_output=True, text=True, check=False)
     return f"namespaces are not allowed here: {done.stderr.strip()}" if done.returncode else ""

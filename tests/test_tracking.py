@@ -3,6 +3,7 @@
 import multiprocessing
 import subprocess
 import sys
+from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,8 @@ from kgan_ray import tracking
 from kgan_ray.settings import TrackingSettings, UserError
 from kgan_ray.tracking import (
     PARENT_TAG,
+    OpeningRun,
+    Run,
     find_run,
     metric_history,
     prepare_store,
@@ -99,6 +102,19 @@ def test_a_continued_run_doubles_no_step_and_keeps_its_params(uri):
 def test_continuing_an_unknown_run_says_where_it_was_sought(uri):
     with pytest.raises(UserError, match=r"has no run 0123"):
         start_run(uri, experiment="again", name="trial", run_id="0123")
+
+
+def test_only_who_uses_a_run_waits_for_its_opening(uri):
+    opened: Future[Run] = Future()
+    run = OpeningRun(opened)  # nothing asked of it yet
+    opened.set_result(start_run(uri, experiment="opening", name="run"))
+    run.log_metrics({"fid": 3.0}, 5)
+    run.log_metrics({"fid": 4.0}, 5)  # a step is recorded once, through whichever name
+    assert metric_history(uri, opened.result().id, ["fid"]) == {"fid": [(5, 3.0)]}
+    broken: Future[Run] = Future()
+    broken.set_exception(UserError("no record"))
+    with pytest.raises(UserError, match="no record"):
+        OpeningRun(broken).finish()
 
 
 def test_artifacts_lie_beside_the_database(uri, tmp_path):

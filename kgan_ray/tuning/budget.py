@@ -70,7 +70,7 @@ class Purse:
         budget = self.budget
         wall = 60 * (budget.minutes or 0) + 3600 * (budget.hours or 0) or math.inf
         device = 3600 * budget.device_hours if budget.device_hours else math.inf
-        if stage == EXPLORE:
+        if stage == EXPLORE and min(wall, device) < math.inf:
             run = self._seconds_per_run()
             wall = max(_LEAST_EXPLORED * wall, wall - run * math.ceil(self._to_confirm / self._at_once))
             device = max(_LEAST_EXPLORED * device, device - run * self._to_confirm * self._devices)

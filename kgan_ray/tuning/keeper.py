@@ -15,7 +15,6 @@ from kgan_ray.tuning.search import OBJECTIVE
 from kgan_ray.tuning.state import ENDED, EXPLORE, Sweep, Trial
 from kgan_ray.tuning.trial import FAILURE_FILE, TRACEBACK_FILE, TRIAL_TAG, Job, Plan, proposed_job
 
-_SECONDS_BETWEEN_SAVES = 1.0
 FAILURE_ARTIFACT = "failure.txt"  # of a failed trial's run in MLflow
 LAST_LINES = 200  # of what it printed
 _RUN_STATUS = {"failed": "FAILED", "diverged": "FAILED", "interrupted": "KILLED"}
@@ -84,7 +83,7 @@ class Keeper:
         if (is_interrupted or (self.is_spent and not self.is_over())) and not self._is_stopping:
             self._is_stopping = True
             stop_politely()
-        if self._is_changed and time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
+        if self._is_changed and time.monotonic() - self._saved_at > seconds_between_saves(len(self.sweep.trials)):
             self.save()
 
     def started(self, trial: Any) -> None:
@@ -194,6 +193,11 @@ class Keeper:
 
         if run_id := self._run_id(mine):
             discard_run(self.plan.uri, run_id)
+
+
+def seconds_between_saves(num_trials: int) -> float:
+    """What a kill may cost of the record: a second, and more in a sweep of many trials, each of which a save writes."""
+    return max(1.0, num_trials / 200)
 
 
 def new_trial(job: Job, sweep: Sweep) -> Trial:

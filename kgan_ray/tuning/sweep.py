@@ -30,7 +30,7 @@ from kgan_ray.tuning.jobs import (
     searched_settings,
     verdicts_of,
 )
-from kgan_ray.tuning.keeper import Keeper, new_trial
+from kgan_ray.tuning.keeper import Keeper, new_trial, seconds_between_saves
 from kgan_ray.tuning.options import Budget
 from kgan_ray.tuning.population import apply_exchanges, copy_newest_checkpoint, exchanges, member_job, round_ends
 from kgan_ray.tuning.search import early_stopping, listed_configurations, num_explored, searcher
@@ -160,7 +160,8 @@ class Runner:
     def connect(self) -> int:
         """Start or join Ray; how many trials may run at once. Raises UserError where not even one fits."""
         resources = self.settings.resources
-        os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")  # else a kill forgets trials that had finished
+        seconds = seconds_between_saves(num_explored(self.space))
+        os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", f"{seconds:g}")  # else a kill forgets finished trials
         ray = connect(dashboard=resources.num_workers > 1 and self.space.scheduler.type != "none")
         if self.board is None:
             log_ray_to(log_file(self.folder))

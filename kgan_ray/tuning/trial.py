@@ -6,6 +6,7 @@ import json
 import math
 import traceback
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kgan_ray.data.storage import AnyPath, any_path
 from kgan_ray.settings import Settings, UserError, flatten, override, settings_from_flat
-from kgan_ray.tracking import PARENT_TAG, Run, find_run, start_run
+from kgan_ray.tracking import PARENT_TAG, OpeningRun, Run, find_run, start_run
 from kgan_ray.tuning.search import objective_keys
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Board:
         return self._progress
 
 
-class PassingRun(Run):
+class PassingRun(OpeningRun):
     """The same run while more of it is to come: its files are not stored yet."""
 
     def __init__(self, run: Run) -> None:
@@ -163,21 +164,22 @@ def _run_job(plan: Plan, job: Job, folder: str, trial_function: TrialFunction, b
 
     settings = settings_of_job(plan, job)
     torch.set_num_threads(max(1, int(settings.resources.cpus_per_worker)))
-    run = open_run(plan, job, settings)
-    context = TuneContext(plan, job, settings, run, board)
-    try:
-        for part, start in segments(job, settings, plan.from_step):
-            is_last = part.training.steps == (plan.steps or settings.training.steps)
-            if run and job.schedule:
-                record_schedule(run, job, start)
-            shown = run if is_last or run is None else PassingRun(run)
-            outcome = trial_function(part, plan.dataset, folder, context, shown)
-            if outcome.status != "finished":
-                break
-    except UserError as error:  # a mistake that trying again cannot mend
-        context.end("failed", 0, {}, str(error))
-        return
-    context.end(outcome.status, outcome.step, outcome.metrics, outcome.reason)
+    with ThreadPoolExecutor(1) as opener:  # a trial that fails at once leaves when its run is there to be ended
+        run = OpeningRun(opener.submit(open_run, plan, job, settings)) if plan.uri else None
+        context = TuneContext(plan, job, settings, run, board)
+        try:
+            for part, start in segments(job, settings, plan.from_step):
+                is_last = part.training.steps == (plan.steps or settings.training.steps)
+                if run and job.schedule:
+                    record_schedule(run, job, start)
+                shown = run if is_last or run is None else PassingRun(run)
+                outcome = trial_function(part, plan.dataset, folder, context, shown)
+                if outcome.status != "finished":
+                    break
+        except UserError as error:  # a mistake that trying again cannot mend
+            context.end("failed", 0, {}, str(error))
+            return
+        context.end(outcome.status, outcome.step, outcome.metrics, outcome.reason)
 
 
 def segments(job: Job, settings: Settings, from_step: int = 0) -> list[tuple[Settings, int]]:
@@ -233,10 +235,8 @@ def settings_of_job(plan: Plan, job: Job) -> Settings:
     return override(base, {**job.overrides, "seed": job.seed}, where=job.name)
 
 
-def open_run(plan: Plan, job: Job, settings: Settings) -> Run | None:
+def open_run(plan: Plan, job: Job, settings: Settings) -> Run:
     """The trial's MLflow run: a child of the sweep's, started, or continued after an interruption."""
-    if not plan.uri:
-        return None
     own = {PARENT_TAG: plan.parent_id, TRIAL_TAG: job.name}
     resolved = flatten(settings)
     recorded = {name: resolved[name] for name in (*plan.searched, *job.overrides, "training.steps", "seed")}

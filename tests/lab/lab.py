@@ -70,7 +70,7 @@ class Lab:
 
     def run(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            command, env=self.environment | environment, capture_output=True, text=True, check=False, timeout=240
+            command, env=self.environment | environment, capture_output=True, text=True, check=False, timeout=400
         )
         if check and done.returncode:
             raise SystemExit(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
