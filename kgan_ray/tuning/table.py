@@ -75,24 +75,26 @@ def trials_table(
         (sweep.metric, "right"), ("status", "left"), ("time left", "right"),
     ):  # fmt: skip
         table.add_column(heading, justify=justify, overflow="fold", no_wrap=heading != "overrides")  # type: ignore[arg-type]
-    steps = int(sweep.settings["training.steps"])
     for trial in trials:
         here = (progress or {}).get(trial.name, {})
         step = max(trial.step, int(here.get("step", 0)))
         left = duration(here["seconds_left"]) if trial.status == "running" and here else ""
         name = trial.name.removeprefix(f"{trial.stage}-")
         status = trial.status + (f": {trial.reason}" if trial.reason else "")
-        total = int(trial.overrides.get("training.steps", steps))
         table.add_row(
             trial.stage,
             name,
             short_overrides(trial.overrides) or "(none)",
-            f"{step}/{total}",
+            f"{step}/{_total_steps(sweep, trial)}",
             number(trial.value(sweep.metric)),
             status[:60],
             left,
         )
     return table
+
+
+def _total_steps(sweep: Sweep, trial: Trial) -> int:
+    return int(trial.overrides.get("training.steps", sweep.settings["training.steps"]))
 
 
 def console() -> Console:
@@ -150,14 +152,21 @@ class Display:
         )
 
     def seconds_left(self) -> float | None:
-        """From the trials so far; before the first one has ended, from the estimate."""
-        ended = [trial.seconds for trial in self.sweep.trials if trial.status in ENDED and trial.seconds > 0]
-        if ended:
-            return (self.total - self._num_ended()) * sum(ended) / len(ended) / self.at_once
+        """From the trials so far; before one whole run has been trained, from the estimate."""
+        trained = sum(map(self._share, self.sweep.trials))
+        if trained >= 1:
+            spent = sum(trial.seconds for trial in self.sweep.trials)
+            return (self.total / trained - 1) * spent / self.at_once
         return None if self.guess is None else self.guess - (time.monotonic() - self._started)
 
     def _num_ended(self) -> int:
-        return sum(trial.status in ENDED for trial in self.sweep.trials)
+        return sum(trial.status in ENDED and self._share(trial) == 1 for trial in self.sweep.trials)
+
+    def _share(self, trial: Trial) -> float:
+        """How much of what it will train a trial has trained: one that finished a round of several, only its steps."""
+        if trial.status in ENDED and trial.status != "finished":
+            return 1.0
+        return min(1.0, trial.step / _total_steps(self.sweep, trial))
 
     def _poll(self) -> None:
         import ray
@@ -178,7 +187,7 @@ class Display:
         page = Table.grid()
         elapsed = duration(self.sweep.seconds + time.monotonic() - self._started)
         page.add_row(
-            f"{self.sweep.name}: {len(ended)} of {self.total} trials, {elapsed} gone, "
+            f"{self.sweep.name}: {self._num_ended()} of {self.total} trials, {elapsed} gone, "
             f"about {duration(self.seconds_left())} left. Ctrl-C stops; --resume goes on."
         )
         page.add_row(trials_table(self.sweep, [*ended[-room:], *running], self._progress))
