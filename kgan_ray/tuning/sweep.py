@@ -5,6 +5,7 @@ Only the confirm stage's runs count as evidence: the explored trial that looks b
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import random
@@ -195,6 +196,7 @@ class Runner:
         try:
             tuner = self._tuner(name, plan)
             self._interrupts.in_experiment = True
+            gc.freeze()  # the libraries' half a million objects: every full collection would walk them for a third of a second
             results = tuner.fit()
             if not keeper.is_reconciled:  # all had ended: this session is resumed, and Tune had nothing to do
                 keeper.reconcile(results._experiment_analysis.trials)

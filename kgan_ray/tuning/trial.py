@@ -102,11 +102,13 @@ class TuneContext:
         self.device = "cuda" if settings.resources.gpus_per_worker else "cpu"
         self.plan, self.job, self.run = plan, job, run
         self._board = board
+        self._last_step = settings.training.steps
         self._steps = plan.steps or settings.training.steps
 
     def report(self, metrics: dict[str, float]) -> None:
-        """Tell Tune; a trial that the scheduler gives up never returns from here."""
-        self._tell(metrics, status="running")
+        """Tell Tune; a trial that the scheduler gives up never returns from here. What `end` will tell is left to it."""
+        if metrics["step"] < self._last_step:
+            self._tell(metrics, status="running")
 
     def progress(self, progress: Progress) -> None:
         if self._board is not None:
