@@ -14,7 +14,8 @@ import shlex
 import tempfile
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -27,8 +28,6 @@ from kgan_ray.data.storage import AnyPath
 from kgan_ray.settings import TrackingSettings, UserError, refuse_password
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from mlflow import MlflowClient
 
 Item = TypeVar("Item")
@@ -177,10 +176,21 @@ class Run:
 
 
 class OpeningRun(Run):
-    """A run that another thread is opening, which takes MLflow tens of milliseconds: only who uses the run waits for it."""
+    """A run that a thread is opening, which takes MLflow tens of milliseconds: only who uses the run waits for it.
 
-    def __init__(self, opened: Future[Run]) -> None:
-        self._opened = opened
+    A context manager, at whose end the run is there, or could not be opened.
+    """
+
+    def __init__(self, open_run: Callable[[], Run]) -> None:
+        opener = ThreadPoolExecutor(1)
+        self._opened = opener.submit(open_run)
+        opener.shutdown(wait=False)  # the thread ends with its work
+
+    def __enter__(self) -> OpeningRun:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        wait([self._opened])
 
     def __getattr__(self, name: str) -> Any:  # asked for what is not set above: all that makes a Run
         return getattr(self._opened.result(), name)

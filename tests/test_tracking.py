@@ -3,7 +3,7 @@
 import multiprocessing
 import subprocess
 import sys
-from concurrent.futures import Future
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -105,16 +105,23 @@ def test_continuing_an_unknown_run_says_where_it_was_sought(uri):
 
 
 def test_only_who_uses_a_run_waits_for_its_opening(uri):
-    opened: Future[Run] = Future()
-    run = OpeningRun(opened)  # nothing asked of it yet
-    opened.set_result(start_run(uri, experiment="opening", name="run"))
-    run.log_metrics({"fid": 3.0}, 5)
-    run.log_metrics({"fid": 4.0}, 5)  # a step is recorded once, through whichever name
-    assert metric_history(uri, opened.result().id, ["fid"]) == {"fid": [(5, 3.0)]}
-    broken: Future[Run] = Future()
-    broken.set_exception(UserError("no record"))
-    with pytest.raises(UserError, match="no record"):
-        OpeningRun(broken).finish()
+    may_open = threading.Event()
+
+    def open_late() -> Run:
+        may_open.wait(timeout=60)
+        return start_run(uri, experiment="opening", name="run")
+
+    with OpeningRun(open_late) as run:
+        may_open.set()  # only after it was given out
+        run.log_metrics({"fid": 3.0}, 5)
+        run.log_metrics({"fid": 4.0}, 5)  # a step is recorded once
+    assert metric_history(uri, run.id, ["fid"]) == {"fid": [(5, 3.0)]}
+
+
+def test_a_run_that_cannot_be_opened_fails_who_uses_it(uri):
+    run = OpeningRun(lambda: start_run(uri, experiment="opening", name="run", run_id="0" * 32))
+    with run, pytest.raises(UserError, match="has no run 000"):
+        run.log_metrics({"fid": 3.0}, 5)
 
 
 def test_artifacts_lie_beside_the_database(uri, tmp_path):

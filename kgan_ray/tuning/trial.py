@@ -6,9 +6,9 @@ import json
 import math
 import traceback
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -166,8 +166,8 @@ def _run_job(plan: Plan, job: Job, folder: str, trial_function: TrialFunction, b
 
     settings = settings_of_job(plan, job)
     torch.set_num_threads(max(1, int(settings.resources.cpus_per_worker)))
-    with ThreadPoolExecutor(1) as opener:  # a trial that fails at once leaves when its run is there to be ended
-        run = OpeningRun(opener.submit(open_run, plan, job, settings)) if plan.uri else None
+    opening = OpeningRun(partial(open_run, plan, job, settings)) if plan.uri else nullcontext()
+    with opening as run:  # a trial that fails at once leaves when its run is there to be ended
         context = TuneContext(plan, job, settings, run, board)
         try:
             for part, start in segments(job, settings, plan.from_step):
