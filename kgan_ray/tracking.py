@@ -178,10 +178,11 @@ class Run:
 class OpeningRun(Run):
     """A run that a thread is opening, which takes MLflow tens of milliseconds: only who uses the run waits for it.
 
-    A context manager, at whose end the run is there, or could not be opened.
+    A context manager, at whose end the run is there, or could not be opened. `uri` is the record's, as in `start_run`.
     """
 
-    def __init__(self, open_run: Callable[[], Run]) -> None:
+    def __init__(self, uri: str, open_run: Callable[[], Run]) -> None:
+        _client(uri)  # not in the thread: MLflow breaks when two threads import it at once
         opener = ThreadPoolExecutor(1)
         self._opened = opener.submit(open_run)
         opener.shutdown(wait=False)  # the thread ends with its work

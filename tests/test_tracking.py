@@ -111,15 +111,26 @@ def test_only_who_uses_a_run_waits_for_its_opening(uri):
         may_open.wait(timeout=60)
         return start_run(uri, experiment="opening", name="run")
 
-    with OpeningRun(open_late) as run:
+    with OpeningRun(uri, open_late) as run:
         may_open.set()  # only after it was given out
         run.log_metrics({"fid": 3.0}, 5)
         run.log_metrics({"fid": 4.0}, 5)  # a step is recorded once
     assert metric_history(uri, run.id, ["fid"]) == {"fid": [(5, 3.0)]}
 
 
+def test_a_run_is_used_at_once_in_a_process_that_has_not_imported_mlflow(uri):
+    code = f"""
+from kgan_ray.tracking import OpeningRun, start_run
+with OpeningRun({uri!r}, lambda: start_run({uri!r}, experiment="fresh", name="run")) as run:
+    run.log_metrics({{"fid": 3.0}}, 5)
+print(run.id)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert metric_history(uri, done.stdout.strip(), ["fid"]) == {"fid": [(5, 3.0)]}
+
+
 def test_a_run_that_cannot_be_opened_fails_who_uses_it(uri):
-    run = OpeningRun(lambda: start_run(uri, experiment="opening", name="run", run_id="0" * 32))
+    run = OpeningRun(uri, lambda: start_run(uri, experiment="opening", name="run", run_id="0" * 32))
     with run, pytest.raises(UserError, match="has no run 000"):
         run.log_metrics({"fid": 3.0}, 5)
 

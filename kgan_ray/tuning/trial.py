@@ -166,7 +166,7 @@ def _run_job(plan: Plan, job: Job, folder: str, trial_function: TrialFunction, b
 
     settings = settings_of_job(plan, job)
     torch.set_num_threads(max(1, int(settings.resources.cpus_per_worker)))
-    opening = OpeningRun(partial(open_run, plan, job, settings)) if plan.uri else nullcontext()
+    opening = OpeningRun(plan.uri, partial(open_run, plan, job, settings)) if plan.uri else nullcontext()
     with opening as run:  # a trial that fails at once leaves when its run is there to be ended
         context = TuneContext(plan, job, settings, run, board)
         try:
