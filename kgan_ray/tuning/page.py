@@ -16,12 +16,14 @@ from kgan_ray.tuning.jobs import groups_of
 from kgan_ray.tuning.state import CONFIRM, Sweep
 from kgan_ray.tuning.table import duration, number, short_overrides
 
+_LONGEST_UNWRAPPED = 60  # characters of a table cell
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2em auto; padding: 0 1em; }
 h1 { font-size: 1.5em } h2 { font-size: 1.15em; margin-top: 2em }
 table { border-collapse: collapse; display: block; overflow-x: auto }
 th, td { padding: .3em .8em; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap }
+td.text { white-space: normal; min-width: 24em }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
 li { margin: .3em 0 }
 .better { color: light-dark(#07622f, #6fd08c) }
@@ -147,8 +149,10 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _kind(cells: Sequence[Any]) -> str:
-    """A column of numbers is set to the right."""
-    return ' class="number"' if all(str(cell)[:1] in "-0123456789" for cell in cells) else ""
+    """A column of numbers is set to the right; one with a cell of a line or more, a schedule's, is wrapped."""
+    if all(str(cell)[:1] in "-0123456789" for cell in cells):
+        return ' class="number"'
+    return ' class="text"' if any(len(str(cell)) > _LONGEST_UNWRAPPED for cell in cells) else ""
 
 
 def _intervals(sweep: Sweep, rows: Sequence[summary.Row]) -> str:
