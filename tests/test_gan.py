@@ -305,8 +305,7 @@ def work_together(rank, processes, workers, folder, overrides):
             gan.sample(torch.arange(3))  # enters no collective
         weights = gan.state_dict()["weights"]
     torch.save((rows, weights), f"{folder}/rank{rank}")
-    dist.barrier()
-    dist.destroy_process_group()
+    distributed.end_worker()
 
 
 @pytest.mark.parametrize("overrides", [{}, TECHNIQUES], ids=["plain", "techniques"])

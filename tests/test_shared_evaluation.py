@@ -12,6 +12,7 @@ from kgan_ray.metrics.names import NEED_MOTIONS
 from kgan_ray.metrics.suite import DivergedError, Evaluator
 from kgan_ray.model.sampling import BLOCK, sample, share_of
 from kgan_ray.settings import override
+from kgan_ray.training import distributed
 from kgan_ray.training.evaluation import SharedEvaluation
 from kgan_ray.training.gan import GAN
 from kgan_ray.training.loop import train
@@ -61,7 +62,7 @@ def evaluate(settings, rank=0):
 def evaluate_together(rank, folder, settings):
     join(rank, folder)
     torch.save(evaluate(settings, rank), f"{folder}/rank{rank}")
-    dist.destroy_process_group()
+    distributed.end_worker()
 
 
 def train_together(rank, folder, settings):
@@ -69,7 +70,7 @@ def train_together(rank, folder, settings):
     context = Worker(rank)
     outcome = train(settings, settings.data.path, f"{folder}/run", context)
     torch.save((dataclasses.asdict(outcome), context.reports), f"{folder}/rank{rank}")
-    dist.destroy_process_group()
+    distributed.end_worker()
 
 
 @pytest.fixture

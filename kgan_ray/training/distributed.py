@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -26,6 +27,17 @@ def take_part(workers: int) -> bool:
 
 def _together() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size(_group) > 1
+
+
+def end_worker() -> NoReturn:
+    """End a spawned worker when all ranks have come here, without closing its interpreter.
+
+    Gloo's threads may still let go of tensors then, which aborts an interpreter that is closing
+    (https://github.com/pytorch/pytorch/pull/179291).
+    """
+    dist.barrier()
+    dist.destroy_process_group()
+    os._exit(0)
 
 
 def rank() -> int:

@@ -20,6 +20,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 
+from kgan_ray.training import distributed
 from kgan_ray.training.gan import GAN
 from kgan_ray.training.timing import ntu60_gan, seconds
 
@@ -125,8 +126,7 @@ def _work_together(rank: int, folder: str, device: str) -> None:
     all_reduce = min(seconds(lambda: dist.all_reduce(flat), own) for _ in range(ROUNDS))
     if rank == 0:
         torch.save({"together": together, "all_reduce": all_reduce, "traffic": asdict(traffic)}, f"{folder}/found")
-    dist.barrier()
-    dist.destroy_process_group()
+    distributed.end_worker()
 
 
 def _traffic(gan: GAN) -> Traffic:
