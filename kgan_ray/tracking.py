@@ -14,8 +14,7 @@ import shlex
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -173,28 +172,6 @@ class Run:
             return False
         self._last_step[key] = step
         return True
-
-
-class OpeningRun(Run):
-    """A run that a thread is opening, which takes MLflow tens of milliseconds: only who uses the run waits for it.
-
-    A context manager, at whose end the run is there, or could not be opened. `uri` is the record's, as in `start_run`.
-    """
-
-    def __init__(self, uri: str, open_run: Callable[[], Run]) -> None:
-        _client(uri)  # not in the thread: MLflow breaks when two threads import it at once
-        opener = ThreadPoolExecutor(1)
-        self._opened = opener.submit(open_run)
-        opener.shutdown(wait=False)  # the thread ends with its work
-
-    def __enter__(self) -> OpeningRun:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        wait([self._opened])
-
-    def __getattr__(self, name: str) -> Any:  # asked for what is not set above: all that makes a Run
-        return getattr(self._opened.result(), name)
 
 
 def start_run(

@@ -3,7 +3,6 @@
 import multiprocessing
 import subprocess
 import sys
-import threading
 from types import SimpleNamespace
 
 import pytest
@@ -12,8 +11,6 @@ from kgan_ray import tracking
 from kgan_ray.settings import TrackingSettings, UserError
 from kgan_ray.tracking import (
     PARENT_TAG,
-    OpeningRun,
-    Run,
     find_run,
     metric_history,
     prepare_store,
@@ -102,37 +99,6 @@ def test_a_continued_run_doubles_no_step_and_keeps_its_params(uri):
 def test_continuing_an_unknown_run_says_where_it_was_sought(uri):
     with pytest.raises(UserError, match=r"has no run 0123"):
         start_run(uri, experiment="again", name="trial", run_id="0123")
-
-
-def test_only_who_uses_a_run_waits_for_its_opening(uri):
-    may_open = threading.Event()
-
-    def open_late() -> Run:
-        may_open.wait(timeout=60)
-        return start_run(uri, experiment="opening", name="run")
-
-    with OpeningRun(uri, open_late) as run:
-        may_open.set()  # only after it was given out
-        run.log_metrics({"fid": 3.0}, 5)
-        run.log_metrics({"fid": 4.0}, 5)  # a step is recorded once
-    assert metric_history(uri, run.id, ["fid"]) == {"fid": [(5, 3.0)]}
-
-
-def test_a_run_is_used_at_once_in_a_process_that_has_not_imported_mlflow(uri):
-    code = f"""
-from kgan_ray.tracking import OpeningRun, start_run
-with OpeningRun({uri!r}, lambda: start_run({uri!r}, experiment="fresh", name="run")) as run:
-    run.log_metrics({{"fid": 3.0}}, 5)
-print(run.id)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert metric_history(uri, done.stdout.strip(), ["fid"]) == {"fid": [(5, 3.0)]}
-
-
-def test_a_run_that_cannot_be_opened_fails_who_uses_it(uri):
-    run = OpeningRun(uri, lambda: start_run(uri, experiment="opening", name="run", run_id="0" * 32))
-    with run, pytest.raises(UserError, match="has no run 000"):
-        run.log_metrics({"fid": 3.0}, 5)
 
 
 def test_artifacts_lie_beside_the_database(uri, tmp_path):

@@ -13,16 +13,7 @@ from kgan_ray.tuning.budget import Purse
 from kgan_ray.tuning.interrupt import Interrupts, stop_politely
 from kgan_ray.tuning.search import OBJECTIVE
 from kgan_ray.tuning.state import ENDED, EXPLORE, Sweep, Trial
-from kgan_ray.tuning.trial import (
-    FAILURE_FILE,
-    TRACEBACK_FILE,
-    TRIAL_TAG,
-    Job,
-    Plan,
-    open_run,
-    proposed_job,
-    settings_of_job,
-)
+from kgan_ray.tuning.trial import FAILURE_FILE, TRACEBACK_FILE, TRIAL_TAG, Job, Plan, proposed_job
 
 FAILURE_ARTIFACT = "failure.txt"  # of a failed trial's run in MLflow
 LAST_LINES = 200  # of what it printed
@@ -115,7 +106,6 @@ class Keeper:
         mine = self._mine(trial)
         folder = any_path(self.plan.folder) / mine.name
         mine.status, mine.reason = "failed", _reason(trial, folder)
-        mine.run_id = self._run_id(mine) or self._own_run(trial)
         self._close(mine)
         if mine.run_id:
             log_text(self.plan.uri, mine.run_id, failure_log(trial, folder, mine.reason), FAILURE_ARTIFACT)
@@ -153,12 +143,10 @@ class Keeper:
     def _mine(self, trial: Any) -> Trial:
         known = self.sweep.trial(str(trial))
         if known is None:
-            known = self._add(self._job(trial), trial)
+            job = self.plan.jobs.get(str(trial)) or proposed_job(self.plan, str(trial), trial.config)
+            known = self._add(job, trial)
         known.ray_id = trial.trial_id
         return known
-
-    def _job(self, trial: Any) -> Job:
-        return self.plan.jobs.get(str(trial)) or proposed_job(self.plan, str(trial), trial.config)
 
     def _add(self, job: Job, trial: Any) -> Trial:
         mine = new_trial(job, self.sweep)
@@ -186,13 +174,6 @@ class Keeper:
         self._finish_run(mine)
         self._is_changed = True
         self._ended(mine)
-
-    def _own_run(self, trial: Any) -> str:
-        """A run for a trial whose process died before it had opened one."""
-        if not self.plan.uri:
-            return ""
-        job = self._job(trial)
-        return open_run(self.plan, job, settings_of_job(self.plan, job)).id
 
     def _run_id(self, mine: Trial) -> str | None:
         if not self.plan.uri:

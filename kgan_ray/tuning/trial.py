@@ -6,15 +6,14 @@ import json
 import math
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kgan_ray.data.storage import AnyPath, any_path
 from kgan_ray.settings import Settings, UserError, flatten, override, settings_from_flat
-from kgan_ray.tracking import PARENT_TAG, OpeningRun, Run, find_run, start_run
+from kgan_ray.tracking import PARENT_TAG, Run, find_run, start_run
 from kgan_ray.tuning.search import objective_keys
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ class Board:
         return self._progress
 
 
-class PassingRun(OpeningRun):
+class PassingRun(Run):
     """The same run while more of it is to come: its files are not stored yet."""
 
     def __init__(self, run: Run) -> None:
@@ -102,13 +101,11 @@ class TuneContext:
         self.device = "cuda" if settings.resources.gpus_per_worker else "cpu"
         self.plan, self.job, self.run = plan, job, run
         self._board = board
-        self._last_step = settings.training.steps
         self._steps = plan.steps or settings.training.steps
 
     def report(self, metrics: dict[str, float]) -> None:
-        """Tell Tune; a trial that the scheduler gives up never returns from here. What `end` will tell is left to it."""
-        if metrics["step"] < self._last_step:
-            self._tell(metrics, status="running")
+        """Tell Tune; a trial that the scheduler gives up never returns from here."""
+        self._tell(metrics, status="running")
 
     def progress(self, progress: Progress) -> None:
         if self._board is not None:
@@ -166,22 +163,21 @@ def _run_job(plan: Plan, job: Job, folder: str, trial_function: TrialFunction, b
 
     settings = settings_of_job(plan, job)
     torch.set_num_threads(max(1, int(settings.resources.cpus_per_worker)))
-    opening = OpeningRun(plan.uri, partial(open_run, plan, job, settings)) if plan.uri else nullcontext()
-    with opening as run:  # a trial that fails at once leaves when its run is there to be ended
-        context = TuneContext(plan, job, settings, run, board)
-        try:
-            for part, start in segments(job, settings, plan.from_step):
-                is_last = part.training.steps == (plan.steps or settings.training.steps)
-                if run and job.schedule:
-                    record_schedule(run, job, start)
-                shown = run if is_last or run is None else PassingRun(run)
-                outcome = trial_function(part, plan.dataset, folder, context, shown)
-                if outcome.status != "finished":
-                    break
-        except UserError as error:  # a mistake that trying again cannot mend
-            context.end("failed", 0, {}, str(error))
-            return
-        context.end(outcome.status, outcome.step, outcome.metrics, outcome.reason)
+    run = open_run(plan, job, settings)
+    context = TuneContext(plan, job, settings, run, board)
+    try:
+        for part, start in segments(job, settings, plan.from_step):
+            is_last = part.training.steps == (plan.steps or settings.training.steps)
+            if run and job.schedule:
+                record_schedule(run, job, start)
+            shown = run if is_last or run is None else PassingRun(run)
+            outcome = trial_function(part, plan.dataset, folder, context, shown)
+            if outcome.status != "finished":
+                break
+    except UserError as error:  # a mistake that trying again cannot mend
+        context.end("failed", 0, {}, str(error))
+        return
+    context.end(outcome.status, outcome.step, outcome.metrics, outcome.reason)
 
 
 def segments(job: Job, settings: Settings, from_step: int = 0) -> list[tuple[Settings, int]]:
@@ -237,8 +233,10 @@ def settings_of_job(plan: Plan, job: Job) -> Settings:
     return override(base, {**job.overrides, "seed": job.seed}, where=job.name)
 
 
-def open_run(plan: Plan, job: Job, settings: Settings) -> Run:
+def open_run(plan: Plan, job: Job, settings: Settings) -> Run | None:
     """The trial's MLflow run: a child of the sweep's, started, or continued after an interruption."""
+    if not plan.uri:
+        return None
     own = {PARENT_TAG: plan.parent_id, TRIAL_TAG: job.name}
     resolved = flatten(settings)
     recorded = {name: resolved[name] for name in (*plan.searched, *job.overrides, "training.steps", "seed")}
