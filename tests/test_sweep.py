@@ -14,6 +14,7 @@ import pytest
 import ray.cloudpickle
 import stand_in
 
+import kgan_ray.tuning.keeper
 from kgan_ray.settings import UserError, flatten, override
 from kgan_ray.tracking import prepare_store, start_run
 from kgan_ray.tuning.jobs import (
@@ -25,12 +26,12 @@ from kgan_ray.tuning.jobs import (
     explored_front,
     verdicts_of,
 )
-from kgan_ray.tuning.keeper import FAILURE_ARTIFACT
-from kgan_ray.tuning.search import draw
+from kgan_ray.tuning.keeper import FAILURE_ARTIFACT, Keeper
+from kgan_ray.tuning.search import OBJECTIVE, draw
 from kgan_ray.tuning.space import base_settings, parse_space
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial, load_sweep
 from kgan_ray.tuning.sweep import Runner
-from kgan_ray.tuning.trial import FAILURE_FILE, failure_recorded, open_run
+from kgan_ray.tuning.trial import FAILURE_FILE, failure_recorded, open_run, was_started
 
 ray.cloudpickle.register_pickle_by_value(stand_in)  # workers do not see the folder of the tests
 
@@ -196,10 +197,73 @@ def test_a_trials_run_names_its_dataset_and_is_found_again(tmp_path):
     runner.sweep.dataset = "datasets/demo"
     (job, *_) = explore_jobs([{"training.auxiliary_weight": 2.0}], seed=0)
     plan = runner._plan(EXPLORE, [job])
-    first, again = (open_run(plan, job, runner.settings) for _ in range(2))
+    first, again = (open_run(plan, job, runner.settings, tmp_path / job.name) for _ in range(2))
     assert first.id == again.id
     (logged,) = MlflowClient(runner.sweep.uri).get_run(first.id).inputs.dataset_inputs
     assert (logged.dataset.name, logged.dataset.digest) == ("demo", "d" * 36)
+
+
+def test_a_trial_that_was_killed_before_its_run_was_open_gets_one(tmp_path):
+    runner = make_runner(tmp_path, uri=f"sqlite:///{tmp_path}/mlflow.db")
+    (job, *_) = explore_jobs([{}], seed=0)
+    plan = runner._plan(EXPLORE, [job])
+    assert not was_started(tmp_path / job.name)
+    first, again = (open_run(plan, job, runner.settings, tmp_path / job.name) for _ in range(2))
+    assert first.id == again.id
+
+
+@pytest.mark.parametrize("moment", ["quiet", "save"])
+def test_ended_trials_runs_are_ended_when_nothing_waits_and_before_the_record_says_so(
+    tmp_path, monkeypatch, moment
+):
+    runner = make_runner(tmp_path, uri=f"sqlite:///{tmp_path}/mlflow.db")
+    (job, *_) = explore_jobs([{}], seed=0)
+    plan = runner._plan(EXPLORE, [job])
+    run = open_run(plan, job, runner.settings, tmp_path / job.name)
+    keeper = Keeper(runner.sweep, plan, tmp_path, lambda trial: None)
+    keeper.save()
+    keeper.completed(TunesTrial(job.name, {"status": "finished", "step": 30, "run_id": run.id}))
+    keeper.after_step()
+    assert status_of(runner.sweep.uri, run.id) == "RUNNING"
+    if moment == "quiet":
+        monkeypatch.setattr(kgan_ray.tuning.keeper, "QUIET_S", 0.0)
+        keeper.after_step()
+    else:
+        keeper.save()
+    assert status_of(runner.sweep.uri, run.id) == "FINISHED"
+    assert runner.sweep.trial(job.name).status == "finished"
+
+
+def test_a_trial_that_never_began_is_forgotten_with_its_run_when_the_budget_ends_the_stage(tmp_path):
+    runner = make_runner(tmp_path, uri=f"sqlite:///{tmp_path}/mlflow.db")
+    (job, *_) = explore_jobs([{}], seed=0)
+    plan = runner._plan(EXPLORE, [job])
+    run = open_run(plan, job, runner.settings, tmp_path / job.name)
+    keeper = Keeper(runner.sweep, plan, tmp_path, lambda trial: None)
+    keeper.completed(TunesTrial(job.name))
+    keeper.curtailed()
+    assert runner.sweep.trials == []
+    assert sorted(mlflow_runs(runner.sweep.uri)) == ["test"]
+    assert status_of(runner.sweep.uri, run.id) == "FINISHED"
+
+
+class TunesTrial:
+    """What a Keeper asks of Ray Tune's trial."""
+
+    trial_id, config = "t", {}
+
+    def __init__(self, name: str, result: dict | None = None) -> None:
+        self._name = name
+        self.last_result = {"reason": "", "measured": {"fid": 1.0}, OBJECTIVE: 1.0} | result if result else {}
+
+    def __str__(self) -> str:
+        return self._name
+
+
+def status_of(uri: str, run_id: str) -> str:
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri).get_run(run_id).info.status
 
 
 def test_runs_measured_differently_are_not_ranked_together():

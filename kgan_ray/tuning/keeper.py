@@ -17,6 +17,7 @@ from kgan_ray.tuning.trial import FAILURE_FILE, TRACEBACK_FILE, TRIAL_TAG, Job, 
 
 FAILURE_ARTIFACT = "failure.txt"  # of a failed trial's run in MLflow
 LAST_LINES = 200  # of what it printed
+QUIET_S = 0.2  # after Tune's last event: the next trial has started
 _RUN_STATUS = {"failed": "FAILED", "diverged": "FAILED", "interrupted": "KILLED"}
 
 
@@ -38,6 +39,8 @@ class Keeper:
         self._ended = ended
         self._saved_at = 0.0
         self._is_changed = False
+        self._to_end: list[Trial] = []  # whose runs in MLflow are still open: see `_end_runs`
+        self._event_at = 0.0
         self.is_reconciled = False
 
     def name_trial(self, trial: Any) -> str:
@@ -83,19 +86,24 @@ class Keeper:
         if (is_interrupted or (self.is_spent and not self.is_over())) and not self._is_stopping:
             self._is_stopping = True
             stop_politely()
+        if self._to_end and time.monotonic() - self._event_at > QUIET_S:
+            self._end_runs()
         if self._is_changed and time.monotonic() - self._saved_at > seconds_between_saves(len(self.sweep.trials)):
             self.save()
 
     def started(self, trial: Any) -> None:
+        self._event_at = time.monotonic()
         mine = self._mine(trial)
         if mine.status not in ENDED:
             mine.status = "running"
         self._is_changed = True
 
     def reported(self, trial: Any, result: dict[str, Any]) -> None:
+        self._event_at = time.monotonic()
         self._take(self._mine(trial), result)
 
     def completed(self, trial: Any) -> None:
+        self._event_at = time.monotonic()
         mine = self._mine(trial)
         self._take(mine, trial.last_result or {})
         if mine.status not in ENDED:
@@ -107,6 +115,7 @@ class Keeper:
         folder = any_path(self.plan.folder) / mine.name
         mine.status, mine.reason = "failed", _reason(trial, folder)
         self._close(mine)
+        self._end_runs()
         if mine.run_id:
             log_text(self.plan.uri, mine.run_id, failure_log(trial, folder, mine.reason), FAILURE_ARTIFACT)
 
@@ -116,6 +125,7 @@ class Keeper:
 
     def curtailed(self) -> None:
         """The budget ended the explore stage: trials that never began are forgotten, the others have ended."""
+        self._end_runs()
         for mine in [
             mine for mine in self.sweep.stage(self.plan.stage) if mine.status not in ENDED or not mine.step
         ]:
@@ -136,6 +146,8 @@ class Keeper:
         self.save()
 
     def save(self) -> None:
+        """Write the record. No trial has ended in it whose run is open: a resume looks at the others only."""
+        self._end_runs()
         self.sweep.save(self.folder)
         self._saved_at = time.monotonic()
         self._is_changed = False
@@ -171,9 +183,15 @@ class Keeper:
             mine.curve.append((mine.step, float(result[OBJECTIVE])))
 
     def _close(self, mine: Trial) -> None:
-        self._finish_run(mine)
+        self._to_end.append(mine)
         self._is_changed = True
         self._ended(mine)
+
+    def _end_runs(self) -> None:
+        """End the runs of the trials that have ended, in a quiet moment: 10 ms each, which the next trials wait for."""
+        while self._to_end:
+            self._finish_run(self._to_end[0])
+            self._to_end.pop(0)
 
     def _run_id(self, mine: Trial) -> str | None:
         if not self.plan.uri:

@@ -34,8 +34,9 @@ class Sleeper:
         Path(self.marks, Path(folder).name).write_text(repr(time.time()))  # the first step
         time.sleep(self.seconds)
         step = settings.training.steps
-        context.report({"fid": settings.techniques.label_noise_std, "step": float(step)})
-        return SimpleNamespace(status="finished", step=step, metrics={"fid": 0.0}, reason="")
+        metrics = {"fid": settings.techniques.label_noise_std}
+        context.report({**metrics, "step": float(step)})
+        return SimpleNamespace(status="finished", step=step, metrics=metrics, reason="")
 
 
 def measure(num_trials: int, seconds: float, *, with_record: bool, scratch: Path) -> dict[str, float]:

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,12 +18,15 @@ from kgan_ray.tracking import PARENT_TAG, Run, find_run, start_run
 from kgan_ray.tuning.search import objective_keys
 
 if TYPE_CHECKING:
+    from ray import ObjectRef
+
     from kgan_ray.training.loop import Outcome, Progress
 
 WORST = 1e30  # what a run that diverged reports as its objective: finite, so that a searcher learns from it
 TRIAL_TAG = "trial"
 FAILURE_FILE = "failure.txt"  # in the folder of a trial that raised: what, on one line
 TRACEBACK_FILE = "traceback.txt"  # beside it: where
+STARTED_FILE = "started"  # beside it, of any trial: it has been started before
 
 
 class TrialFunction(Protocol):
@@ -102,10 +106,12 @@ class TuneContext:
         self.plan, self.job, self.run = plan, job, run
         self._board = board
         self._steps = plan.steps or settings.training.steps
+        self._last_step = settings.training.steps
 
     def report(self, metrics: dict[str, float]) -> None:
-        """Tell Tune; a trial that the scheduler gives up never returns from here."""
-        self._tell(metrics, status="running")
+        """Tell Tune; a trial that the scheduler gives up never returns from here. What is last is told by `end`."""
+        if metrics["step"] < self._last_step:
+            self._tell(metrics, status="running")
 
     def progress(self, progress: Progress) -> None:
         if self._board is not None:
@@ -143,6 +149,14 @@ class TuneContext:
         )
 
 
+@cache
+def shared_plan(reference: ObjectRef[Plan]) -> Plan:
+    """The plan out of Ray's object store, once per process."""
+    import ray
+
+    return ray.get(reference)
+
+
 def run_trial(config: Mapping[str, Any], plan: Plan, trial_function: TrialFunction, board: Any = None) -> None:
     """What Tune calls: train one configuration and report how it ended. Only bugs and lost machines raise.
 
@@ -163,7 +177,7 @@ def _run_job(plan: Plan, job: Job, folder: str, trial_function: TrialFunction, b
 
     settings = settings_of_job(plan, job)
     torch.set_num_threads(max(1, int(settings.resources.cpus_per_worker)))
-    run = open_run(plan, job, settings)
+    run = open_run(plan, job, settings, any_path(folder))
     context = TuneContext(plan, job, settings, run, board)
     try:
         for part, start in segments(job, settings, plan.from_step):
@@ -233,8 +247,11 @@ def settings_of_job(plan: Plan, job: Job) -> Settings:
     return override(base, {**job.overrides, "seed": job.seed}, where=job.name)
 
 
-def open_run(plan: Plan, job: Job, settings: Settings) -> Run | None:
-    """The trial's MLflow run: a child of the sweep's, started, or continued after an interruption."""
+def open_run(plan: Plan, job: Job, settings: Settings, folder: AnyPath) -> Run | None:
+    """The trial's MLflow run: a child of the sweep's, started, or continued after an interruption.
+
+    `folder`, the trial's own, keeps a mark of an earlier start: only after one is there a run to look for.
+    """
     if not plan.uri:
         return None
     own = {PARENT_TAG: plan.parent_id, TRIAL_TAG: job.name}
@@ -245,7 +262,7 @@ def open_run(plan: Plan, job: Job, settings: Settings) -> Run | None:
         experiment=plan.experiment,
         name=job.name,
         parent_id=plan.parent_id,
-        run_id=find_run(plan.uri, experiment=plan.experiment, tags=own),
+        run_id=find_run(plan.uri, experiment=plan.experiment, tags=own) if was_started(folder) else None,
         params=recorded,
         tags={
             **plan.tags,
@@ -260,6 +277,16 @@ def open_run(plan: Plan, job: Job, settings: Settings) -> Run | None:
     if digest := plan.tags.get("dataset"):  # the sweep's run named it first: trials at once do not race to add it
         run.log_dataset(Path(plan.dataset).name, digest, plan.dataset)
     return run
+
+
+def was_started(folder: AnyPath) -> bool:
+    """Whether the trial of this folder was started before. It is marked as started from now on."""
+    mark = folder / STARTED_FILE
+    if mark.exists():
+        return True
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.write_text("", encoding="utf-8")
+    return False
 
 
 def train_trial(
