@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import pickle
 import random
 import tempfile
 from collections.abc import Callable, Mapping
@@ -37,7 +38,7 @@ from kgan_ray.tuning.population import apply_exchanges, copy_newest_checkpoint, 
 from kgan_ray.tuning.search import early_stopping, listed_configurations, num_explored, searcher
 from kgan_ray.tuning.space import Space
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
-from kgan_ray.tuning.trial import Board, Job, Plan, TrialFunction, run_trial, shared_plan, train_trial
+from kgan_ray.tuning.trial import Board, Job, Plan, TrialFunction, run_trial, train_trial, unpacked
 
 if TYPE_CHECKING:
     from ray.tune import Tuner
@@ -296,13 +297,11 @@ class Round:
 
 
 def _trainable(plan: Plan, trial_function: TrialFunction, board: Any) -> Callable[[dict[str, Any]], None]:
-    """What Tune runs. It holds the plan by reference: Tune unpickles it for every trial, a plan may list a thousand."""
-    import ray
-
-    reference = ray.put(plan)
+    """What Tune runs. It holds the plan packed: Tune unpickles its trainable for every trial, a plan may list a thousand."""
+    packed = pickle.dumps(plan)
 
     def trial(config: dict[str, Any]) -> None:
-        run_trial(config, shared_plan(reference), trial_function, board)
+        run_trial(config, unpacked(packed), trial_function, board)
 
     return trial
 

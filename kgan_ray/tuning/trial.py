@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,8 +19,6 @@ from kgan_ray.tracking import PARENT_TAG, Run, find_run, start_run
 from kgan_ray.tuning.search import objective_keys
 
 if TYPE_CHECKING:
-    from ray import ObjectRef
-
     from kgan_ray.training.loop import Outcome, Progress
 
 WORST = 1e30  # what a run that diverged reports as its objective: finite, so that a searcher learns from it
@@ -149,12 +148,11 @@ class TuneContext:
         )
 
 
-@cache
-def shared_plan(reference: ObjectRef[Plan]) -> Plan:
-    """The plan out of Ray's object store, once per process."""
-    import ray
-
-    return ray.get(reference)
+@lru_cache(maxsize=1)
+def unpacked(plan: bytes) -> Plan:
+    """The pickled plan, which a process unpickles once for all of its trials."""
+    found: Plan = pickle.loads(plan)
+    return found
 
 
 def run_trial(config: Mapping[str, Any], plan: Plan, trial_function: TrialFunction, board: Any = None) -> None:
