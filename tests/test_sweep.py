@@ -16,7 +16,7 @@ import stand_in
 
 import kgan_ray.tuning.keeper
 from kgan_ray.settings import UserError, flatten, override
-from kgan_ray.tracking import prepare_store, start_run
+from kgan_ray.tracking import Run, prepare_store, start_run
 from kgan_ray.tuning.jobs import (
     best_explored,
     check_comparable,
@@ -216,35 +216,50 @@ def test_a_trial_that_was_killed_before_its_run_was_open_gets_one(tmp_path):
 def test_ended_trials_runs_are_ended_when_nothing_waits_and_before_the_record_says_so(
     tmp_path, monkeypatch, moment
 ):
-    runner = make_runner(tmp_path, uri=f"sqlite:///{tmp_path}/mlflow.db")
-    (job, *_) = explore_jobs([{}], seed=0)
-    plan = runner._plan(EXPLORE, [job])
-    run = open_run(plan, job, runner.settings, tmp_path / job.name)
-    keeper = Keeper(runner.sweep, plan, tmp_path, lambda trial: None)
+    keeper, name, run = keeper_of_one(tmp_path)
     keeper.save()
-    keeper.completed(TunesTrial(job.name, {"status": "finished", "step": 30, "run_id": run.id}))
+    keeper.completed(TunesTrial(name, {"status": "finished", "step": 30, "run_id": run.id}))
     keeper.after_step()
-    assert status_of(runner.sweep.uri, run.id) == "RUNNING"
+    assert status_of(keeper.sweep.uri, run.id) == "RUNNING"
     if moment == "quiet":
         monkeypatch.setattr(kgan_ray.tuning.keeper, "QUIET_S", 0.0)
         keeper.after_step()
     else:
         keeper.save()
-    assert status_of(runner.sweep.uri, run.id) == "FINISHED"
-    assert runner.sweep.trial(job.name).status == "finished"
+    assert status_of(keeper.sweep.uri, run.id) == "FINISHED"
+    assert keeper.sweep.trial(name).status == "finished"
 
 
 def test_a_trial_that_never_began_is_forgotten_with_its_run_when_the_budget_ends_the_stage(tmp_path):
-    runner = make_runner(tmp_path, uri=f"sqlite:///{tmp_path}/mlflow.db")
+    keeper, name, run = keeper_of_one(tmp_path)
+    keeper.completed(TunesTrial(name))
+    keeper.curtailed()
+    assert keeper.sweep.trials == []
+    assert sorted(mlflow_runs(keeper.sweep.uri)) == ["test"]
+    assert status_of(keeper.sweep.uri, run.id) == "FINISHED"
+
+
+def test_a_trial_counts_as_ended_only_when_tune_will_not_start_it_again(tmp_path):
+    keeper, name, run = keeper_of_one(tmp_path)
+    tunes = TunesTrial(name, {"status": "finished", "step": 30, "run_id": run.id})
+    keeper.started(tunes)
+    keeper.reported(tunes, tunes.last_result)
+    keeper.interrupted()
+    assert load_sweep(tmp_path).trial(name).status == "interrupted"
+    assert status_of(keeper.sweep.uri, run.id) == "KILLED"
+    keeper.completed(tunes)
+    keeper.save()
+    assert load_sweep(tmp_path).trial(name).status == "finished"
+    assert status_of(keeper.sweep.uri, run.id) == "FINISHED"
+
+
+def keeper_of_one(folder: Path) -> tuple[Keeper, str, Run]:
+    """Of a stage with one trial, whose run is open; and the trial's name and run."""
+    runner = make_runner(folder, uri=f"sqlite:///{folder}/mlflow.db")
     (job, *_) = explore_jobs([{}], seed=0)
     plan = runner._plan(EXPLORE, [job])
-    run = open_run(plan, job, runner.settings, tmp_path / job.name)
-    keeper = Keeper(runner.sweep, plan, tmp_path, lambda trial: None)
-    keeper.completed(TunesTrial(job.name))
-    keeper.curtailed()
-    assert runner.sweep.trials == []
-    assert sorted(mlflow_runs(runner.sweep.uri)) == ["test"]
-    assert status_of(runner.sweep.uri, run.id) == "FINISHED"
+    run = open_run(plan, job, runner.settings, folder / job.name)
+    return Keeper(runner.sweep, plan, folder, lambda trial: None), job.name, run
 
 
 class TunesTrial:

@@ -105,8 +105,10 @@ class Keeper:
     def completed(self, trial: Any) -> None:
         self._event_at = time.monotonic()
         mine = self._mine(trial)
-        self._take(mine, trial.last_result or {})
-        if mine.status not in ENDED:
+        result = trial.last_result or {}
+        self._take(mine, result)
+        mine.status, mine.reason = result.get("status", "running"), result.get("reason", "")
+        if mine.status == "running":
             mine.status = "stopped"  # by the scheduler: the trial itself never said that it had ended
         self._close(mine)
 
@@ -176,10 +178,8 @@ class Keeper:
         mine.metrics = dict(result["measured"]) or mine.metrics
         if "time_total_s" in result:
             mine.seconds = mine.earlier_seconds + float(result["time_total_s"])
-        if result["status"] != "running":
-            mine.status, mine.reason = result["status"], result["reason"]
         last = mine.curve[-1][0] if mine.curve else -1
-        if mine.step > last and mine.status not in ("diverged", "failed"):
+        if mine.step > last and result["status"] not in ("diverged", "failed"):
             mine.curve.append((mine.step, float(result[OBJECTIVE])))
 
     def _close(self, mine: Trial) -> None:
