@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -27,11 +28,11 @@ from kgan_ray.tuning.jobs import (
     verdicts_of,
 )
 from kgan_ray.tuning.keeper import FAILURE_ARTIFACT, Keeper
-from kgan_ray.tuning.search import OBJECTIVE, draw
+from kgan_ray.tuning.search import OBJECTIVE, draw, listed_configurations
 from kgan_ray.tuning.space import base_settings, parse_space
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial, load_sweep
 from kgan_ray.tuning.sweep import Runner
-from kgan_ray.tuning.trial import FAILURE_FILE, failure_recorded, open_run, was_started
+from kgan_ray.tuning.trial import FAILURE_FILE, failure_recorded, open_run, run_trial, was_started
 
 ray.cloudpickle.register_pickle_by_value(stand_in)  # workers do not see the folder of the tests
 
@@ -253,6 +254,30 @@ def test_a_trial_counts_as_ended_only_when_tune_will_not_start_it_again(tmp_path
     assert status_of(keeper.sweep.uri, run.id) == "FINISHED"
 
 
+@pytest.mark.parametrize("algorithm", ["tpe", "random"])
+def test_a_trial_that_had_ended_and_is_started_again_only_repeats_its_report(tmp_path, monkeypatch, algorithm):
+    """Jobs are known by their names. What a searcher proposes is not: its name may have been another trial's."""
+    runner = make_runner(tmp_path, SPACE | {"search": {"algorithm": algorithm, "num_trials": 2}})
+    listed = listed_configurations(runner.space)
+    jobs = explore_jobs(listed, seed=0) if listed else None
+    runner.sweep.trials = [trial("explore-01", {}, 7.0, ray_id="a1", run_id="r"), trial("explore-02", {}, 8.0)]
+    runner.sweep.trials[1].status = "failed"
+    plan = runner._plan(EXPLORE, jobs)
+    told, trained = [], []
+    monkeypatch.setattr("ray.tune.report", told.append)
+    for name, ray_id in (("explore-01", "a1"), ("explore-02", "a2"), ("explore-01", "b7")):
+        here = SimpleNamespace(get_trial_name=lambda name=name: name, get_trial_id=lambda ray_id=ray_id: ray_id)
+        monkeypatch.setattr("ray.tune.get_context", lambda here=here: here)
+        config = {"job": name} if jobs else {"training.generator_learning_rate": 1e-3}
+        run_trial(config, plan, lambda *arguments, ray_id=ray_id: trained.append(ray_id) or DONE)
+    assert trained == (["a2"] if jobs else ["a2", "b7"])
+    known = {"objective": 7.0, "step": 30, "status": "finished", "reason": "", "run_id": "r"}
+    assert told[0] == known | {"measured": {"fid": 7.0}}
+
+
+DONE = SimpleNamespace(status="finished", step=30, metrics={"fid": 1.0}, reason="")
+
+
 def keeper_of_one(folder: Path) -> tuple[Keeper, str, Run]:
     """Of a stage with one trial, whose run is open; and the trial's name and run."""
     runner = make_runner(folder, uri=f"sqlite:///{folder}/mlflow.db")
@@ -443,6 +468,15 @@ def start_sweep(
     return process
 
 
+def halve_tunes_state(folder: Path, pattern: str) -> None:
+    """What a power loss in the middle of Tune's writing leaves."""
+    files = [file for file in folder.glob(f"ray/explore/{pattern}") if file.suffix in (".json", ".pkl")]
+    assert files
+    for file in files:
+        content = file.read_bytes()
+        file.write_bytes(content[: len(content) // 2])
+
+
 def num_finished(folder: Path) -> int:
     if not (folder / "sweep.json").exists():
         return 0
@@ -451,7 +485,15 @@ def num_finished(folder: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(280)
-@pytest.mark.parametrize(("how", "algorithm"), [(signal.SIGKILL, "tpe"), (signal.SIGINT, "random")])
+@pytest.mark.parametrize(
+    ("how", "algorithm"),
+    [
+        (signal.SIGKILL, "tpe"),
+        (signal.SIGINT, "random"),
+        ("power loss: newest state", "tpe"),
+        ("power loss: all states", "random"),
+    ],
+)
 def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, how, algorithm):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     folder = tmp_path / "sweep"
@@ -464,6 +506,8 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, how, algorithm):
     else:
         process.kill()
         process.wait()
+    if isinstance(how, str):
+        halve_tunes_state(folder, "*" if how.endswith("all states") else "experiment_state-*")
     done = [one for one in load_sweep(folder).trials if one.status == "finished"]
     again = start_sweep(folder, uri, algorithm)
     assert again.wait(200) == 0

@@ -176,6 +176,15 @@ def write_whole(path: AnyPath, text: str) -> None:
         raise UserError(f"{path}: cannot be written ({describe(error)}); what it held before stays") from None
 
 
+def flush(path: Path) -> None:
+    """Have the operating system put a file or folder on the disk, so that a power loss cannot take it back."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _replace(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, part = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)

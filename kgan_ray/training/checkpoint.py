@@ -8,7 +8,6 @@ dataset). `state.json` is written last: a folder without it is not a checkpoint.
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import shutil
 import tempfile
@@ -24,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kgan_ray.data.storage import describe, is_uri, open_store
+from kgan_ray.data.storage import describe, flush, is_uri, open_store
 from kgan_ray.settings import Settings, UserError, flatten, settings_from_flat, validated
 from kgan_ray.skeleton import MotionSpec
 from kgan_ray.training.gan import GAN
@@ -58,23 +57,14 @@ def write_checkpoint(folder: Path, gan: GAN, state: Mapping[str, Any]) -> None:
         record = {"format_version": FORMAT_VERSION, **state}
         (part / "state.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
         for file in part.iterdir():
-            _flush(file)
+            flush(file)
         if folder.exists():
             shutil.rmtree(folder)
         part.rename(folder)
-        _flush(folder.parent)
+        flush(folder.parent)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
-
-
-def _flush(path: Path) -> None:
-    """Have the operating system put a file or folder on the disk, so that a power loss cannot take it back."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:

@@ -12,6 +12,7 @@ from kgan_ray.tracking import PARENT_TAG, end_run, find_run, log_text
 from kgan_ray.tuning.budget import Purse
 from kgan_ray.tuning.interrupt import Interrupts, stop_politely
 from kgan_ray.tuning.search import OBJECTIVE
+from kgan_ray.tuning.snapshot import Snapshots
 from kgan_ray.tuning.state import ENDED, EXPLORE, Sweep, Trial
 from kgan_ray.tuning.trial import FAILURE_FILE, TRACEBACK_FILE, TRIAL_TAG, Job, Plan, proposed_job
 
@@ -32,8 +33,10 @@ class Keeper:
         ended: Callable[[Trial], None],
         purse: Purse | None = None,
         interrupts: Interrupts | None = None,
+        snapshots: Snapshots | None = None,
     ) -> None:
         self.sweep, self.plan, self.folder, self.purse, self.interrupts = sweep, plan, folder, purse, interrupts
+        self._snapshots = snapshots
         self._is_stopping = False
         self.is_spent = False  # the budget ended the stage
         self._ended = ended
@@ -94,6 +97,8 @@ class Keeper:
     def started(self, trial: Any) -> None:
         self._event_at = time.monotonic()
         mine = self._mine(trial)
+        if self._snapshots:
+            self._snapshots.staging = Path(trial.storage.experiment_driver_staging_path)
         if mine.status not in ENDED:
             mine.status = "running"
         self._is_changed = True
@@ -151,6 +156,8 @@ class Keeper:
         """Write the record. No trial has ended in it whose run is open: a resume looks at the others only."""
         self._end_runs()
         self.sweep.save(self.folder)
+        if self._snapshots:
+            self._snapshots.take()
         self._saved_at = time.monotonic()
         self._is_changed = False
 
@@ -177,7 +184,7 @@ class Keeper:
         mine.run_id = result["run_id"]
         mine.metrics = dict(result["measured"]) or mine.metrics
         if "time_total_s" in result:
-            mine.seconds = mine.earlier_seconds + float(result["time_total_s"])
+            mine.seconds = max(mine.seconds, mine.earlier_seconds + float(result["time_total_s"]))
         last = mine.curve[-1][0] if mine.curve else -1
         if mine.step > last and result["status"] not in ("diverged", "failed"):
             mine.curve.append((mine.step, float(result[OBJECTIVE])))

@@ -36,9 +36,10 @@ from kgan_ray.tuning.keeper import Keeper, new_trial, seconds_between_saves
 from kgan_ray.tuning.options import Budget
 from kgan_ray.tuning.population import apply_exchanges, copy_newest_checkpoint, exchanges, member_job, round_ends
 from kgan_ray.tuning.search import early_stopping, listed_configurations, num_explored, searcher
+from kgan_ray.tuning.snapshot import Snapshots
 from kgan_ray.tuning.space import Space
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
-from kgan_ray.tuning.trial import Board, Job, Plan, TrialFunction, run_trial, train_trial, unpacked
+from kgan_ray.tuning.trial import Board, Job, Plan, Report, TrialFunction, run_trial, train_trial, unpacked
 
 if TYPE_CHECKING:
     from ray.tune import Tuner
@@ -184,8 +185,12 @@ class Runner:
         from kgan_ray.tuning.relay import observe
 
         plan = self._plan(stage, jobs, part)
+        experiment = self.folder.absolute() / "ray" / name
+        snapshots = Snapshots(experiment) if isinstance(experiment, Path) else None  # a store's objects are whole
+        if snapshots and snapshots.mend():
+            self.announce(f"{stage}: Tune's record was damaged; going on from its newest copy")
         ended = self.ended if part is None or part.end == self.settings.training.steps else lambda trial: None
-        keeper = Keeper(self.sweep, plan, self.folder, ended, self._purse, self._interrupts)
+        keeper = Keeper(self.sweep, plan, self.folder, ended, self._purse, self._interrupts, snapshots)
         for job in jobs or []:
             if self.sweep.trial(job.name) is None:
                 self.sweep.trials.append(new_trial(job, self.sweep))
@@ -195,7 +200,7 @@ class Runner:
         self.announce(f"{stage}{which}: {count} trials, {self.connect()} at a time")
         observe(keeper)
         try:
-            tuner = self._tuner(name, plan)
+            tuner = self._tuner(experiment, plan)
             self._interrupts.in_experiment = True
             gc.freeze()  # the libraries' half a million objects: every full collection would walk them for a third of a second
             results = tuner.fit()
@@ -204,6 +209,8 @@ class Runner:
         finally:
             self._interrupts.in_experiment = False
             observe(None)
+            if snapshots:
+                snapshots.close()
         self._is_curtailed = keeper.is_over()
         if keeper.is_over():
             keeper.curtailed()
@@ -238,6 +245,13 @@ class Runner:
             objectives=self.space.modes,
             from_step=part.start if part else 0,
             steps=self.settings.training.steps,
+            ended={
+                trial.name if jobs else trial.ray_id: Report(
+                    trial.status, trial.step, trial.metrics, trial.reason, trial.run_id
+                )
+                for trial in self.sweep.stage(stage)
+                if _has_ended(trial) and trial.status != "failed"
+            },
         )
 
     def _scheduler(self) -> TrialScheduler | None:
@@ -245,7 +259,7 @@ class Runner:
             return None
         return early_stopping(self.space.scheduler, self.settings, self.sweep.mode, self.space.search.seed)
 
-    def _tuner(self, name: str, plan: Plan) -> Tuner:
+    def _tuner(self, experiment: AnyPath, plan: Plan) -> Tuner:
         from ray import tune
 
         from kgan_ray.tuning.relay import Over, Relay, name_trial
@@ -258,9 +272,8 @@ class Runner:
             if resources.num_workers == 1
             else tune.PlacementGroupFactory([{"memory": 1}]),
         )
-        path = (self.folder / "ray").absolute()
-        if tune.Tuner.can_restore(str(path / name)):
-            return tune.Tuner.restore(str(path / name), trainable, resume_unfinished=True)
+        if tune.Tuner.can_restore(str(experiment)):
+            return tune.Tuner.restore(str(experiment), trainable, resume_unfinished=True)
         explores = plan.stage == EXPLORE
         return tune.Tuner(
             trainable,
@@ -275,8 +288,8 @@ class Runner:
                 trial_dirname_creator=name_trial,
             ),
             run_config=tune.RunConfig(
-                name=name,
-                storage_path=str(path),
+                name=experiment.name,
+                storage_path=str(experiment.parent),
                 verbose=0,
                 callbacks=[Relay()],
                 stop=Over(),

@@ -50,6 +50,17 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Report:
+    """Where a trial is: what it tells the sweep after an evaluation, and when it ends."""
+
+    status: str
+    step: int
+    metrics: Mapping[str, float]  # the measured ones and the losses
+    reason: str = ""
+    run_id: str = ""  # in MLflow
+
+
+@dataclass(frozen=True)
 class Plan:
     """What the trials of a stage share. It travels to every trial's process."""
 
@@ -69,6 +80,9 @@ class Plan:
     objectives: Mapping[str, str] = field(default_factory=dict)  # metric -> mode, the first one's first
     from_step: int = 0  # a round of population based training: what comes before in the schedules has been trained
     steps: int = 0  # of a whole run, where this stage trains only a round of it
+    # Trials that ended in an earlier session: if Tune has forgotten that and starts them again, they only say so.
+    # By name; where a searcher proposes them by Tune's id, for a new proposal may get the name of a forgotten one.
+    ended: Mapping[str, Report] = field(default_factory=dict)
 
 
 class Board:
@@ -130,22 +144,29 @@ class TuneContext:
         self._tell({**metrics, "step": float(step)}, status=status, reason=reason)
 
     def _tell(self, metrics: Mapping[str, float], status: str, reason: str = "") -> None:
-        from ray import tune
+        measured = {name: float(number) for name, number in metrics.items() if name != "step"}
+        run_id = self.run.id if self.run else ""
+        tell_tune(self.plan, Report(status, int(metrics.get("step", 0)), measured, reason, run_id))
 
-        objectives = dict(self.plan.objectives) or {self.plan.metric: self.plan.mode}
-        values = {metric: metrics.get(metric, math.nan) for metric in objectives}
-        if status in ("diverged", "failed") or not all(math.isfinite(value) for value in values.values()):
-            values = {metric: WORST if mode == "min" else -WORST for metric, mode in objectives.items()}
-        tune.report(
-            {
-                **dict(zip(objective_keys(list(objectives)), values.values(), strict=True)),
-                "step": int(metrics.get("step", 0)),
-                "status": status,
-                "reason": reason,
-                "run_id": self.run.id if self.run else "",
-                "measured": {name: float(number) for name, number in metrics.items() if name != "step"},
-            }
-        )
+
+def tell_tune(plan: Plan, report: Report) -> None:
+    """Report to Tune from inside a trial: the objectives under their keys, and what the sweep's record takes."""
+    from ray import tune
+
+    objectives = dict(plan.objectives) or {plan.metric: plan.mode}
+    values = {metric: report.metrics.get(metric, math.nan) for metric in objectives}
+    if report.status in ("diverged", "failed") or not all(math.isfinite(value) for value in values.values()):
+        values = {metric: WORST if mode == "min" else -WORST for metric, mode in objectives.items()}
+    tune.report(
+        {
+            **dict(zip(objective_keys(list(objectives)), values.values(), strict=True)),
+            "step": report.step,
+            "status": report.status,
+            "reason": report.reason,
+            "run_id": report.run_id,
+            "measured": dict(report.metrics),
+        }
+    )
 
 
 @lru_cache(maxsize=1)
@@ -162,9 +183,11 @@ def run_trial(config: Mapping[str, Any], plan: Plan, trial_function: TrialFuncti
     """
     from ray import tune
 
-    job = (
-        plan.jobs[config["job"]] if plan.jobs else proposed_job(plan, tune.get_context().get_trial_name(), config)
-    )
+    here = tune.get_context()
+    job = plan.jobs[config["job"]] if plan.jobs else proposed_job(plan, here.get_trial_name(), config)
+    if ended := plan.ended.get(job.name if plan.jobs else here.get_trial_id()):
+        tell_tune(plan, ended)
+        return
     folder = f"{plan.folder.rstrip('/')}/{job.name}"
     with failure_recorded(any_path(folder)):
         _run_job(plan, job, folder, trial_function, board)
