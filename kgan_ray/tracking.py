@@ -38,6 +38,8 @@ _METRICS_PER_CALL = 1000
 _PARAM_LENGTH = 6000
 _TAG_LENGTH = 8000
 _DIGEST_LENGTH = 36
+_VIEW_KEY = "kgan_ray"
+_VIEW_TAG = f"mlflow.sharedViewState.{_VIEW_KEY}"
 
 
 def tracking_uri(settings: TrackingSettings, results: AnyPath) -> str:
@@ -102,9 +104,35 @@ def ui_command(uri: str, experiment: str) -> str:
     """
     found = _client(uri).get_experiment_by_name(experiment)
     page = f"/#/experiments/{found.experiment_id}/runs?workflowType=machine_learning" if found else ""
+    if found and _VIEW_TAG in found.tags:
+        page += f"&viewStateShareKey={_VIEW_KEY}"
     if urlparse(uri).scheme in ("http", "https"):
         return f"python -m webbrowser {shlex.quote(uri.rstrip('/') + page)}"
     return f"mlflow ui --backend-store-uri {shlex.quote(uri)}  # then open http://127.0.0.1:5000{page}"
+
+
+def set_runs_view(
+    uri: str,
+    experiment: str,
+    *,
+    metrics: Sequence[str],
+    params: Sequence[str],
+    tags: Sequence[str],
+    lowest_first: bool,
+) -> None:
+    """Choose the columns of the experiment's runs table, which the address of `ui_command` opens.
+
+    MLflow by itself shows no metric and no parameter. Rows are sorted by the first metric. It is kept as MLflow's page
+    keeps a view that somebody shares: as JSON in a tag of the experiment.
+    """
+    columns = [
+        f"{kind}.`{name}`"
+        for kind, names in (("metrics", metrics), ("params", params), ("tags", tags))
+        for name in names
+    ]
+    view = {"selectedColumns": columns, "orderByKey": columns[0], "orderByAsc": lowest_first}
+    client = _client(uri)
+    client.set_experiment_tag(_experiment_id(client, uri, experiment), _VIEW_TAG, json.dumps(view))
 
 
 class Run:
@@ -221,6 +249,11 @@ def end_run(uri: str, run_id: str, status: str, tags: Mapping[str, Any]) -> None
     run = Run(_client(uri), run_id, continued=True)
     run.set_tags(tags)
     run.finish(status)
+
+
+def tag_run(uri: str, run_id: str, tags: Mapping[str, Any]) -> None:
+    """Set tags of a run, ended or not."""
+    Run(_client(uri), run_id, continued=True).set_tags(tags)
 
 
 def log_text(uri: str, run_id: str, text: str, file: str) -> None:

@@ -141,6 +141,7 @@ def _run(
 ) -> int:
     from kgan_ray.tracking import prepare_store, tracking_uri, ui_command
     from kgan_ray.tuning.budget import described, parse_budget
+    from kgan_ray.tuning.record import open_parent
     from kgan_ray.tuning.state import EXPLORE, Sweep
 
     started = time.monotonic()
@@ -168,7 +169,7 @@ def _run(
         sweep.done.append(EXPLORE)
     if options.add_seeds:
         sweep.rounds.append(options.add_seeds)
-    parent = _open_parent(sweep, settings)
+    parent = open_parent(sweep, space, settings, code_version())
     sweep.save(folder)
     runner = _runner(options, sweep, space, settings, folder)
     earlier = sweep.seconds = sweep.seconds + sweep.session_seconds  # of a session that was killed
@@ -202,23 +203,6 @@ def _dataset(settings: Settings) -> Dataset:
         print(f"no --data given: using the demo data set of synthetic motion in {folder}", flush=True)
         return demo_dataset(folder)
     return Dataset.open(settings.data.path)
-
-
-def _open_parent(sweep: Sweep, settings: Settings) -> Run:
-    """The sweep's own MLflow run, under which its trials are listed."""
-    from kgan_ray.tracking import start_run
-
-    run = start_run(
-        sweep.uri,
-        experiment=sweep.experiment,
-        name=sweep.name,
-        run_id=sweep.parent_id or None,
-        params=flatten(settings),
-        tags={"stage": "sweep", "dataset": sweep.dataset_hash, "code": code_version()},
-    )
-    run.log_dataset(Path(sweep.dataset).name, sweep.dataset_hash, sweep.dataset)
-    sweep.parent_id = run.id
-    return run
 
 
 def _runner(
@@ -294,6 +278,7 @@ def _run_shown(runner: Runner, guess: float | None) -> bool:
 
 
 def _conclude(sweep: Sweep, folder: AnyPath, parent: Run, open_record: str) -> int:
+    from kgan_ray.tuning.record import record_verdicts
     from kgan_ray.tuning.register import register_best
     from kgan_ray.tuning.report_files import write_report
     from kgan_ray.tuning.table import console, duration, trials_table
@@ -302,10 +287,9 @@ def _conclude(sweep: Sweep, folder: AnyPath, parent: Run, open_record: str) -> i
     print()
     for verdict in sweep.verdicts:
         print(verdict["sentence"])
-    files = write_report(sweep, folder / "report", parent, folder / "trials")
-    for verdict in sweep.verdicts:
-        parent.set_tags({f"verdict.{verdict['configuration'].replace('/', '.')}": verdict["word"]})
-    print(f"\nwall time {duration(sweep.seconds)}; report: {files[0]}")
+    write_report(sweep, folder / "report", parent, folder / "trials")
+    record_verdicts(sweep, parent)
+    print(f"\nwall time {duration(sweep.seconds)}; report: {folder / 'report' / 'report.html'}")
     if model := register_best(sweep, folder):
         print(f"best confirmed generator: {model} in MLflow's model registry")
     print(f"compare the runs:  {open_record}")

@@ -1,5 +1,6 @@
 """The MLflow record: nesting, continuing without doubling, several writers, silence."""
 
+import json
 import multiprocessing
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from kgan_ray.tracking import (
     find_run,
     metric_history,
     prepare_store,
+    set_runs_view,
     start_run,
     tracking_uri,
     ui_command,
@@ -159,7 +161,7 @@ def test_importing_the_module_does_not_import_mlflow():
 
 
 def test_a_servers_page_is_opened_at_the_experiment(monkeypatch):
-    server = SimpleNamespace(get_experiment_by_name=lambda name: SimpleNamespace(experiment_id="7"))
+    server = SimpleNamespace(get_experiment_by_name=lambda name: SimpleNamespace(experiment_id="7", tags={}))
     monkeypatch.setitem(tracking._clients, "http://head:5000", server)
     page = "http://head:5000/#/experiments/7/runs?workflowType=machine_learning"
     assert ui_command("http://head:5000", "disc") == f"python -m webbrowser '{page}'"
@@ -171,3 +173,21 @@ def test_the_command_that_opens_the_record_quotes_its_path_and_names_the_runs_pa
     start_run(uri, experiment="disc", name="sweep")
     page = "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
     assert ui_command(uri, "disc") == f"mlflow ui --backend-store-uri '{uri}'  # then open {page}"
+
+
+def test_the_runs_page_opens_with_the_columns_that_were_chosen(uri):
+    start_run(uri, experiment="disc", name="sweep")
+    columns = {"metrics": ["metric/fid"], "params": ["techniques.pooling", "seed"], "tags": ["stage"]}
+    set_runs_view(uri, "disc", **columns, lowest_first=True)
+    assert ui_command(uri, "disc").endswith("/runs?workflowType=machine_learning&viewStateShareKey=kgan_ray")
+    view = json.loads(tracking._client(uri).get_experiment_by_name("disc").tags["mlflow.sharedViewState.kgan_ray"])
+    assert view == {
+        "selectedColumns": [
+            "metrics.`metric/fid`",
+            "params.`techniques.pooling`",
+            "params.`seed`",
+            "tags.`stage`",
+        ],
+        "orderByKey": "metrics.`metric/fid`",
+        "orderByAsc": True,
+    }

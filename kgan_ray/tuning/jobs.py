@@ -112,8 +112,12 @@ def num_confirmed(sweep: Sweep, space: Space) -> int:
 
 
 def _job_name(group: str, configuration: str, seed: int) -> str:
-    parts = [part for part in (CONFIRM, group, configuration, f"seed{seed}") if part]
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", "-".join(parts))
+    return safe_name("-".join(part for part in (CONFIRM, group, configuration, f"seed{seed}") if part))
+
+
+def safe_name(text: str) -> str:
+    """The text as folders and MLflow's keys may be named."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", text)
 
 
 def groups_of(sweep: Sweep) -> list[str]:

@@ -106,19 +106,8 @@ def metric_names(sweep: Sweep, trials: Sequence[Trial]) -> list[str]:
 def markdown(sweep: Sweep) -> str:
     """The whole comparison as one Markdown page."""
     lines = [f"# Sweep {sweep.name}", ""]
-    rows = configuration_rows(sweep)
-    if rows:
-        metrics = metric_names(sweep, sweep.stage(CONFIRM))
-        lines += ["## Configurations, each run with fresh seeds", ""]
-        lines += _markdown_table([shown_row(row, metrics) for row in rows])
-        lines += [
-            "",
-            f"Mean ± standard deviation over the runs. {EFFECTS[compared_by(sweep)]} in {sweep.metric}, with its "
-            "95 % bootstrap interval; p by Welch's t-test with Holm's correction.",
-            "",
-        ]
-        lines += [f"- {verdict['sentence']}" for verdict in sweep.verdicts]
-        lines.append("")
+    if confirmed := confirmed_lines(sweep):
+        lines += ["## Configurations, each run with fresh seeds", "", *confirmed, ""]
     explored = ranked_explored(sweep)
     if explored:
         lines += ["## Explored trials (one seed each: candidates, not evidence)", ""]
@@ -141,6 +130,22 @@ def markdown(sweep: Sweep) -> str:
     extractors = ", ".join(sorted({value[:12] for value in sweep.extractors.values() if value})) or "-"
     lines += [f"Dataset {sweep.dataset_hash[:12] or '-'}, extractor {extractors}.", ""]
     return "\n".join(lines)
+
+
+def confirmed_lines(sweep: Sweep) -> list[str]:
+    """The confirmed configurations as a Markdown table, with their verdicts; empty before any has run."""
+    rows = configuration_rows(sweep)
+    if not rows:
+        return []
+    metrics = metric_names(sweep, sweep.stage(CONFIRM))
+    return [
+        *_markdown_table([shown_row(row, metrics) for row in rows]),
+        "",
+        f"Mean ± standard deviation over the runs. {EFFECTS[compared_by(sweep)]} in {sweep.metric}, with its "
+        "95 % bootstrap interval; p by Welch's t-test with Holm's correction.",
+        "",
+        *(f"- {verdict['sentence']}" for verdict in sweep.verdicts),
+    ]
 
 
 def csv_text(rows: Sequence[Row]) -> str:

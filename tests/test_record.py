@@ -1,0 +1,57 @@
+"""What MLflow shows of a whole sweep: its run, the columns of its runs table, its verdicts."""
+
+import json
+
+from mlflow import MlflowClient
+from test_report import BASELINE, BETTER, make
+
+from kgan_ray.settings import flatten
+from kgan_ray.tracking import prepare_store, start_run
+from kgan_ray.tuning.jobs import groups_of, verdicts_of
+from kgan_ray.tuning.record import open_parent, record_verdicts
+from kgan_ray.tuning.space import base_settings, parse_space
+from kgan_ray.tuning.state import CONFIRM, Sweep
+
+MAX = {"techniques.pooling": "max"}
+TREE = {
+    "preset": "demo",
+    "configurations": {"baseline": {}, "max (A)": MAX},
+    "groups": {"xsub": {"data.benchmark": "xsub"}, "xview": {"data.benchmark": "xview"}},
+}
+
+
+def test_verdicts_are_tags_of_the_sweep_and_of_every_run_that_they_rest_on(tmp_path):
+    """In one group the change helps, in the other it does nothing: neither verdict may replace the other."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    prepare_store(uri)
+    space = parse_space(TREE, name="two", where="two.yaml")
+    settings = base_settings(space, None, {})
+    sweep = Sweep(
+        name="two", space=TREE, settings=flatten(settings), metric="fid", mode="min", uri=uri, experiment="two"
+    )
+    sweep.dataset, sweep.dataset_hash = "datasets/demo", "d" * 64
+    parent = open_parent(sweep, space, settings, "v1")
+    for group, changed in (("xsub", BETTER), ("xview", BASELINE)):
+        for name, overrides, values in (("baseline", {}, BASELINE), ("max (A)", MAX, changed)):
+            for seed, value in enumerate(values):
+                trial = make(f"{group}-{name}-{seed}", CONFIRM, name, overrides, value, seed=seed, group=group)
+                trial.run_id = start_run(uri, experiment="two", name=trial.name, parent_id=parent.id).id
+                sweep.trials.append(trial)
+    sweep.verdicts = [verdict.as_dict() for group in groups_of(sweep) for verdict in verdicts_of(sweep, group)]
+    record_verdicts(sweep, parent)
+
+    client = MlflowClient(tracking_uri=uri)
+    told = client.get_run(parent.id).data.tags
+    assert told["verdict.xsub.max_A_"] == "better"
+    assert told["verdict.xview.max_A_"] == "can't tell"
+    assert "- xsub max (A): better (fid 50 against 100" in told["mlflow.note.content"]
+    assert "| group | configuration |" in told["mlflow.note.content"]
+    found = {trial.name: client.get_run(trial.run_id).data.tags.get("verdict") for trial in sweep.trials}
+    assert [found[f"xsub-max (A)-{seed}"] for seed in range(3)] == ["better"] * 3
+    assert [found[f"xview-max (A)-{seed}"] for seed in range(3)] == ["can't tell"] * 3
+    assert {found[f"{group}-baseline-{seed}"] for group in ("xsub", "xview") for seed in range(3)} == {None}
+    view = json.loads(client.get_experiment_by_name("two").tags["mlflow.sharedViewState.kgan_ray"])
+    assert {"metrics.`metric/fid`", "params.`techniques.pooling`", "tags.`group`", "tags.`verdict`"} <= set(
+        view["selectedColumns"]
+    )
+    assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`metric/fid`", True)
