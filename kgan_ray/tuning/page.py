@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -19,7 +18,7 @@ from kgan_ray.tuning.table import duration, number, short_overrides
 _LONGEST_UNWRAPPED = 60  # characters of a table cell
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2em auto; padding: 0 1em; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1240px; margin: 2em auto; padding: 0 1em; }
 h1 { font-size: 1.5em } h2 { font-size: 1.15em; margin-top: 2em }
 table { border-collapse: collapse; display: block; overflow-x: auto }
 th, td { padding: .3em .8em; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap }
@@ -50,7 +49,7 @@ def html(sweep: Sweep, pictures: Sequence[Path]) -> str:
         parts.append("</ul>")
     if rows:
         parts += ["<h2>Confirmed configurations</h2>", _configurations(sweep, rows)]
-        parts += [_intervals(sweep, [row for row in rows if row["effect"] is not None])]
+        parts.append(page_charts.intervals([row for row in rows if row["effect"] is not None], sweep.metric))
     for group in groups_of(sweep):
         drawing = page_charts.bands([run for run in sweep.stage(CONFIRM) if run.group == group], sweep.metric)
         if drawing:
@@ -60,7 +59,7 @@ def html(sweep: Sweep, pictures: Sequence[Path]) -> str:
     parts.append(_effects(sweep))
     for picture in pictures:
         data = base64.b64encode(picture.read_bytes()).decode()
-        title = _TITLES.get(picture.name, picture.stem.replace("-", " ").capitalize())
+        title = _TITLES.get(picture.name, picture.stem.replace("curves-", "Every run's learning curve: "))
         kind = picture.suffix.removeprefix(".")
         parts.append(f'<h2>{escape(title)}</h2><img alt="{escape(title)}" src="data:image/{kind};base64,{data}">')
     explored = summary.ranked_explored(sweep)
@@ -153,42 +152,3 @@ def _kind(cells: Sequence[Any]) -> str:
     if all(str(cell)[:1] in "-0123456789" for cell in cells):
         return ' class="number"'
     return ' class="text"' if any(len(str(cell)) > _LONGEST_UNWRAPPED for cell in cells) else ""
-
-
-def _intervals(sweep: Sweep, rows: Sequence[summary.Row]) -> str:
-    """Each configuration's difference or ratio to the baseline with its 95 % interval, as a drawing."""
-    rows = [row for row in rows if math.isfinite(row["low"]) and math.isfinite(row["high"])]
-    if not rows:
-        return ""
-    is_ratio = rows[0]["compare"] == "ratio"
-    same = 1.0 if is_ratio else 0.0
-    low, high = min(same, *(row["low"] for row in rows)), max(same, *(row["high"] for row in rows))
-    scale = math.log if is_ratio else float
-    reach = (scale(high) - scale(low)) or 1.0
-    left, width, step = 220, 640, 30
-
-    def x(value: float) -> float:
-        return left + width * (scale(value) - scale(low)) / reach
-
-    bottom = step * len(rows) + 16
-    parts = [
-        f'<line class="axis" x1="{x(same):.1f}" x2="{x(same):.1f}" y1="4" y2="{bottom}" stroke-dasharray="4 3"/>'
-    ]
-    parts.append(f'<line class="axis" x1="{left}" x2="{left + width}" y1="{bottom}" y2="{bottom}"/>')
-    parts += [
-        f'<text x="{x(value):.1f}" y="{bottom + 18}" text-anchor="middle">{number(value)}</text>'
-        for value in sorted({low, same, high})
-    ]
-    for index, row in enumerate(rows):
-        y = step * index + 20
-        name = escape(f"{row['group']} {row['configuration']}".strip())
-        parts.append(f'<text x="{left - 12}" y="{y + 4}" text-anchor="end">{name}</text>')
-        parts.append(
-            f'<line x1="{x(row["low"]):.1f}" x2="{x(row["high"]):.1f}" y1="{y}" y2="{y}" stroke="currentColor" '
-            f'stroke-width="2"/><circle cx="{x(row["effect"]):.1f}" cy="{y}" r="5" fill="currentColor"/>'
-        )
-    kind = "ratio of geometric means to the baseline's" if is_ratio else "difference to the baseline"
-    label = f"{kind} in {sweep.metric} (95 % interval{', logarithmic' if is_ratio else ''})"
-    parts.append(f'<text x="{left + width / 2}" y="{bottom + 38}" text-anchor="middle">{escape(label)}</text>')
-    size = f'viewBox="0 0 {left + width + 60} {bottom + 48}" width="100%"'
-    return f'<svg role="img" aria-label="{escape(label)}" {size}>{"".join(parts)}</svg>'

@@ -1,4 +1,4 @@
-"""Drawings of the report's page as inline SVG, which follows the page's colours: bands, effects, parallel axes."""
+"""Drawings of the report's page as inline SVG, which follows the page's colours."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from matplotlib.ticker import LogLocator, MaxNLocator
+
 from kgan_ray.tuning.effects import Effect, Point, shown
 from kgan_ray.tuning.pareto import pareto_front
 from kgan_ray.tuning.state import Trial
+from kgan_ray.tuning.summary import Row
 from kgan_ray.tuning.table import number
 
 _LEFT, _WIDTH = 220, 640  # pixels: where the drawing begins, and how wide it is
@@ -21,7 +24,9 @@ _COLOURS = (
     "#b0509b",
     "#c23b3b",
 )  # the baseline is grey; seen on both grounds
-_MOST_TICKS = 6
+_FEWEST_TICKS, _MOST_TICKS = 3, 8
+_MOST_LISTED = 6  # a number with more values than this is placed by its size
+_MOST_NAMED = 12  # values of a listed setting that are written beside its axis
 
 Place = Callable[[float], float]
 
@@ -57,6 +62,37 @@ def bands(runs: Sequence[Trial], metric: str) -> str:
     parts.append(_turned(18, top + height / 2, f"{metric}{_log_note(values)}"))
     label = f"{metric} over training steps: mean over seeds, band from lowest to highest"
     return _svg(parts, left + _WIDTH + 220, top + height + 52, label)
+
+
+def intervals(rows: Sequence[Row], metric: str) -> str:
+    """Each configuration's difference or ratio to the baseline with its 95 % interval, and a line where there is none.
+
+    `rows` are those of `summary.configuration_rows` that have an effect; one without an interval is left out.
+    """
+    rows = [row for row in rows if math.isfinite(row["low"]) and math.isfinite(row["high"])]
+    if not rows:
+        return ""
+    is_ratio = rows[0]["compare"] == "ratio"
+    same = 1.0 if is_ratio else 0.0
+    values = [same, *(row[end] for row in rows for end in ("low", "high"))]
+    x = _scale(values, _LEFT, _LEFT + _WIDTH, log=is_ratio)
+    bottom = 30 * len(rows) + 16
+    parts = [
+        f'<line class="axis" x1="{x(same):.1f}" x2="{x(same):.1f}" y1="4" y2="{bottom}" stroke-dasharray="4 3"/>',
+        _line(_LEFT, bottom, _LEFT + _WIDTH, bottom),
+        *(_text(x(value), bottom + 18, number(value), "middle") for value in _ticks(values, log=is_ratio)),
+    ]
+    for index, row in enumerate(rows):
+        y = 30 * index + 20
+        parts.append(_text(_LEFT - 12, y + 4, f"{row['group']} {row['configuration']}".strip(), "end"))
+        parts.append(
+            f'<line x1="{x(row["low"]):.1f}" x2="{x(row["high"]):.1f}" y1="{y}" y2="{y}" stroke="currentColor" '
+            f'stroke-width="2"/><circle cx="{x(row["effect"]):.1f}" cy="{y}" r="5" fill="currentColor"/>'
+        )
+    kind = "ratio of geometric means to the baseline's" if is_ratio else "difference to the baseline"
+    label = f"{kind} in {metric} (95 % interval{', logarithmic' if is_ratio else ''})"
+    parts.append(_text(_LEFT + _WIDTH / 2, bottom + 38, label, "middle"))
+    return _svg(parts, _LEFT + _WIDTH + 60, bottom + 48, label)
 
 
 def main_effects(effects: Sequence[Effect], metric: str) -> str:
@@ -147,14 +183,14 @@ def _axis(
     """Where each value lies on a vertical axis, and what is written beside it."""
     is_number = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in found)
     distinct = list(dict.fromkeys(found))
-    if is_number and (not listed or len(distinct) > _MOST_TICKS):
+    if is_number and (not listed or len(distinct) > _MOST_LISTED):
         place = _scale(found, bottom, top)
         return place, [(value, number(value)) for value in _ticks(found, log=min(found) > 0)]
     names = {shown(value): value for value in distinct}
     order = sorted(names, key=lambda name: (isinstance(names[name], str), _size(names[name]), name))
     step = (bottom - top) / max(1, len(order) - 1)
     heights = {name: bottom - step * index for index, name in enumerate(order)}
-    few = order if len(order) <= 2 * _MOST_TICKS else [order[0], order[-1]]
+    few = order if len(order) <= _MOST_NAMED else [order[0], order[-1]]
     return lambda value: heights[shown(value)], [(names[name], name) for name in few]
 
 
@@ -178,13 +214,16 @@ def _scale(values: Sequence[float], first: float, last: float, *, log: bool | No
 
 
 def _ticks(values: Sequence[float], *, log: bool) -> list[float]:
-    """The lowest, the highest, and even parts between."""
+    """Round numbers from the lowest to the highest value; on a logarithmic axis 1, 2, 5, 10, ... or powers of ten."""
     low, high = min(values), max(values)
     if low == high:
         return [low]
-    if log:
-        return [low * (high / low) ** (part / 4) for part in range(5)]
-    return [low + (high - low) * part / 4 for part in range(5)]
+    decades = [LogLocator(subs=subs, numticks=_MOST_TICKS**2) for subs in ((1.0, 2.0, 5.0), (1.0,))] if log else []
+    for locator in (*decades, MaxNLocator(_MOST_TICKS - 2, steps=[1, 2, 2.5, 5, 10])):
+        ticks = [float(tick) for tick in locator.tick_values(low, high) if low <= tick <= high]
+        if _FEWEST_TICKS <= len(ticks) <= _MOST_TICKS:
+            break
+    return ticks
 
 
 def _log_note(values: Sequence[float]) -> str:
@@ -209,5 +248,5 @@ def _frame(x: float, y: float, width: float, height: float) -> str:
 
 
 def _svg(parts: Sequence[str], width: float, height: float, label: str) -> str:
-    size = f'viewBox="0 0 {width:.0f} {height:.0f}" width="100%"'
+    size = f'viewBox="0 0 {width:.0f} {height:.0f}" style="width: 100%; max-width: {width:.0f}px"'
     return f'<svg role="img" aria-label="{escape(label)}" {size}>{"".join(parts)}</svg>'

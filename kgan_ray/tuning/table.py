@@ -50,8 +50,10 @@ def _value(value: Any) -> str:
 
 
 def number(value: float | None) -> str:
-    """A metric for people: four digits, or a dash."""
-    return "-" if value is None or not math.isfinite(value) else f"{value:.4g}"
+    """A metric for people: four digits, those before the point whole, or a dash."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{value:.0f}" if 1e4 <= abs(value) < 1e6 else f"{value:.4g}"
 
 
 def duration(seconds: float | None) -> str:

@@ -19,6 +19,8 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats
 
+from kgan_ray.tuning.table import number
+
 LEVEL = 0.05
 POWER = 0.8
 MOST_SEEDS = 100  # a difference that needs more than so many further seeds is called small
@@ -127,10 +129,11 @@ def _verdict(
         word = "can't tell"
     more = more_seeds_needed(values, baseline, LEVEL / comparisons) if word == "can't tell" else None
     mean, base = back(float(np.mean(values))), back(float(np.mean(baseline)))
-    sign, kind = ("+", "") if compare == "difference" else ("", " (geometric means)")
-    effect, least, most = (f"{back(value):{sign}.4g}" for value in (difference, low, high))
+    kind = "" if compare == "difference" else " (geometric means)"
+    effect, least, most = (_shown(back(value), compare) for value in (difference, low, high))
     figures = (
-        f"{metric} {mean:.4g} against {base:.4g}{kind}, {compare} {effect} [{least}, {most}], p = {p_value:.2g}"
+        f"{metric} {number(mean)} against {number(base)}{kind}, {compare} {effect} [{least}, {most}], "
+        f"p = {p_value:.2g}"
     )
     told = f"{word}: {_advice(more, failed, p_value)}" if word == "can't tell" else word
     lost = f"; {failed} of {failed + len(values)} runs gave no value" if failed else ""
@@ -150,6 +153,12 @@ def _verdict(
         more,
         sentence,
     )
+
+
+def _shown(effect: float, compare: Compare) -> str:
+    """`+12.5` for a difference, `0.42` for a ratio."""
+    sign = "+" if compare == "difference" and effect >= 0 else ""
+    return sign + number(effect) if math.isfinite(effect) else str(effect)
 
 
 def _advice(more: int | None, failed: int, p_value: float) -> str:
