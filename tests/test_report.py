@@ -69,7 +69,7 @@ def test_the_table_holds_means_spreads_and_the_verdict():
 def test_markdown_has_one_row_a_configuration_and_no_ragged_table():
     page = summary.markdown(finished_sweep())
     table = [line for line in page.splitlines() if line.startswith("|")]
-    assert any(line.startswith("| explore-01 | pooling=max | 3 | 50 ± 2 |") for line in table)
+    assert any(line.startswith("| explore-01 | pooling=max | 3 | 50.0 ± 2.0 |") for line in table)
     first = table[: table.index("| trial | changes | step | fid | status |")]
     assert len({line.count("|") for line in first}) == 1
     assert "- explore-01: better (fid 50 against 100" in page

@@ -3,7 +3,7 @@
 import pytest
 
 from kgan_ray.tuning.state import Sweep, Trial
-from kgan_ray.tuning.table import Display
+from kgan_ray.tuning.table import Display, with_spread
 
 
 def trial(status: str, step: int, seconds: float) -> Trial:
@@ -43,3 +43,19 @@ def test_members_that_finished_a_round_have_trained_a_part():
 def test_a_trial_that_was_stopped_early_is_a_whole_one():
     shown = display([trial("stopped", 100, 10.0), trial("failed", 0, 2.0)], total=4)
     assert shown.seconds_left() == 6.0
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation", "shown"),
+    [
+        (2950.4, 1766.2, "2950 ± 1766"),
+        (136.64, 10.08, "137 ± 10"),
+        (0.62134, 0.0686, "0.621 ± 0.069"),
+        (0.1, 1.7e-17, "0.1000 ± 0.0000"),
+        (0.1, 0.0, "0.1000 ± 0.0000"),
+        (12588.8, None, "12589"),
+        (None, None, "-"),
+    ],
+)
+def test_a_mean_and_its_deviation_end_at_the_same_place(mean, deviation, shown):
+    assert with_spread(mean, deviation) == shown

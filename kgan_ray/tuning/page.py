@@ -15,14 +15,14 @@ from kgan_ray.tuning.jobs import groups_of
 from kgan_ray.tuning.state import CONFIRM, Sweep
 from kgan_ray.tuning.table import duration, number, short_overrides
 
-_LONGEST_UNWRAPPED = 60  # characters of a table cell
+_LONGEST_UNWRAPPED = 40  # characters of a table cell
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1240px; margin: 2em auto; padding: 0 1em; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1360px; margin: 2em auto; padding: 0 1em; }
 h1 { font-size: 1.5em } h2 { font-size: 1.15em; margin-top: 2em }
 table { border-collapse: collapse; display: block; overflow-x: auto }
-th, td { padding: .3em .8em; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap }
-td.text { white-space: normal; min-width: 24em }
+th, td { padding: .3em .6em; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap }
+td.text { white-space: normal; min-width: 14em }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
 li { margin: .3em 0 }
 .better { color: light-dark(#07622f, #6fd08c) }
@@ -101,7 +101,11 @@ def _pareto(sweep: Sweep, rows: Sequence[summary.Row], group: str) -> str:
         is_low_good = (sweep.mode == "min", lower_is_better(metric))
         drawings.append(page_charts.pareto(values, (sweep.metric, metric), is_low_good))
     title = escape(f"Pareto front {group}".strip())
-    return f"<h2>{title}: confirmed configurations</h2>{''.join(drawings)}" if any(drawings) else ""
+    return (
+        f"<h2>{title}: confirmed configurations, orange where no other beats both</h2>{''.join(drawings)}"
+        if any(drawings)
+        else ""
+    )
 
 
 def _effects(sweep: Sweep) -> str:

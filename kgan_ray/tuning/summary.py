@@ -18,7 +18,7 @@ from kgan_ray.tuning.jobs import (
     verdicts_of,
 )
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
-from kgan_ray.tuning.table import described_schedule, number, short_overrides
+from kgan_ray.tuning.table import described_schedule, number, short_overrides, with_spread
 
 Row = dict[str, Any]
 EFFECTS = {
@@ -159,7 +159,7 @@ def csv_text(rows: Sequence[Row]) -> str:
 
 
 def shown_row(row: Row, metrics: Sequence[str]) -> Row:
-    """A configuration's row as people read it: `50 ± 2`, `-50 [-62, -38]`."""
+    """A configuration's row as people read it: `50.0 ± 2.0`, `-50 [-62, -38]`."""
     shown = {"group": row["group"]} if row["group"] else {}
     shown |= {"configuration": row["configuration"], "changes": row["changes"], "runs": str(row["runs"])}
     if row["lost"]:
@@ -169,16 +169,19 @@ def shown_row(row: Row, metrics: Sequence[str]) -> Row:
     if row["effect"] is None:
         shown |= {row["compare"]: "-", "p": "-", "verdict": "-"}
     else:
-        interval = f"{number(row['effect'])} [{number(row['low'])}, {number(row['high'])}]"
-        shown |= {row["compare"]: interval, "p": number(row["p_value"]), "verdict": row["verdict"]}
+        effect, low, high = (number(row[name], 3) for name in ("effect", "low", "high"))
+        shown |= {
+            row["compare"]: f"{effect} [{low}, {high}]",
+            "p": number(row["p_value"], 2),
+            "verdict": row["verdict"],
+        }
     for metric in others:
         shown |= _shown_metric(row, metric)
     return shown
 
 
 def _shown_metric(row: Row, metric: str) -> Row:
-    spread = f" ± {number(row[f'{metric}_sd'])}" if row[f"{metric}_sd"] is not None else ""
-    shown = {metric: number(row[metric]) + spread}
+    shown = {metric: with_spread(row[metric], row[f"{metric}_sd"])}
     if f"{metric}_published" in row:
         shown[f"{metric}, published"] = number(row[f"{metric}_published"])
     return shown

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _MOST_ROWS = 24
+_MOST_DECIMALS = 4
 _WIDTH_OF_FILES = 150
 
 
@@ -49,11 +50,20 @@ def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def number(value: float | None) -> str:
+def number(value: float | None, digits: int = 4) -> str:
     """A metric for people: four digits, those before the point whole, or a dash."""
     if value is None or not math.isfinite(value):
         return "-"
-    return f"{value:.0f}" if 1e4 <= abs(value) < 1e6 else f"{value:.4g}"
+    return f"{value:.0f}" if 1e4 <= abs(value) < 1e6 else f"{value:.{digits}g}"
+
+
+def with_spread(mean: float | None, deviation: float | None) -> str:
+    """`2950 ± 1766`, `0.621 ± 0.007`: both to the same place, the deviation's second digit or the fourth decimal."""
+    if mean is None or deviation is None or not math.isfinite(mean + deviation):
+        return number(mean)
+    magnitude = math.floor(math.log10(deviation)) if deviation > 0 else -_MOST_DECIMALS
+    decimals = min(_MOST_DECIMALS, max(0, 1 - magnitude))
+    return f"{mean:.{decimals}f} ± {deviation:.{decimals}f}"
 
 
 def duration(seconds: float | None) -> str:
