@@ -133,18 +133,18 @@ def markdown(sweep: Sweep) -> str:
 
 
 def confirmed_lines(sweep: Sweep) -> list[str]:
-    """The confirmed configurations as a Markdown table, with their verdicts; empty before any has run."""
+    """The verdicts and the confirmed configurations' table, as Markdown; empty before any has run."""
     rows = configuration_rows(sweep)
     if not rows:
         return []
     metrics = metric_names(sweep, sweep.stage(CONFIRM))
     return [
+        *(f"- {verdict['sentence']}" for verdict in sweep.verdicts),
+        "",
         *_markdown_table([shown_row(row, metrics) for row in rows]),
         "",
         f"Mean ± standard deviation over the runs. {EFFECTS[compared_by(sweep)]} in {sweep.metric}, with its "
         "95 % bootstrap interval; p by Welch's t-test with Holm's correction.",
-        "",
-        *(f"- {verdict['sentence']}" for verdict in sweep.verdicts),
     ]
 
 
