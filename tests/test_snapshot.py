@@ -73,3 +73,17 @@ def test_without_a_copy_a_damaged_state_goes_and_the_stage_begins_anew(experimen
 
 def test_there_is_nothing_to_mend_before_the_first_start(tmp_path):
     assert not Snapshots(tmp_path / "explore").mend()
+
+
+def test_a_copy_that_cannot_be_made_leaves_the_one_before(experiment, tmp_path):
+    snapshots = Snapshots(experiment)
+    snapshots.staging = tmp_path / "staging"
+    write(snapshots.staging, 1)
+    snapshots.take()
+    snapshots.close()
+    write(snapshots.staging, 2)
+    (snapshots.home / "part").write_text("in the way")
+    snapshots.take()
+    snapshots.close()
+    (copy,) = snapshots.home.glob("copy-*")
+    assert json.loads((copy / STATE).read_text()) == {"number": 1}

@@ -11,6 +11,7 @@ import pickletools
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from kgan_ray.data.storage import flush
@@ -41,11 +42,13 @@ class Snapshots:
             return
         part = self.home / "part"
         shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        for file in (*_state_files(self.experiment, "tuner.pkl"), *_state_files(self.staging)):
-            shutil.copyfile(file, part / file.name)
-        self._flusher = threading.Thread(target=self._complete, args=(part,), daemon=True)
-        self._flusher.start()
+        # A full disk, say: the copy before stays, and the sweep's own record will say what is wrong.
+        with suppress(OSError):
+            part.mkdir(parents=True)
+            for file in (*_state_files(self.experiment, "tuner.pkl"), *_state_files(self.staging)):
+                shutil.copyfile(file, part / file.name)
+            self._flusher = threading.Thread(target=self._complete, args=(part,), daemon=True)
+            self._flusher.start()
 
     def close(self) -> None:
         """Wait for a copy that is being flushed."""
@@ -64,13 +67,14 @@ class Snapshots:
         return True
 
     def _complete(self, part: Path) -> None:
-        before = self._copies()
-        for file in part.iterdir():
-            flush(file)
-        number = int(before[-1].name.removeprefix("copy-")) + 1 if before else 1
-        part.rename(self.home / f"copy-{number:08d}")
-        flush(self.home)
-        for copy in before:
+        copies = self._copies()
+        number = int(copies[-1].name.removeprefix("copy-")) + 1 if copies else 1
+        with suppress(OSError):
+            for file in part.iterdir():
+                flush(file)
+            part.rename(self.home / f"copy-{number:08d}")
+            flush(self.home)
+        for copy in self._copies()[:-1]:
             shutil.rmtree(copy, ignore_errors=True)
 
     def _copies(self) -> list[Path]:
