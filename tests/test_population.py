@@ -10,6 +10,7 @@ from test_sweep import make_runner
 from kgan_ray.settings import UserError, override
 from kgan_ray.tuning.domains import parse_domain
 from kgan_ray.tuning.jobs import confirm_jobs, shortened
+from kgan_ray.tuning.plan import Job, segments
 from kgan_ray.tuning.population import (
     Exchange,
     apply_exchanges,
@@ -22,7 +23,6 @@ from kgan_ray.tuning.search import draw
 from kgan_ray.tuning.space import base_settings, parse_space
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Trial, load_sweep
 from kgan_ray.tuning.table import described_schedule
-from kgan_ray.tuning.trial import Job, segments
 
 RATE = "training.generator_learning_rate"
 PBT = {

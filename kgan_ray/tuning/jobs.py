@@ -8,10 +8,10 @@ from typing import Any
 
 from kgan_ray.settings import Settings, UserError
 from kgan_ray.tuning.pareto import pareto_front
+from kgan_ray.tuning.plan import Job
 from kgan_ray.tuning.search import same_configuration
 from kgan_ray.tuning.space import BASELINE, Space
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
-from kgan_ray.tuning.trial import Job
 from kgan_ray.tuning.verdict import Compare, Verdict, judge
 
 _FIRST_FRESH_SEED = 1000  # added to the sweep's own seed

@@ -11,10 +11,11 @@ from kgan_ray.data.storage import AnyPath, any_path
 from kgan_ray.tracking import PARENT_TAG, end_run, find_run, log_text
 from kgan_ray.tuning.budget import Purse
 from kgan_ray.tuning.interrupt import Interrupts, stop_politely
+from kgan_ray.tuning.plan import Job, Plan, proposed_job
 from kgan_ray.tuning.search import OBJECTIVE
 from kgan_ray.tuning.snapshot import Snapshots
 from kgan_ray.tuning.state import ENDED, EXPLORE, Sweep, Trial
-from kgan_ray.tuning.trial import FAILURE_FILE, TRACEBACK_FILE, TRIAL_TAG, Job, Plan, proposed_job
+from kgan_ray.tuning.trial import FAILURE_FILE, TRACEBACK_FILE, TRIAL_TAG
 
 FAILURE_ARTIFACT = "failure.txt"  # of a failed trial's run in MLflow
 LAST_LINES = 200  # of what it printed

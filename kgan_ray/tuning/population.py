@@ -18,8 +18,8 @@ from kgan_ray.settings import Settings, UserError
 from kgan_ray.training.checkpoint import CheckpointStore
 from kgan_ray.tuning.domains import Domain
 from kgan_ray.tuning.options import Scheduler
+from kgan_ray.tuning.plan import Job
 from kgan_ray.tuning.state import Trial
-from kgan_ray.tuning.trial import Job
 
 _DRAWN_ANEW = 0.25  # how often a setting is drawn anew instead of moved; the rest as in the paper
 _FACTOR = 1.2  # of a logarithmic domain

@@ -6,11 +6,9 @@ Only the confirm stage's runs count as evidence: the explored trial that looks b
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import pickle
 import random
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,12 +32,14 @@ from kgan_ray.tuning.jobs import (
 )
 from kgan_ray.tuning.keeper import Keeper, new_trial, seconds_between_saves
 from kgan_ray.tuning.options import Budget
+from kgan_ray.tuning.plan import Job, Plan, Report, unpacked
 from kgan_ray.tuning.population import apply_exchanges, copy_newest_checkpoint, exchanges, member_job, round_ends
+from kgan_ray.tuning.ray_log import log_file, log_ray_to
 from kgan_ray.tuning.search import early_stopping, listed_configurations, num_explored, searcher
 from kgan_ray.tuning.snapshot import Snapshots
 from kgan_ray.tuning.space import Space
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
-from kgan_ray.tuning.trial import Board, Job, Plan, Report, TrialFunction, run_trial, train_trial, unpacked
+from kgan_ray.tuning.trial import Board, TrialFunction, run_trial, train_trial
 
 if TYPE_CHECKING:
     from ray.tune import Tuner
@@ -321,25 +321,3 @@ def _trainable(plan: Plan, trial_function: TrialFunction, board: Any) -> Callabl
 
 def _has_ended(trial: Trial | None) -> bool:
     return trial is not None and trial.status in ("finished", "stopped", "diverged", "failed")
-
-
-def log_file(folder: AnyPath) -> Path:
-    """Where Ray's own lines go: into the sweep's folder, or beside other temporary files where that is no folder here."""
-    if isinstance(folder, Path):
-        return folder / "ray.log"
-    return Path(tempfile.gettempdir()) / f"kgan_ray-{folder.name}-ray.log"
-
-
-def log_ray_to(file: Path) -> None:
-    """Send what Ray's own loggers and its raylet say to a file, and keep it off the terminal."""
-    from ray._private.ray_logging import global_worker_stdstream_dispatcher as raylet
-
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(file, delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logger = logging.getLogger("ray")
-    logger.handlers = [handler]
-    logger.propagate = False
-    # Without this, every death of a trial's process puts a paragraph on the terminal. Ray has no option for it.
-    raylet.remove_handler("ray_print_logs")
-    raylet.add_handler("ray_print_logs", lambda data: logger.error("raylet: %s", " ".join(data["lines"])))
