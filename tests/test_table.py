@@ -3,7 +3,7 @@
 import pytest
 
 from kgan_ray.tuning.state import Sweep, Trial
-from kgan_ray.tuning.table import Display, with_spread
+from kgan_ray.tuning.table import Display, number, with_spread
 
 
 def trial(status: str, step: int, seconds: float) -> Trial:
@@ -59,3 +59,18 @@ def test_a_trial_that_was_stopped_early_is_a_whole_one():
 )
 def test_a_mean_and_its_deviation_end_at_the_same_place(mean, deviation, shown):
     assert with_spread(mean, deviation) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "shown"),
+    [
+        (12588.8, 4, "12589"),
+        (9999.7, 4, "10000"),
+        (-2345.6, 3, "-2346"),
+        (0.29153, 3, "0.292"),
+        (2.5e7, 4, "2.5e+07"),
+        (float("nan"), 4, "-"),
+    ],
+)
+def test_numbers_below_a_million_have_no_exponent_however_few_digits(value, digits, shown):
+    assert number(value, digits) == shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from functools import cached_property
@@ -183,6 +184,16 @@ def flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def publish(part: Path, folder: Path) -> None:
+    """Give the folder `part` its name `folder`, under which it appears only when all its files are on the disk."""
+    for file in part.iterdir():
+        flush(file)
+    if folder.exists():
+        shutil.rmtree(folder)
+    part.rename(folder)
+    flush(folder.parent)
 
 
 def _replace(path: Path, text: str) -> None:

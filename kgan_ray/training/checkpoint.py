@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kgan_ray.data.storage import describe, flush, is_uri, open_store
+from kgan_ray.data.storage import describe, is_uri, open_store, publish
 from kgan_ray.settings import Settings, UserError, flatten, settings_from_flat, validated
 from kgan_ray.skeleton import MotionSpec
 from kgan_ray.training.gan import GAN
@@ -56,12 +56,7 @@ def write_checkpoint(folder: Path, gan: GAN, state: Mapping[str, Any]) -> None:
         (part / "settings.json").write_text(json.dumps(described, indent=1), encoding="utf-8")
         record = {"format_version": FORMAT_VERSION, **state}
         (part / "state.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-        for file in part.iterdir():
-            flush(file)
-        if folder.exists():
-            shutil.rmtree(folder)
-        part.rename(folder)
-        flush(folder.parent)
+        publish(part, folder)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise

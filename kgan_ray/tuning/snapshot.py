@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from kgan_ray.data.storage import flush
+from kgan_ray.data.storage import publish
 
 _STATE = "experiment_state-*.json"
 _SUFFIXES = (".json", ".pkl")
@@ -70,10 +70,7 @@ class Snapshots:
         copies = self._copies()
         number = int(copies[-1].name.removeprefix("copy-")) + 1 if copies else 1
         with suppress(OSError):
-            for file in part.iterdir():
-                flush(file)
-            part.rename(self.home / f"copy-{number:08d}")
-            flush(self.home)
+            publish(part, self.home / f"copy-{number:08d}")
         for copy in self._copies()[:-1]:
             shutil.rmtree(copy, ignore_errors=True)
 

@@ -38,7 +38,7 @@ from kgan_ray.tuning.ray_log import log_file, log_ray_to
 from kgan_ray.tuning.search import early_stopping, listed_configurations, num_explored, searcher
 from kgan_ray.tuning.snapshot import Snapshots
 from kgan_ray.tuning.space import Space
-from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
+from kgan_ray.tuning.state import CONFIRM, ENDED, EXPLORE, Sweep, Trial
 from kgan_ray.tuning.trial import Board, TrialFunction, run_trial, train_trial
 
 if TYPE_CHECKING:
@@ -320,4 +320,4 @@ def _trainable(plan: Plan, trial_function: TrialFunction, board: Any) -> Callabl
 
 
 def _has_ended(trial: Trial | None) -> bool:
-    return trial is not None and trial.status in ("finished", "stopped", "diverged", "failed")
+    return trial is not None and trial.status in ENDED

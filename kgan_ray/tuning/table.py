@@ -51,14 +51,15 @@ def _value(value: Any) -> str:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A metric for people: four digits, those before the point whole, or a dash."""
+    """A metric for people: so many digits, all of those before the point up to a million, or a dash."""
     if value is None or not math.isfinite(value):
         return "-"
-    return f"{value:.0f}" if 1e4 <= abs(value) < 1e6 else f"{value:.{digits}g}"
+    text = f"{value:.{digits}g}"
+    return f"{value:.0f}" if "e+" in text and abs(value) < 1e6 else text
 
 
 def with_spread(mean: float | None, deviation: float | None) -> str:
-    """`2950 ± 1766`, `0.621 ± 0.007`: both to the same place, the deviation's second digit or the fourth decimal."""
+    """`2950 ± 1766`, `0.621 ± 0.069`: both to the same place, the deviation's second digit or the fourth decimal."""
     if mean is None or deviation is None or not math.isfinite(mean + deviation):
         return number(mean)
     magnitude = math.floor(math.log10(deviation)) if deviation > 0 else -_MOST_DECIMALS
