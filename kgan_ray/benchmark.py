@@ -19,9 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kgan_ray.benchmarks.timing import ntu60_gan, seconds
 from kgan_ray.cli import run_verb, verb_parser
 from kgan_ray.settings import UserError
-from kgan_ray.training.timing import ntu60_gan, seconds
 
 if TYPE_CHECKING:
     import argparse
@@ -125,14 +125,14 @@ def sweep_estimate(space_file: str, data: str | None, workers: int) -> list[str]
     import os
 
     from kgan_ray.data.dataset import Dataset
-    from kgan_ray.data.ingest import demo_dataset
+    from kgan_ray.data.prepare.ingest import demo_dataset
     from kgan_ray.metrics.suite import Evaluator
-    from kgan_ray.tuning.estimate import explored_share, seconds_per_run
-    from kgan_ray.tuning.jobs import num_confirmed
-    from kgan_ray.tuning.search import num_explored
-    from kgan_ray.tuning.space import base_settings, load_space
+    from kgan_ray.text import duration
+    from kgan_ray.tuning.question.space import base_settings, load_space
+    from kgan_ray.tuning.running.estimate import explored_share, seconds_per_run
+    from kgan_ray.tuning.running.jobs import num_confirmed
+    from kgan_ray.tuning.search.proposals import num_explored
     from kgan_ray.tuning.state import Sweep
-    from kgan_ray.tuning.table import duration
 
     if workers < 1:
         raise UserError(f"--workers {workers}: at least 1 is needed")
@@ -167,7 +167,7 @@ def training(device: str) -> list[Row]:
     """Steps a second, of ours and of the published step written down literally, in turns; and what techniques cost."""
     import torch
 
-    from kgan_ray.model.literal import LiteralDiscriminator, LiteralGAN, LiteralGenerator
+    from kgan_ray.benchmarks.literal import LiteralDiscriminator, LiteralGAN, LiteralGenerator
     from kgan_ray.skeleton import NTU25, SkeletonGraph
 
     motions = torch.rand(BATCH, 3, 64, 25, device=device) * 2 - 1
@@ -276,8 +276,8 @@ def loading(device: str) -> list[Row]:
     """The share of a step that fetching its batch takes, data on the device."""
     import tempfile
 
-    from kgan_ray.data.ingest import demo_dataset
     from kgan_ray.data.loading import Batches
+    from kgan_ray.data.prepare.ingest import demo_dataset
     from kgan_ray.settings import DataSettings
 
     gan = ntu60_gan(device)
@@ -297,7 +297,7 @@ def loading(device: str) -> list[Row]:
 
 def reading(path: str) -> list[Row]:
     """Files a second and core, beside a plain line-by-line reader."""
-    from kgan_ray.data.speed import measure_reading
+    from kgan_ray.benchmarks.reading import measure_reading
 
     found = measure_reading(path)
     return [
@@ -309,7 +309,7 @@ def reading(path: str) -> list[Row]:
 
 def workers(device: str, figure: str | None) -> list[Row]:
     """What a second worker gains at the same global batch, each of one thread or GPU; and what the two send."""
-    from kgan_ray.training import scaling
+    from kgan_ray.benchmarks import scaling
 
     found = scaling.measure(device)
     rows = [(f"workers: one, batch {share}", 1 / spent, "steps/s") for share, spent in found.seconds.items()]

@@ -8,14 +8,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from kgan_ray.settings import (
-    PRESETS,
-    Settings,
-    UserError,
-    flatten,
-    parse_overrides,
-    resolve_settings,
-)
+from kgan_ray.presets import PRESETS
+from kgan_ray.settings import Settings, UserError, flatten, parse_overrides, resolve_settings
 
 
 class Parser(argparse.ArgumentParser):

@@ -23,7 +23,7 @@ from kgan_ray.settings import UserError
 
 if TYPE_CHECKING:
     from kgan_ray.data.dataset import Dataset
-    from kgan_ray.data.source import Source
+    from kgan_ray.data.sources.source import Source
 
 _DEMO_SEQUENCES = 2000
 
@@ -31,8 +31,8 @@ _DEMO_SEQUENCES = 2000
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     _check(options)
-    from kgan_ray.data.ingest import ingest
-    from kgan_ray.data.ntu import read_missing_list
+    from kgan_ray.data.prepare.ingest import ingest
+    from kgan_ray.data.sources.ntu import read_missing_list
 
     sources = _sources(options)
     shown = _ProgressLine()
@@ -103,8 +103,8 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _sources(options: argparse.Namespace) -> list[Source]:
-    from kgan_ray.data.find import find_sources
-    from kgan_ray.data.summary import common_traits
+    from kgan_ray.data.prepare.manifest import common_traits
+    from kgan_ray.data.sources.recognise import find_sources
     from kgan_ray.skeleton import read_layout
 
     if options.demo:
@@ -121,8 +121,8 @@ def _sources(options: argparse.Namespace) -> list[Source]:
 
 
 def _demo_source(options: argparse.Namespace) -> Source:
-    from kgan_ray.data.demo import DemoSource, write_demo_files
-    from kgan_ray.data.text_sources import SkeletonFiles
+    from kgan_ray.data.sources.demo import DemoSource, write_demo_files
+    from kgan_ray.data.sources.text_sources import SkeletonFiles
 
     count, seed = options.num_sequences or _DEMO_SEQUENCES, options.seed or 0
     if not options.skeleton_files:

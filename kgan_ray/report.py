@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kgan_ray.cli import run_verb, verb_parser
-from kgan_ray.data.storage import AnyPath, any_path, folders_with
-from kgan_ray.settings import UserError, close_match
+from kgan_ray.settings import UserError
+from kgan_ray.storage import AnyPath, any_path, folders_with
+from kgan_ray.text import close_match
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,8 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--offline", action="store_true", help="write the files only, log nothing to MLflow")
     options = parser.parse_args(arguments)
 
-    from kgan_ray.tracking import start_run
-    from kgan_ray.tuning.report_files import write_report
+    from kgan_ray.tracking.run import start_run
+    from kgan_ray.tuning.report.files import write_report
     from kgan_ray.tuning.state import load_sweep
 
     folder = find_sweep(options.sweep, any_path(options.results))

@@ -1,4 +1,4 @@
-"""Every setting of the project: one tree of frozen models, named presets of it, and dotted overrides.
+"""Every setting of the project: one tree of frozen models, and dotted overrides of it.
 
 `resolve_settings("demo", {"techniques.pooling": "max"})` is what `--preset demo --set
 techniques.pooling=max`, a search space and a trial all come down to: any trial can be repeated by hand.
@@ -6,10 +6,8 @@ techniques.pooling=max`, a search space and a trial all come down to: any trial 
 
 from __future__ import annotations
 
-import difflib
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeVar, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import yaml
@@ -25,6 +23,10 @@ from pydantic import (
     model_validator,
 )
 
+from kgan_ray.presets import PRESETS
+from kgan_ray.text import close_match
+from kgan_ray.validation import explained
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -36,12 +38,6 @@ def refuse_password(address: str, *, where: str, instead: str) -> None:
     """Raise UserError if a URI holds a password: addresses go into records, logs and checkpoints."""
     if "://" in address and urlsplit(address).password:
         raise UserError(f"{where}: the address holds a password, which would be recorded; {instead}")
-
-
-def close_match(name: str, accepted: Iterable[str]) -> str:
-    """' Did you mean X?' for the nearest accepted name, or the empty string."""
-    near = difflib.get_close_matches(name, list(accepted), n=1, cutoff=0.5)
-    return f" Did you mean {near[0]}?" if near else ""
 
 
 class FrozenModel(BaseModel):
@@ -169,61 +165,6 @@ class Settings(FrozenModel):
         return self
 
 
-_SMALL = {"model.width": 0.25, "model.latent_dim": 64}
-
-_UCLA: dict[str, Any] = {
-    **_SMALL,
-    "data.benchmark": "xview",
-    "data.centre": "frame",
-    "data.window": "resample",
-    # At this budget the published rates move like a body long before they obey a label.
-    "training.generator_learning_rate": 4e-4,
-    "training.discriminator_learning_rate": 4e-4,
-    "training.n_critic": 2,
-    "training.ema_decay": 0.99,
-    "training.steps": 20_000,
-    "training.checkpoint_every": 1_000,
-    "evaluation.every_steps": 1_000,
-    "evaluation.batch_norm": "batch",
-}
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "demo": {
-        **_SMALL,
-        "data.benchmark": "xsub",
-        "data.centre": "frame",
-        "data.window": "resample",
-        "data.frames": 32,
-        "training.steps": 600,
-        # Five times the published rates, and more generator steps: the demo has a minute a run, not days.
-        "training.generator_learning_rate": 1e-3,
-        "training.discriminator_learning_rate": 1e-3,
-        "training.n_critic": 2,
-        "training.log_every": 50,
-        "training.checkpoint_every": 200,
-        "evaluation.every_steps": 200,
-        "evaluation.num_motions": 1000,
-        "evaluation.batch_norm": "batch",
-    },
-    "ucla-xview": _UCLA,
-    # What makes the label matter early; see docs/training.md.
-    "ucla-xview-classes": {
-        **_UCLA,
-        "model.projection": True,
-        "model.auxiliary_classifier": True,
-        "model.mapping_gain": 0.2,
-        "training.auxiliary_weight": 3.0,
-        "training.auxiliary_generator_weight": 0.0,
-        "training.balanced_classes": True,
-    },
-    "ntu60-xsub": {"data.benchmark": "xsub", "model.mapping_depth": 4},
-    "ntu60-xview": {"data.benchmark": "xview", "model.mapping_depth": 6},
-    "ntu120-xsub": {"data.benchmark": "xsub", "model.mapping_depth": 8, "training.steps": 2_300_000},
-    "ntu120-xset": {"data.benchmark": "xset", "model.mapping_depth": 8, "training.steps": 2_300_000},
-    "h36m": {"data.benchmark": "all", "model.mapping_depth": 8},
-}
-
-
 def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> dict[str, Any]:
     """Every dotted setting and its default: {'data.path': None, ...}."""
     names: dict[str, Any] = {}
@@ -323,35 +264,4 @@ def validated(model: type[Model], tree: Any, *, where: str) -> Model:
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        raise UserError(f"{where}: {_explain(model, error)}") from None
-
-
-def _explain(model: type[BaseModel], error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    name = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        known = _fields_at(model, first["loc"][:-1])
-        close = close_match(str(first["loc"][-1]), known)
-        return f"unknown key {name!r}.{close} Accepted: {', '.join(known)}"
-    if first["type"] == "value_error":  # one of our own validators: it names the setting itself
-        return f"{name}: {first['ctx']['error']}" if name else str(first["ctx"]["error"])
-    found = json.dumps(first["input"], default=str)
-    if len(found) > 80:
-        found = found[:77] + "..."
-    close = ""
-    if first["type"] == "literal_error":
-        accepted = first["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-        close = close_match(str(first["input"]), accepted)
-    return f"{name}: found {found}, {first['msg'][0].lower()}{first['msg'][1:]}.{close}"
-
-
-def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    """The names of the fields of the model nested at `loc`."""
-    here: Any = model
-    for part in loc:
-        field = getattr(here, "model_fields", {}).get(part)
-        if field is None:
-            continue
-        candidates = [field.annotation, *get_args(field.annotation)]
-        here = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), here)
-    return list(here.model_fields)
+        raise UserError(f"{where}: {explained(model, error)}") from None

@@ -18,7 +18,8 @@ import numpy as np
 import yaml
 from pydantic import Field, model_validator
 
-from kgan_ray.settings import FrozenModel, UserError, close_match, validated
+from kgan_ray.settings import FrozenModel, UserError, validated
+from kgan_ray.text import close_match
 
 NUM_LEVELS = 4
 Bone = tuple[int, int]

@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from kgan_ray.cli import run_verb, verb_parser
-from kgan_ray.data.storage import AnyPath, any_path, folders_with, modified
-from kgan_ray.settings import UserError, close_match
-from kgan_ray.tracking import metric_history, ui_command
+from kgan_ray.settings import UserError
+from kgan_ray.storage import AnyPath, any_path, folders_with, modified
+from kgan_ray.text import close_match, duration, number, short_overrides
+from kgan_ray.tracking.run import metric_history
+from kgan_ray.tracking.store import ui_command
 from kgan_ray.tuning.state import ENDED, FILE, Sweep, Trial, load_sweep
-from kgan_ray.tuning.table import duration, number, short_overrides
 
 MOST_RUNNING = 4  # trials shown one by one
 

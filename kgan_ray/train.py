@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kgan_ray.cli import add_settings_options, print_settings, run_verb, settings_of, verb_parser
-from kgan_ray.data.storage import AnyPath, any_path
 from kgan_ray.settings import Settings, UserError, flatten, override
+from kgan_ray.storage import AnyPath, any_path
 
 if TYPE_CHECKING:
-    from kgan_ray.tracking import Run
+    from kgan_ray.tracking.run import Run
     from kgan_ray.training.launch import RunRecord
     from kgan_ray.training.loop import Outcome, Progress
 
@@ -74,7 +74,7 @@ def _workers(wanted: str) -> dict[str, int]:
 def train_run(settings: Settings, name: str, results: AnyPath) -> int:
     """Train in results/`name`, recorded in MLflow; returns the exit code, 3 for a run that diverged."""
     from kgan_ray.metrics.names import check_metric_name
-    from kgan_ray.tracking import prepare_store, tracking_uri, ui_command
+    from kgan_ray.tracking.store import prepare_store, tracking_uri, ui_command
     from kgan_ray.training.launch import launch_training
 
     for metric in settings.evaluation.metrics:
@@ -109,7 +109,7 @@ def train_run(settings: Settings, name: str, results: AnyPath) -> int:
 def _with_data(settings: Settings) -> Settings:
     """Settings that name a dataset: the demo's, made on first use, where none was given."""
     from kgan_ray.data.dataset import Dataset
-    from kgan_ray.data.ingest import demo_dataset
+    from kgan_ray.data.prepare.ingest import demo_dataset
 
     if settings.data.path is None:
         folder = Path("datasets/demo")
@@ -138,7 +138,7 @@ def _check_same_settings(folder: AnyPath, settings: Settings) -> None:
 
 def _open_run(uri: str, settings: Settings, name: str, folder: AnyPath) -> tuple[Run, RunRecord]:
     """Start the MLflow run, or the one that this folder was recorded in before."""
-    from kgan_ray.tracking import start_run
+    from kgan_ray.tracking.run import start_run
     from kgan_ray.training.launch import RunRecord
 
     experiment = settings.tracking.experiment or "train"

@@ -15,24 +15,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kgan_ray.cli import add_settings_options, print_settings, run_verb, verb_parser
-from kgan_ray.data.storage import AnyPath, any_path
 from kgan_ray.settings import Settings, UserError, flatten, override, parse_overrides
+from kgan_ray.storage import AnyPath, any_path
 
 if TYPE_CHECKING:
     import argparse
 
     from kgan_ray.data.dataset import Dataset
-    from kgan_ray.tracking import Run
-    from kgan_ray.tuning.space import Space
+    from kgan_ray.tracking.run import Run
+    from kgan_ray.tuning.question.space import Space
+    from kgan_ray.tuning.running.runner import Runner
     from kgan_ray.tuning.state import Sweep
-    from kgan_ray.tuning.sweep import Runner
 
 # Settings that a resumed sweep may be given other values of.
 MAY_CHANGE = ("resources.", "tracking.", "data.path", "training.log_every", "training.keep_checkpoints")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    from kgan_ray.tuning.budget import Budget, parse_budget
+    from kgan_ray.tuning.running.budget import Budget, parse_budget
 
     parser = verb_parser("tune", __doc__)
     parser.add_argument("--space", metavar="FILE", help="the question, for example search_spaces/disc.yaml")
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _question(options: argparse.Namespace) -> tuple[Space, Settings, str, Sweep | None]:
     """The space, the settings, the sweep's name, and its record where one is to be resumed."""
-    from kgan_ray.tuning.space import base_settings, load_space, parse_space
+    from kgan_ray.tuning.question.space import base_settings, load_space, parse_space
     from kgan_ray.tuning.state import FILE, load_sweep
 
     if not options.space and not (options.resume and options.name):
@@ -127,7 +127,7 @@ def _resumed_settings(known: Sweep, options: argparse.Namespace) -> Settings:
 
 
 def _print_space(space: Space) -> None:
-    from kgan_ray.tuning.search import num_explored
+    from kgan_ray.tuning.search.proposals import num_explored
 
     print(f"# {num_explored(space)} explored trials ({space.search.algorithm})")
     for domain in space.domains:
@@ -139,9 +139,9 @@ def _print_space(space: Space) -> None:
 def _run(
     options: argparse.Namespace, space: Space, settings: Settings, folder: AnyPath, known: Sweep | None
 ) -> int:
-    from kgan_ray.tracking import prepare_store, tracking_uri, ui_command
-    from kgan_ray.tuning.budget import described, parse_budget
-    from kgan_ray.tuning.record import open_parent
+    from kgan_ray.tracking.store import prepare_store, tracking_uri, ui_command
+    from kgan_ray.tuning.report.mlflow_view import open_parent
+    from kgan_ray.tuning.running.budget import described, parse_budget
     from kgan_ray.tuning.state import EXPLORE, Sweep
 
     started = time.monotonic()
@@ -196,7 +196,7 @@ def _run(
 
 def _dataset(settings: Settings) -> Dataset:
     from kgan_ray.data.dataset import Dataset
-    from kgan_ray.data.ingest import demo_dataset
+    from kgan_ray.data.prepare.ingest import demo_dataset
 
     if settings.data.path is None:
         folder = Path("datasets/demo")
@@ -208,7 +208,7 @@ def _dataset(settings: Settings) -> Dataset:
 def _runner(
     options: argparse.Namespace, sweep: Sweep, space: Space, settings: Settings, folder: AnyPath
 ) -> Runner:
-    from kgan_ray.tuning.sweep import Runner
+    from kgan_ray.tuning.running.runner import Runner
 
     tags = {"sweep": sweep.name, "dataset": sweep.dataset_hash, "code": code_version()}
     return Runner(sweep, space, settings, folder, concurrent=options.concurrent, tags=tags)
@@ -219,9 +219,9 @@ def _prepare_measures(
 ) -> float | None:
     """Train or load each group's extractor before any trial needs it, and say how long the sweep will take."""
     from kgan_ray.metrics.suite import Evaluator
-    from kgan_ray.tuning.estimate import explored_share, seconds_per_run
-    from kgan_ray.tuning.search import num_explored
-    from kgan_ray.tuning.table import duration
+    from kgan_ray.text import duration
+    from kgan_ray.tuning.running.estimate import explored_share, seconds_per_run
+    from kgan_ray.tuning.search.proposals import num_explored
 
     at_once = runner.connect()  # first: a trial that cannot fit is refused before anything is trained
     evaluator = None
@@ -254,7 +254,7 @@ def _prepare_measures(
 
 
 def _limit(runner: Runner) -> str:
-    from kgan_ray.tuning.budget import described
+    from kgan_ray.tuning.running.budget import described
 
     limit = described(runner.budget)
     return f"; the budget is {limit}" if limit else ""
@@ -262,14 +262,14 @@ def _limit(runner: Runner) -> str:
 
 def planned_trials(sweep: Sweep, space: Space) -> int:
     """How many trials the whole sweep has, if all goes well."""
-    from kgan_ray.tuning.jobs import num_confirmed
-    from kgan_ray.tuning.search import num_explored
+    from kgan_ray.tuning.running.jobs import num_confirmed
+    from kgan_ray.tuning.search.proposals import num_explored
 
     return num_explored(space) + num_confirmed(sweep, space)
 
 
 def _run_shown(runner: Runner, guess: float | None) -> bool:
-    from kgan_ray.tuning.table import Display
+    from kgan_ray.tuning.running.terminal import Display
 
     total = planned_trials(runner.sweep, runner.space)
     with Display(runner.sweep, total=total, board=runner.board, at_once=runner.connect(), guess=guess) as display:
@@ -278,10 +278,11 @@ def _run_shown(runner: Runner, guess: float | None) -> bool:
 
 
 def _conclude(sweep: Sweep, folder: AnyPath, parent: Run, open_record: str) -> int:
-    from kgan_ray.tuning.record import record_verdicts
-    from kgan_ray.tuning.register import register_best
-    from kgan_ray.tuning.report_files import write_report
-    from kgan_ray.tuning.table import console, duration, trials_table
+    from kgan_ray.text import duration
+    from kgan_ray.tuning.report.files import write_report
+    from kgan_ray.tuning.report.mlflow_view import record_verdicts
+    from kgan_ray.tuning.report.registry import register_best
+    from kgan_ray.tuning.running.terminal import console, trials_table
 
     console().print(trials_table(sweep, sweep.trials))
     print()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kgan_ray.data.dataset import Dataset
-from kgan_ray.data.ingest import demo_dataset
+from kgan_ray.data.prepare.ingest import demo_dataset
 from kgan_ray.settings import Settings, override, resolve_settings
 
 REAL_DATA = Path(__file__).parents[2] / "shared/data"

@@ -5,9 +5,9 @@ import zipfile
 
 import pytest
 
-from kgan_ray.data import archive
-from kgan_ray.data.archive import list_files, list_names, read_file
 from kgan_ray.data.recording import RejectedRecording
+from kgan_ray.data.sources import archive
+from kgan_ray.data.sources.archive import list_files, list_names, read_file
 from kgan_ray.settings import UserError
 
 TEXTS = {"b/two.txt": b"two " * 500, "one.txt": b"one", "b/empty.txt": b""}

@@ -27,7 +27,7 @@ def test_mistakes_are_told(arguments, told):
 
 @pytest.mark.slow
 def test_every_part_gives_positive_figures(tmp_path, demo, monkeypatch, capsys):
-    from kgan_ray.data.demo import write_demo_files
+    from kgan_ray.data.sources.demo import write_demo_files
 
     monkeypatch.setattr(benchmark, "ROUNDS", 1)
     write_demo_files(tmp_path / "files", seed=0, num_sequences=24)

@@ -6,8 +6,8 @@ import pytest
 from test_sweep import SPACE, make_runner
 
 from kgan_ray.settings import UserError, resolve_settings
-from kgan_ray.tuning.budget import Purse, described, devices_of, parse_budget
-from kgan_ray.tuning.options import Budget
+from kgan_ray.tuning.question.sections import Budget
+from kgan_ray.tuning.running.budget import Purse, described, devices_of, parse_budget
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial, load_sweep
 
 

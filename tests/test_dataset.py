@@ -11,9 +11,9 @@ import pytest
 from recordings import ntu_names, write_ntu
 
 from kgan_ray.data.dataset import FORMAT_VERSION, Dataset
-from kgan_ray.data.ingest import ingest
-from kgan_ray.data.skeleton_file import parse_skeleton
-from kgan_ray.data.text_sources import SkeletonFiles
+from kgan_ray.data.prepare.ingest import ingest
+from kgan_ray.data.sources.skeleton_file import parse_skeleton
+from kgan_ray.data.sources.text_sources import SkeletonFiles
 from kgan_ray.settings import DataSettings, UserError
 from kgan_ray.skeleton import NTU25
 

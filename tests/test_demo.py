@@ -8,7 +8,7 @@ import pytest
 
 from kgan_ray import prepare
 from kgan_ray.data.dataset import Dataset
-from kgan_ray.data.ingest import demo_dataset
+from kgan_ray.data.prepare.ingest import demo_dataset
 from kgan_ray.settings import UserError
 
 

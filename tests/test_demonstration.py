@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kgan_ray.metrics.demonstration import MOST_NOISE, SHOWN, SPOILS, STRENGTHS, main
+from kgan_ray.benchmarks.demonstration import MOST_NOISE, SHOWN, SPOILS, STRENGTHS, main
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_half_strength_spoils_half_of_the_motions(clean, spec):
 
 
 def test_the_table_and_the_figure_are_written(demo, tiny, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("kgan_ray.metrics.demonstration.STRENGTHS", (0.0, 1.0))
+    monkeypatch.setattr("kgan_ray.benchmarks.demonstration.STRENGTHS", (0.0, 1.0))
     data = [
         f"--set=data.{name}={getattr(tiny.data, name)}" for name in ("benchmark", "frames", "window", "centre")
     ]

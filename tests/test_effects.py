@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from kgan_ray.tuning.effects import Point, effects_of, explored_points, importance
-from kgan_ray.tuning.page_charts import bands, main_effects, parallel_axes, pareto, pareto_front
+from kgan_ray.tuning.answer.effects import Point, effects_of, explored_points, importance
+from kgan_ray.tuning.report.charts import bands, main_effects, parallel_axes, pareto, pareto_front
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
 
 

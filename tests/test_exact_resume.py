@@ -12,7 +12,8 @@ import torch
 from test_loop import run
 
 from kgan_ray.settings import UserError, flatten
-from kgan_ray.tracking import prepare_store, start_run
+from kgan_ray.tracking.run import start_run
+from kgan_ray.tracking.store import prepare_store
 from kgan_ray.training import checkpoint as checkpoints
 from kgan_ray.training.checkpoint import read_checkpoint
 
@@ -24,9 +25,9 @@ PHASES = {
     "a later step": ("kgan_ray.training.gan.GAN", "_discriminator_step", 5, "after"),
     "an evaluation": ("kgan_ray.metrics.suite.Evaluator", "score_features", 2, "before"),
     "between weights and optimiser": ("kgan_ray.training.checkpoint", "save_file", 2, "after"),
-    "a save, all but renamed": ("kgan_ray.data.storage", "flush", 4, "after"),
+    "a save, all but renamed": ("kgan_ray.storage", "flush", 4, "after"),
     "pruning": ("kgan_ray.training.checkpoint.CheckpointStore", "prune", 2, "before"),
-    "upload": ("kgan_ray.tracking.Run", "log_artifact", 2, "after"),
+    "upload": ("kgan_ray.tracking.run.Run", "log_artifact", 2, "after"),
 }
 KILLED = """
 import importlib, json, os, signal, sys
@@ -55,7 +56,7 @@ import torch
 torch.set_num_threads(1)
 from test_loop import run
 from kgan_ray.settings import settings_from_flat
-from kgan_ray.tracking import start_run
+from kgan_ray.tracking.run import start_run
 record = start_run(uri, experiment="test", name="run", run_id=run_id)
 run(settings_from_flat(settings, where="test"), folder, record=record)
 """

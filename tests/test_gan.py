@@ -3,7 +3,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 
-from kgan_ray.model.literal import LiteralDiscriminator, LiteralGAN, LiteralGenerator
+from kgan_ray.benchmarks.literal import LiteralDiscriminator, LiteralGAN, LiteralGenerator
 from kgan_ray.model.variation import quantile
 from kgan_ray.settings import Settings, override
 from kgan_ray.skeleton import NTU25, MotionSpec, SkeletonGraph

@@ -12,8 +12,8 @@ import psutil
 import pytest
 from test_sweep import mlflow_runs, no_sweep_outlives_its_test, start_sweep, wait_for  # noqa: F401  a fixture
 
+from kgan_ray.tuning.report.tables import configuration_rows, trial_rows
 from kgan_ray.tuning.state import load_sweep
-from kgan_ray.tuning.summary import configuration_rows, trial_rows
 
 NUM_KILLS = 20
 DRIVER_KILLS = 4  # each costs a start of Ray

@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import pytest
 
-from kgan_ray.data.labels import read_labels
+from kgan_ray.data.sources.labels import read_labels
 from kgan_ray.settings import UserError
 
 NAMES = ["S001C001P001R001A001.skeleton", "S001C001P001R001A002.skeleton"]

@@ -13,9 +13,9 @@ import torch
 from recordings import ntu_names, write_ntu
 
 from kgan_ray.data import loading
-from kgan_ray.data.ingest import ingest
 from kgan_ray.data.loading import Batches, load_split
-from kgan_ray.data.text_sources import SkeletonFiles
+from kgan_ray.data.prepare.ingest import ingest
+from kgan_ray.data.sources.text_sources import SkeletonFiles
 from kgan_ray.data.windows import centred, first_frames, middle_frames, resampled, value_ranges
 from kgan_ray.settings import DataSettings, UserError
 
@@ -180,7 +180,7 @@ def test_random_crops_vary_and_lie_inside(tmp_path):
 
 
 def test_a_worker_reads_its_own_row_groups_only(tmp_path, monkeypatch):
-    monkeypatch.setattr("kgan_ray.data.parts.ROWS_PER_GROUP", 4)
+    monkeypatch.setattr("kgan_ray.data.prepare.parts.ROWS_PER_GROUP", 4)
     small = ingest([SkeletonFiles(write_ntu(tmp_path / "files", ntu_names(64)))], tmp_path / "data")[0]
     assert small.manifest.parts[0].row_groups == (4,) * 16
     read = []

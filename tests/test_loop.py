@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from kgan_ray.settings import UserError, override
-from kgan_ray.tracking import prepare_store, start_run
+from kgan_ray.tracking.run import start_run
+from kgan_ray.tracking.store import prepare_store
 from kgan_ray.training import loop
 from kgan_ray.training.checkpoint import read_checkpoint
 from kgan_ray.training.loop import Due, Outcome, Progress, train

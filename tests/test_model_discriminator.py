@@ -2,10 +2,10 @@ import pytest
 import torch
 from golden import golden, golden_state, stored
 
+from kgan_ray.benchmarks.literal import LiteralDiscriminator
 from kgan_ray.model import Discriminator
 from kgan_ray.model.discriminator import DiscriminatorNoise
 from kgan_ray.model.discriminator_pass import DiscriminatorPass
-from kgan_ray.model.literal import LiteralDiscriminator
 from kgan_ray.settings import TechniqueSettings, UserError
 from kgan_ray.skeleton import LAYOUTS, SkeletonGraph
 from kgan_ray.training.losses import discriminator_loss, gradient_penalty, interpolate, slope_penalty

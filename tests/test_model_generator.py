@@ -2,9 +2,9 @@ import pytest
 import torch
 from golden import golden, golden_noise, golden_state, stored
 
+from kgan_ray.benchmarks.literal import LiteralGenerator
 from kgan_ray.model import Discriminator, Generator
 from kgan_ray.model.batch_norm import BatchStatistics, batch_norm
-from kgan_ray.model.literal import LiteralGenerator
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import LAYOUTS, SkeletonGraph
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kgan_ray.data.ntu import ACTIONS, SPLITS, action_names, parse_name, read_missing_list
+from kgan_ray.data.sources.ntu import ACTIONS, SPLITS, action_names, parse_name, read_missing_list
 from kgan_ray.settings import UserError
 
 

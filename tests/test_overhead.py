@@ -2,7 +2,7 @@
 
 import pytest
 
-from kgan_ray.tuning.overhead import measure
+from kgan_ray.benchmarks.overhead import measure
 
 
 @pytest.mark.slow

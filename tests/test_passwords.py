@@ -4,7 +4,7 @@ import pytest
 
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.settings import TrackingSettings, UserError
-from kgan_ray.tracking import tracking_uri
+from kgan_ray.tracking.store import tracking_uri
 from kgan_ray.train import main
 from kgan_ray.training.checkpoint import CheckpointStore
 

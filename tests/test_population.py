@@ -8,10 +8,12 @@ import stand_in
 from test_sweep import make_runner
 
 from kgan_ray.settings import UserError, override
-from kgan_ray.tuning.domains import parse_domain
-from kgan_ray.tuning.jobs import confirm_jobs, shortened
+from kgan_ray.text import described_schedule
 from kgan_ray.tuning.plan import Job, segments
-from kgan_ray.tuning.population import (
+from kgan_ray.tuning.question.domains import parse_domain
+from kgan_ray.tuning.question.space import base_settings, parse_space
+from kgan_ray.tuning.running.jobs import confirm_jobs, shortened
+from kgan_ray.tuning.search.population import (
     Exchange,
     apply_exchanges,
     copy_newest_checkpoint,
@@ -19,10 +21,8 @@ from kgan_ray.tuning.population import (
     round_ends,
     varied,
 )
-from kgan_ray.tuning.search import draw
-from kgan_ray.tuning.space import base_settings, parse_space
+from kgan_ray.tuning.search.proposals import draw
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Trial, load_sweep
-from kgan_ray.tuning.table import described_schedule
 
 RATE = "training.generator_learning_rate"
 PBT = {

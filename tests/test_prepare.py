@@ -277,7 +277,7 @@ def test_leftovers_of_killed_prepares_are_cleared_up(tmp_path, files):
 
 def prepare_and_fail(source, output):
     """A prepare that comes to nothing after it has begun to write."""
-    from kgan_ray.data.output import publishing
+    from kgan_ray.data.prepare.publishing import publishing
 
     with publishing(str(output)) as unfinished:
         shutil.copytree(source, unfinished, dirs_exist_ok=True)
@@ -340,7 +340,7 @@ def test_a_write_that_fails_is_one_line_wherever_it_happens(tmp_path, files, cap
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    for target in ("pyarrow.parquet.ParquetWriter.write_table", "kgan_ray.data.output.write_bytes"):
+    for target in ("pyarrow.parquet.ParquetWriter.write_table", "kgan_ray.data.prepare.publishing.write_bytes"):
         with monkeypatch.context() as patch:
             patch.setattr(target, full)
             message = refused(capsys, files, "--output", tmp_path / "data")
@@ -374,9 +374,9 @@ def test_parts_written_by_ray_are_those_written_here(tmp_path, monkeypatch, caps
     files = write_ntu(tmp_path / "files", ntu_names(48))
     broken = files / f"{ntu_names(48)[7]}.skeleton"
     broken.write_bytes(broken.read_bytes()[:5000])
-    monkeypatch.setattr("kgan_ray.data.ingest.ROWS_PER_PART", 6)
+    monkeypatch.setattr("kgan_ray.data.prepare.ingest.ROWS_PER_PART", 6)
     with monkeypatch.context() as patch:
-        patch.setattr("kgan_ray.data.ingest.FEW_PARTS", 1000)
+        patch.setattr("kgan_ray.data.prepare.ingest.FEW_PARTS", 1000)
         assert run(files, "--output", tmp_path / "here") == 0
     assert run(files, "--output", tmp_path / "there") == 0
     here, there = Dataset.open(tmp_path / "here"), Dataset.open(tmp_path / "there")
@@ -389,7 +389,7 @@ def test_parts_written_by_ray_are_those_written_here(tmp_path, monkeypatch, caps
 @pytest.mark.slow
 def test_a_full_disk_met_by_rays_workers(tmp_path, monkeypatch, capsys, small_disk):
     large = write_ntu(tmp_path / "large", ntu_names(30), num_frames=200)
-    monkeypatch.setattr("kgan_ray.data.ingest.ROWS_PER_PART", 5)
+    monkeypatch.setattr("kgan_ray.data.prepare.ingest.ROWS_PER_PART", 5)
     message = refused(capsys, large, "--output", small_disk / "data")
     assert "No space left on device" in message
     assert names_in(small_disk) == []

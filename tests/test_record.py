@@ -6,10 +6,11 @@ from mlflow import MlflowClient
 from test_report import BASELINE, BETTER, make
 
 from kgan_ray.settings import flatten
-from kgan_ray.tracking import prepare_store, start_run
-from kgan_ray.tuning.jobs import groups_of, verdicts_of
-from kgan_ray.tuning.record import open_parent, record_verdicts
-from kgan_ray.tuning.space import base_settings, parse_space
+from kgan_ray.tracking.run import start_run
+from kgan_ray.tracking.store import prepare_store
+from kgan_ray.tuning.answer.results import groups_of, verdicts_of
+from kgan_ray.tuning.question.space import base_settings, parse_space
+from kgan_ray.tuning.report.mlflow_view import open_parent, record_verdicts
 from kgan_ray.tuning.state import CONFIRM, Sweep
 
 MAX = {"techniques.pooling": "max"}

@@ -7,10 +7,11 @@ import torch
 from test_gan import motion_spec, narrow
 
 from kgan_ray.settings import UserError
-from kgan_ray.tracking import prepare_store, start_run
+from kgan_ray.tracking.run import start_run
+from kgan_ray.tracking.store import prepare_store
 from kgan_ray.training.checkpoint import CheckpointStore
 from kgan_ray.training.gan import GAN
-from kgan_ray.tuning.register import best_confirmed, register_best
+from kgan_ray.tuning.report.registry import best_confirmed, register_best
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
 
 

@@ -5,7 +5,7 @@ from PIL import Image
 from recordings import one_body_text
 
 from kgan_ray.data.motions_file import write_npy, write_parquet, write_published
-from kgan_ray.data.synthetic import synthesise
+from kgan_ray.data.synthetic.recordings import synthesise
 from kgan_ray.model import Generator
 from kgan_ray.model.variation import stochastic_variation
 from kgan_ray.render import main

@@ -10,12 +10,13 @@ from test_gan import motion_spec, narrow
 
 from kgan_ray.report import find_sweep, main
 from kgan_ray.settings import UserError, flatten, resolve_settings
-from kgan_ray.tracking import prepare_store, start_run
+from kgan_ray.tracking.run import start_run
+from kgan_ray.tracking.store import prepare_store
 from kgan_ray.training.checkpoint import CheckpointStore
 from kgan_ray.training.gan import GAN
-from kgan_ray.tuning import summary
-from kgan_ray.tuning.jobs import verdicts_of
-from kgan_ray.tuning.report_files import write_report
+from kgan_ray.tuning.answer.results import verdicts_of
+from kgan_ray.tuning.report import tables
+from kgan_ray.tuning.report.files import write_report
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
 
 BASELINE, BETTER = (100.0, 110.0, 90.0), (50.0, 52.0, 48.0)
@@ -56,7 +57,7 @@ def make(name, stage, configuration, overrides, value, **more) -> Trial:
 
 
 def test_the_table_holds_means_spreads_and_the_verdict():
-    rows = {row["configuration"]: row for row in summary.configuration_rows(finished_sweep())}
+    rows = {row["configuration"]: row for row in tables.configuration_rows(finished_sweep())}
     assert list(rows) == ["baseline", "explore-01"]
     assert (rows["baseline"]["fid"], rows["baseline"]["fid_sd"], rows["baseline"]["runs"]) == (100.0, 10.0, 3)
     assert rows["explore-01"]["effect"] == -50.0
@@ -67,7 +68,7 @@ def test_the_table_holds_means_spreads_and_the_verdict():
 
 
 def test_markdown_has_one_row_a_configuration_and_no_ragged_table():
-    page = summary.markdown(finished_sweep())
+    page = tables.markdown(finished_sweep())
     table = [line for line in page.splitlines() if line.startswith("|")]
     assert any(line.startswith("| explore-01 | pooling=max | 3 | 50.0 ± 2.0 |") for line in table)
     first = table[: table.index("| trial | changes | step | fid | status |")]
@@ -76,7 +77,7 @@ def test_markdown_has_one_row_a_configuration_and_no_ragged_table():
 
 
 def test_csv_reads_back():
-    (row, *_) = csv.DictReader(io.StringIO(summary.csv_text(summary.trial_rows(finished_sweep()))))
+    (row, *_) = csv.DictReader(io.StringIO(tables.csv_text(tables.trial_rows(finished_sweep()))))
     assert (row["trial"], row["fid"], row["techniques.pooling"]) == ("explore-01", "40.0", "max")
 
 
@@ -86,17 +87,17 @@ def test_runs_measured_differently_are_never_ranked(kind, index):
     sweep = finished_sweep()
     setattr(sweep.trials[index], kind, "f" * 64)
     with pytest.raises(UserError, match=f"cannot be ranked together: their {kind} differs"):
-        summary.markdown(sweep)
+        tables.markdown(sweep)
 
 
 def test_published_values_stand_beside_ours():
     sweep = finished_sweep(space={"published": {"xsub": {"baseline": {"fid": 345.069}}}})
     for trial in sweep.stage(CONFIRM):
         trial.group = "xsub"
-    baseline, better = summary.configuration_rows(sweep)
+    baseline, better = tables.configuration_rows(sweep)
     assert baseline["fid_published"] == 345.069
     assert "fid_published" not in better
-    assert "| fid, published |" in summary.markdown(sweep)
+    assert "| fid, published |" in tables.markdown(sweep)
 
 
 def test_the_report_is_written_and_logged_to_the_sweeps_run(tmp_path, capsys):

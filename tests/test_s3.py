@@ -17,15 +17,15 @@ from test_train import options
 from test_tune import ROOT, tune, write_small_space
 
 from kgan_ray.data.dataset import Dataset
-from kgan_ray.data.storage import any_path
 from kgan_ray.prepare import main as prepare
 from kgan_ray.report import main as report
 from kgan_ray.settings import UserError, override
 from kgan_ray.status import main as status
+from kgan_ray.storage import any_path
 from kgan_ray.train import main as train
 from kgan_ray.training.checkpoint import CheckpointStore, load_generator, read_checkpoint
 from kgan_ray.tune import main as tune_main
-from kgan_ray.tuning.population import copy_newest_checkpoint
+from kgan_ray.tuning.search.population import copy_newest_checkpoint
 from kgan_ray.tuning.state import load_sweep
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]

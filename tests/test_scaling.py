@@ -5,7 +5,7 @@ import math
 import pytest
 
 from kgan_ray import benchmark
-from kgan_ray.training.scaling import LATENCY, Scaling, Traffic, draw
+from kgan_ray.benchmarks.scaling import LATENCY, Scaling, Traffic, draw
 
 MIB = 2**20
 
@@ -45,7 +45,7 @@ def test_slower_networks_gain_less(tmp_path):
 
 def test_one_device_alone_is_said_to_be_alone(monkeypatch):
     alone = Scaling({32: 0.5}, math.nan, math.nan, Traffic(math.nan, math.nan))
-    monkeypatch.setattr("kgan_ray.training.scaling.measure", lambda device: alone)
+    monkeypatch.setattr("kgan_ray.benchmarks.scaling.measure", lambda device: alone)
     assert benchmark.workers("cpu", None) == [("workers: one, batch 32", 2.0, "steps/s")]
 
 

@@ -1,7 +1,7 @@
 import pytest
 
+from kgan_ray.presets import PRESETS
 from kgan_ray.settings import (
-    PRESETS,
     Settings,
     UserError,
     flatten,

@@ -5,10 +5,10 @@ import pytest
 from conftest import REAL_DATA
 from recordings import BODY, moving_body, one_body_text, skeleton_text
 
-from kgan_ray.data.archive import list_files, read_file
+from kgan_ray.benchmarks.reading import plain_bodies
 from kgan_ray.data.recording import RejectedRecording
-from kgan_ray.data.skeleton_file import MAX_FRAMES, parse_skeleton
-from kgan_ray.data.speed import plain_bodies
+from kgan_ray.data.sources.archive import list_files, read_file
+from kgan_ray.data.sources.skeleton_file import MAX_FRAMES, parse_skeleton
 
 
 @pytest.mark.parametrize("end", ["\r\n", "\n"])

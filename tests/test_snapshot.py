@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kgan_ray.tuning.snapshot import Snapshots, is_whole
+from kgan_ray.tuning.running.snapshot import Snapshots, is_whole
 
 STATE, SEARCHER = "experiment_state-2026.json", "searcher-state-2026.pkl"
 

@@ -8,10 +8,10 @@ import pytest
 from conftest import REAL_DATA
 from recordings import moving_body, ntu_names, write_ntu, write_ucla, zipped
 
-from kgan_ray.data.find import find_sources
 from kgan_ray.data.recording import RejectedRecording
-from kgan_ray.data.source import Item
-from kgan_ray.data.text_sources import UclaFiles, mend_broken_frames
+from kgan_ray.data.sources.recognise import find_sources
+from kgan_ray.data.sources.source import Item
+from kgan_ray.data.sources.text_sources import UclaFiles, mend_broken_frames
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import H36M16, NTU25, UCLA20, SkeletonLayout, read_layout
 
@@ -273,7 +273,7 @@ def test_a_npz_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
     np.savez_compressed(
         tmp_path / "a.npz", motions=np.zeros((10, 100, 25, 3), np.float32), labels=np.zeros(10, int)
     )
-    monkeypatch.setattr("kgan_ray.data.own_arrays.MAX_BYTES", 100_000)
+    monkeypatch.setattr("kgan_ray.data.sources.own_arrays.MAX_BYTES", 100_000)
     with pytest.raises(UserError, match=r"a\.npz: \d+ bytes unpacked; at most 100000 are accepted"):
         find_sources(str(tmp_path / "a.npz"))
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from kgan_ray.settings import UserError, override
-from kgan_ray.tuning.domains import parse_domain
-from kgan_ray.tuning.estimate import explored_share
-from kgan_ray.tuning.search import (
+from kgan_ray.tuning.question.domains import parse_domain
+from kgan_ray.tuning.question.space import base_settings, load_space, parse_space
+from kgan_ray.tuning.running.estimate import explored_share
+from kgan_ray.tuning.running.trial import WORST
+from kgan_ray.tuning.search.proposals import (
     OBJECTIVE,
     Suggest,
     bracket_shares,
@@ -22,8 +24,6 @@ from kgan_ray.tuning.search import (
     objective_keys,
     searcher,
 )
-from kgan_ray.tuning.space import base_settings, load_space, parse_space
-from kgan_ray.tuning.trial import WORST
 
 SPACES = sorted((Path(__file__).parents[1] / "search_spaces").glob("*.yaml"))
 GOOD = {

@@ -6,7 +6,7 @@ import sys
 import pytest
 from recordings import moving_body, ntu_names, one_body_text, write_ntu, zipped
 
-from kgan_ray.data.speed import measure_preparing, measure_reading
+from kgan_ray.benchmarks.reading import measure_preparing, measure_reading
 from kgan_ray.settings import UserError
 
 
@@ -37,8 +37,8 @@ def test_nothing_to_measure_is_refused(tmp_path):
 INGEST = r"""
 import re, sys
 from pathlib import Path
-from kgan_ray.data import ingest
-from kgan_ray.data.text_sources import SkeletonFiles
+from kgan_ray.data.prepare import ingest
+from kgan_ray.data.sources.text_sources import SkeletonFiles
 ingest.FEW_PARTS = 1000
 ingest.ingest([SkeletonFiles(Path(sys.argv[1]))], sys.argv[2])
 # Not ru_maxrss: after a fork that starts at the size of the parent.

@@ -6,7 +6,8 @@ import pytest
 
 from kgan_ray.settings import UserError
 from kgan_ray.status import find_sweep, main, status_lines
-from kgan_ray.tracking import prepare_store, start_run
+from kgan_ray.tracking.run import start_run
+from kgan_ray.tracking.store import prepare_store
 from kgan_ray.tuning.state import Sweep, Trial
 
 

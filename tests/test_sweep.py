@@ -15,24 +15,19 @@ import pytest
 import ray.cloudpickle
 import stand_in
 
-import kgan_ray.tuning.keeper
+import kgan_ray.tuning.running.recorder
 from kgan_ray.settings import UserError, flatten, override
-from kgan_ray.tracking import Run, prepare_store, start_run
-from kgan_ray.tuning.jobs import (
-    best_explored,
-    check_comparable,
-    confirm_jobs,
-    described_front,
-    explore_jobs,
-    explored_front,
-    verdicts_of,
-)
-from kgan_ray.tuning.keeper import FAILURE_ARTIFACT, Keeper
-from kgan_ray.tuning.search import OBJECTIVE, draw, listed_configurations
-from kgan_ray.tuning.space import base_settings, parse_space
+from kgan_ray.tracking.run import Run, start_run
+from kgan_ray.tracking.store import prepare_store
+from kgan_ray.tuning.answer.results import check_comparable, verdicts_of
+from kgan_ray.tuning.question.space import base_settings, parse_space
+from kgan_ray.tuning.running.jobs import confirm_jobs, explore_jobs
+from kgan_ray.tuning.running.recorder import FAILURE_ARTIFACT, Keeper
+from kgan_ray.tuning.running.runner import Runner
+from kgan_ray.tuning.running.trial import FAILURE_FILE, failure_recorded, open_run, run_trial, was_started
+from kgan_ray.tuning.search.candidates import best_explored, described_front, explored_front
+from kgan_ray.tuning.search.proposals import OBJECTIVE, draw, listed_configurations
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial, load_sweep
-from kgan_ray.tuning.sweep import Runner
-from kgan_ray.tuning.trial import FAILURE_FILE, failure_recorded, open_run, run_trial, was_started
 
 ray.cloudpickle.register_pickle_by_value(stand_in)  # workers do not see the folder of the tests
 
@@ -223,7 +218,7 @@ def test_ended_trials_runs_are_ended_when_nothing_waits_and_before_the_record_sa
     keeper.after_step()
     assert status_of(keeper.sweep.uri, run.id) == "RUNNING"
     if moment == "quiet":
-        monkeypatch.setattr(kgan_ray.tuning.keeper, "QUIET_S", 0.0)
+        monkeypatch.setattr(kgan_ray.tuning.running.recorder, "QUIET_S", 0.0)
         keeper.after_step()
     else:
         keeper.save()

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from kgan_ray.data.ntu import SPLITS, parse_name
-from kgan_ray.data.skeleton_file import parse_skeleton
+from kgan_ray.data.sources.ntu import SPLITS, parse_name
+from kgan_ray.data.sources.skeleton_file import parse_skeleton
 from kgan_ray.data.splits import split_rows
-from kgan_ray.data.synthetic import ACTIONS, JITTER, synthesise, write_skeleton_file
-from kgan_ray.data.synthetic_actions import ACTION_CLASSES, Manner
-from kgan_ray.data.synthetic_body import ANKLE_HEIGHT, Body, Pose, two_bones
+from kgan_ray.data.synthetic.actions import ACTION_CLASSES, Manner
+from kgan_ray.data.synthetic.body import ANKLE_HEIGHT, Body, Pose, two_bones
+from kgan_ray.data.synthetic.recordings import ACTIONS, JITTER, synthesise, write_skeleton_file
 from kgan_ray.skeleton import NTU25
 
 JOINT = {name: index for index, name in enumerate(NTU25.joints)}

@@ -2,8 +2,9 @@
 
 import pytest
 
+from kgan_ray.text import number, with_spread
+from kgan_ray.tuning.running.terminal import Display
 from kgan_ray.tuning.state import Sweep, Trial
-from kgan_ray.tuning.table import Display, number, with_spread
 
 
 def trial(status: str, step: int, seconds: float) -> Trial:

@@ -8,18 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from kgan_ray import tracking
 from kgan_ray.settings import TrackingSettings, UserError
-from kgan_ray.tracking import (
-    PARENT_TAG,
-    find_run,
-    metric_history,
-    prepare_store,
-    set_runs_view,
-    start_run,
-    tracking_uri,
-    ui_command,
-)
+from kgan_ray.tracking import run, store
+from kgan_ray.tracking.run import PARENT_TAG, find_run, metric_history, start_run
+from kgan_ray.tracking.store import prepare_store, set_runs_view, tracking_uri, ui_command
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +42,7 @@ def test_a_record_that_cannot_be_opened_is_one_line(tmp_path):
 
 
 def test_commands_that_start_together_make_one_record(tmp_path):
-    code = f"from kgan_ray.tracking import prepare_store; prepare_store('sqlite:///{tmp_path}/mlflow.db')"
+    code = f"from kgan_ray.tracking.store import prepare_store; prepare_store('sqlite:///{tmp_path}/mlflow.db')"
     together = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
     assert [process.wait(100) for process in together] == [0, 0, 0]
 
@@ -70,7 +62,7 @@ def test_a_run_that_is_killed_as_it_begins_can_be_found_again(uri, monkeypatch):
     def killed(run, params):
         raise Killed
 
-    monkeypatch.setattr(tracking.Run, "log_params", killed)
+    monkeypatch.setattr(run.Run, "log_params", killed)
     tags = {PARENT_TAG: "sweep", "trial": "e007"}
     with pytest.raises(Killed):
         start_run(uri, experiment="begun", name="trial", parent_id="sweep", tags=tags, params={"seed": 1})
@@ -146,7 +138,8 @@ def test_several_processes_write_at_once(uri):
 
 def test_opening_a_record_prints_nothing(tmp_path):
     script = (
-        "from kgan_ray.tracking import prepare_store, start_run\n"
+        "from kgan_ray.tracking.run import start_run\n"
+        "from kgan_ray.tracking.store import prepare_store\n"
         f"uri = 'sqlite:///{tmp_path}/mlflow.db'\n"
         "prepare_store(uri)\n"
         "start_run(uri, experiment='quiet', name='run').finish()\n"
@@ -156,13 +149,13 @@ def test_opening_a_record_prints_nothing(tmp_path):
 
 
 def test_importing_the_module_does_not_import_mlflow():
-    script = "import sys, kgan_ray.tracking; sys.exit('mlflow' in sys.modules)"
+    script = "import sys, kgan_ray.tracking.run; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0
 
 
 def test_a_servers_page_is_opened_at_the_experiment(monkeypatch):
     server = SimpleNamespace(get_experiment_by_name=lambda name: SimpleNamespace(experiment_id="7", tags={}))
-    monkeypatch.setitem(tracking._clients, "http://head:5000", server)
+    monkeypatch.setitem(store._clients, "http://head:5000", server)
     page = "http://head:5000/#/experiments/7/runs?workflowType=machine_learning"
     assert ui_command("http://head:5000", "disc") == f"python -m webbrowser '{page}'"
 
@@ -180,7 +173,7 @@ def test_the_runs_page_opens_with_the_columns_that_were_chosen(uri):
     columns = {"metrics": ["metric/fid"], "params": ["techniques.pooling", "seed"], "tags": ["stage"]}
     set_runs_view(uri, "disc", **columns, lowest_first=True)
     assert ui_command(uri, "disc").endswith("/runs?workflowType=machine_learning&viewStateShareKey=kgan_ray")
-    view = json.loads(tracking._client(uri).get_experiment_by_name("disc").tags["mlflow.sharedViewState.kgan_ray"])
+    view = json.loads(store.client_of(uri).get_experiment_by_name("disc").tags["mlflow.sharedViewState.kgan_ray"])
     assert view == {
         "selectedColumns": [
             "metrics.`metric/fid`",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kgan_ray.tuning.verdict import bootstrap_interval, holm, judge, more_seeds_needed, welch
+from kgan_ray.tuning.answer.verdict import bootstrap_interval, holm, judge, more_seeds_needed, welch
 
 
 def test_welch_agrees_with_scipy():

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from kgan_ray.data.splits import BENCHMARKS, NOT_GIVEN, SplitRule, split_rows
-from kgan_ray.data.storage import describe, is_uri, open_store, read_bytes
 from kgan_ray.settings import DataSettings, FrozenModel, UserError
 from kgan_ray.skeleton import MotionSpec, SkeletonLayout
+from kgan_ray.storage import describe, is_uri, open_store, read_bytes
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"

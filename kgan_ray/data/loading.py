@@ -23,10 +23,10 @@ import torch
 from torch import Tensor
 
 from kgan_ray.data.dataset import Dataset
-from kgan_ray.data.storage import describe, open_store
 from kgan_ray.data.windows import WINDOWS, centred, first_frames
 from kgan_ray.settings import DataSettings, UserError
 from kgan_ray.skeleton import MotionSpec
+from kgan_ray.storage import describe, open_store
 
 BATCHES_AHEAD = 8  # that are fetched from the disk, where the motions are held there
 

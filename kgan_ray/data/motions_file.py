@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kgan_ray.data.parts import part_schema, rows_table
+from kgan_ray.data.prepare.parts import part_schema, rows_table
 from kgan_ray.data.recording import Recording
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import SkeletonLayout

@@ -23,10 +23,10 @@ from torch import Tensor
 
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.loading import MotionTensors, load_split
-from kgan_ray.data.storage import is_uri, open_store, read_bytes, write_bytes
 from kgan_ray.metrics.extractor import FEATURES, Classifier, weights_hash
 from kgan_ray.settings import DataSettings, UserError
 from kgan_ray.skeleton import MotionSpec
+from kgan_ray.storage import is_uri, open_store, read_bytes, write_bytes
 
 # Counts up with every change of network or training: an extractor of another recipe is another extractor.
 RECIPE = 3

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kgan_ray.settings import UserError, close_match
+from kgan_ray.settings import UserError
+from kgan_ray.text import close_match
 
 
 @dataclass(frozen=True)

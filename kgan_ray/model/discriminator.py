@@ -23,8 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kgan_ray.model.blocks import LEAK, NOISY_BLOCKS, PARTITIONS, BlockPlan, check_sizes, discriminator_plan
 from kgan_ray.model.layers import DiscriminatorBlock, PublishedState
-from kgan_ray.model.plan import LEAK, NOISY_BLOCKS, PARTITIONS, BlockPlan, check_sizes, discriminator_plan
 from kgan_ray.settings import TechniqueSettings
 from kgan_ray.skeleton import SkeletonGraph, SkeletonLayout
 

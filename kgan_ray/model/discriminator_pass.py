@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kgan_ray.model.blocks import LEAK, NOISY_BLOCKS
 from kgan_ray.model.discriminator import (
     BlockGeometry,
     BlockWeights,
@@ -30,7 +31,6 @@ from kgan_ray.model.discriminator import (
     DiscriminatorNoise,
     add_label_terms_,
 )
-from kgan_ray.model.plan import LEAK, NOISY_BLOCKS
 
 
 @dataclass

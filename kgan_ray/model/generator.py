@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kgan_ray.model.batch_norm import BatchStatistics, batch_norm
+from kgan_ray.model.blocks import LEAK, PARTITIONS, check_sizes, generator_plan
 from kgan_ray.model.growth import GrowthGeometry, neighbouring_frames, repeated_convolution
 from kgan_ray.model.layers import GeneratorBlock, MappingNetwork, PublishedState
-from kgan_ray.model.plan import LEAK, PARTITIONS, check_sizes, generator_plan
 from kgan_ray.skeleton import SkeletonGraph, SkeletonLayout
 
 FIRST_NARROW, LAST = 5, 6  # block 5 comes down to the coordinates, block 6 stays there

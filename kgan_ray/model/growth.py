@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kgan_ray.model.plan import PARTITIONS, BlockPlan
+from kgan_ray.model.blocks import PARTITIONS, BlockPlan
 from kgan_ray.skeleton import SkeletonGraph
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from kgan_ray.model.plan import LEAK, PARTITIONS, BlockPlan
+from kgan_ray.model.blocks import LEAK, PARTITIONS, BlockPlan
 from kgan_ray.settings import UserError
 
 

@@ -23,9 +23,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kgan_ray.data.storage import describe, is_uri, open_store, publish
 from kgan_ray.settings import Settings, UserError, flatten, settings_from_flat, validated
 from kgan_ray.skeleton import MotionSpec
+from kgan_ray.storage import describe, is_uri, open_store, publish
 from kgan_ray.training.gan import GAN
 
 FORMAT_VERSION = 1

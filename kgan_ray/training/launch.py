@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kgan_ray.cluster import connect, meanwhile, node_watched, on_this_node, runs_that_fit
 from kgan_ray.settings import Settings, UserError, flatten, settings_from_flat
-from kgan_ray.tracking import start_run
+from kgan_ray.tracking.run import start_run
 
 if TYPE_CHECKING:
     from kgan_ray.training.loop import Outcome, Progress

@@ -30,7 +30,7 @@ from kgan_ray.training.gan import GAN
 from kgan_ray.visual.stick import contact_sheet
 
 if TYPE_CHECKING:
-    from kgan_ray.tracking import Run
+    from kgan_ray.tracking.run import Run
 
 
 class Context(Protocol):

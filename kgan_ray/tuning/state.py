@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from kgan_ray.data.storage import AnyPath, write_whole
 from kgan_ray.settings import UserError
+from kgan_ray.storage import AnyPath, write_whole
 
 FORMAT_VERSION = 1
 FILE = "sweep.json"

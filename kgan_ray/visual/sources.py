@@ -119,7 +119,7 @@ def _labels_of_array(path: Path, count: int) -> list[int]:
 
 def _of_skeleton_file(path: Path, wish: Wish) -> tuple[Titled, SkeletonLayout]:
     from kgan_ray.data.recording import RejectedRecording
-    from kgan_ray.data.text_sources import SkeletonFiles
+    from kgan_ray.data.sources.text_sources import SkeletonFiles
 
     if not path.exists():
         raise UserError(f"{path}: no such file")

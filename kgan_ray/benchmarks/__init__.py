@@ -1,0 +1,1 @@
+"""What only measures: speed, scaling, overhead, and what the metrics see."""

@@ -1,0 +1,196 @@
+"""Do the metrics see what they should? Real motions of the test split, spoilt in known ways and scored like generated ones.
+
+python -m kgan_ray.benchmarks.demonstration datasets/ucla --preset ucla-xview --output docs
+
+writes docs/metrics.png and prints the table as Markdown. Strength 0 is the unspoilt test split, so the floor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kgan_ray.cli import add_settings_options, run_verb, settings_of, verb_parser
+from kgan_ray.data.dataset import Dataset
+from kgan_ray.data.loading import MotionTensors
+from kgan_ray.metrics.repeats import Estimate, estimates
+from kgan_ray.metrics.suite import Evaluator
+from kgan_ray.settings import UserError
+from kgan_ray.skeleton import MotionSpec
+
+SHOWN = ("fid", "coverage", "accuracy", "mmd_avg", "mmd_seq", "mmd_avg_published", "mmd_seq_published")
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+MOST_NOISE = 0.1  # metres, at strength 1
+Spoil = Callable[[MotionTensors, float, torch.Generator, MotionSpec], MotionTensors]
+Results = dict[str, dict[float, dict[str, Estimate]]]  # [way of spoiling][strength][metric]
+
+
+def add_noise(clean: MotionTensors, strength: float, random: torch.Generator, spec: MotionSpec) -> MotionTensors:
+    """Gaussian noise on every coordinate, of up to 10 cm standard deviation."""
+    low, high = spec.value_range
+    noise = torch.randn(clean.motions.shape, generator=random) * (strength * MOST_NOISE * 2 / (high - low))
+    return MotionTensors(clean.motions + noise, clean.labels)
+
+
+def freeze(clean: MotionTensors, strength: float, random: torch.Generator, spec: MotionSpec) -> MotionTensors:
+    """The last `strength` of the frames show the pose before them; at 1 nothing moves at all."""
+    last = round((1 - strength) * (spec.frames - 1))
+    return MotionTensors(clean.motions[:, :, torch.arange(spec.frames).clamp(max=last)], clean.labels)
+
+
+def swap_labels(clean: MotionTensors, strength: float, random: torch.Generator, spec: MotionSpec) -> MotionTensors:
+    """A share of the motions claims another class."""
+    other = clean.labels + torch.randint(1, spec.num_classes, clean.labels.shape, generator=random)
+    chosen = _share(len(clean.labels), strength, random)
+    return MotionTensors(clean.motions, torch.where(chosen, other % spec.num_classes, clean.labels))
+
+
+def collapse(clean: MotionTensors, strength: float, random: torch.Generator, spec: MotionSpec) -> MotionTensors:
+    """A share of each class's motions becomes copies of one motion of the class."""
+    motions = clean.motions.clone()
+    chosen = _share(len(clean.labels), strength, random)
+    for label in clean.labels.unique():
+        own = clean.labels == label
+        motions[own & chosen] = clean.motions[own][0]
+    return MotionTensors(motions, clean.labels)
+
+
+def reverse(clean: MotionTensors, strength: float, random: torch.Generator, spec: MotionSpec) -> MotionTensors:
+    """A share of the motions runs backwards."""
+    chosen = _share(len(clean.labels), strength, random)[:, None, None, None]
+    return MotionTensors(torch.where(chosen, clean.motions.flip(2), clean.motions), clean.labels)
+
+
+SPOILS: dict[str, Spoil] = {
+    "added noise": add_noise,
+    "frozen motion": freeze,
+    "swapped labels": swap_labels,
+    "mode collapse": collapse,
+    "time reversal": reverse,
+}
+
+
+def _share(count: int, strength: float, random: torch.Generator) -> Tensor:
+    """True for a random share of `count` rows, (count,)."""
+    return torch.randperm(count, generator=random) < round(strength * count)
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What each metric says of each way of spoiling, and how many times each was drawn."""
+
+    results: Results
+    repeats: int
+
+    def figure(self, path: Path) -> None:
+        """One panel a metric, one line a way of spoiling, a band of one standard deviation."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(13, 6.6), layout="constrained")
+        FigureCanvasAgg(figure)
+        grid = figure.subplots(2, 4).flat
+        for name, axes in zip(SHOWN, grid, strict=False):
+            for (spoil, rows), marker in zip(self.results.items(), "os^Dv", strict=True):
+                scores = [row[name] for row in rows.values()]
+                means = torch.tensor([score.mean for score in scores])
+                stds = torch.tensor([score.std or 0.0 for score in scores])
+                (line,) = axes.plot(list(rows), means, marker=marker, markersize=5, label=spoil)
+                axes.fill_between(list(rows), means - stds, means + stds, color=line.get_color(), alpha=0.15)
+            axes.set(xlabel="strength", ylabel=name, title=name)
+            axes.set_ylim(bottom=0)
+            axes.grid(visible=True, alpha=0.3)
+        legend = list(grid)[-1]
+        legend.axis("off")
+        handles, names = axes.get_legend_handles_labels()
+        legend.legend(handles, names, loc="upper left", frameon=False)
+        legend.text(
+            0.02,
+            0.32,
+            "strength: share of the motions\n"
+            "frozen motion: share of the frames\n"
+            f"added noise: strength x {MOST_NOISE * 100:.0f} cm\n\n"
+            f"band: one standard deviation of {self.repeats} draws",
+            transform=legend.transAxes,
+            va="center",
+        )
+        figure.savefig(path, dpi=100)
+
+    def table(self) -> str:
+        """Markdown: a row for each way and strength, mean and standard deviation of each metric."""
+        lines = ["| spoilt by | strength | " + " | ".join(f"`{name}`" for name in SHOWN) + " |"]
+        lines.append("|---|---" + "|--:" * len(SHOWN) + "|")
+        untouched = next(iter(self.results.values()))[0.0]
+        lines.append(_row("nothing", "0", untouched))
+        for spoil, rows in self.results.items():
+            for strength, scores in rows.items():
+                amount = f"{strength * MOST_NOISE * 100:g} cm" if spoil == "added noise" else f"{strength:.0%}"
+                if strength:
+                    lines.append(_row(spoil, amount, scores))
+        return "\n".join(lines)
+
+
+def _row(spoil: str, amount: str, scores: Mapping[str, Estimate]) -> str:
+    cells = []
+    for name in SHOWN:
+        score = scores[name]
+        spread = f" ± {score.std:.2g}" if score.std and score.std > 5e-4 * abs(score.mean) else ""
+        cells.append(f"{score.mean:.3g}{spread}")
+    return f"| {spoil} | {amount} | {' | '.join(cells)} |"
+
+
+def demonstrate(evaluator: Evaluator, *, repeats: int, progress: Callable[[str], None]) -> Demonstration:
+    """Score the test split against the training split, spoilt in every way at every strength.
+
+    Each draw puts the motions in another order: so the published MMD, which looks at the first motion of a class, looks at
+    another one, and a collapsed class is collapsed onto another.
+    """
+    test = evaluator.test
+
+    def score(spoil: Spoil, strength: float) -> dict[str, Estimate]:
+        draws = []
+        for seed in range(repeats):
+            random = torch.Generator().manual_seed(seed)
+            order = torch.randperm(len(test.labels), generator=random)
+            clean = MotionTensors(test.motions.cpu()[order], test.labels.cpu()[order])
+            spoilt = spoil(clean, strength, random, evaluator.spec)
+            draws.append(evaluator.score(spoilt.motions, spoilt.labels, SHOWN))
+        return estimates(draws)
+
+    untouched = score(add_noise, 0.0)
+    results: Results = {spoil: {0.0: untouched} for spoil in SPOILS}
+    for spoil, function in SPOILS.items():
+        for strength in STRENGTHS[1:]:
+            results[spoil][strength] = score(function, strength)
+            progress(f"{spoil} {strength:.0%}: fid {results[spoil][strength]['fid'].mean:.4g}")
+    return Demonstration(results, repeats)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = verb_parser("metrics.demonstration", __doc__)
+    parser.add_argument("data", metavar="DATASET", help="a prepared dataset")
+    parser.add_argument("--output", metavar="DIR", default=".", help="where metrics.png goes (default: here)")
+    parser.add_argument("--repeats", type=int, default=5, metavar="K", help="draws of each (default: 5)")
+    add_settings_options(parser)
+    options = parser.parse_args(arguments)
+    if options.repeats < 1:
+        raise UserError(f"--repeats {options.repeats}: at least 1 is needed")
+    settings = settings_of(options)
+    evaluator = Evaluator(Dataset.open(options.data), settings)
+    shown = demonstrate(evaluator, repeats=options.repeats, progress=print)
+    folder = Path(options.output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shown.figure(folder / "metrics.png")
+    except OSError as error:
+        raise UserError(f"--output {folder}: cannot be written ({error.strerror or error})") from None
+    print(f"\n{shown.table()}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_verb(main)

@@ -1,0 +1,105 @@
+"""What a sweep costs beside training: `python -m kgan_ray.benchmarks.overhead --trials 1000 --seconds 0.3`.
+
+Trials that only sleep, through the same runner, record and searcher as a sweep's. The ideal time is what the sleeping
+itself takes, as many at once as the machine has cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from kgan_ray.settings import Settings, flatten
+
+if TYPE_CHECKING:
+    from kgan_ray.tracking.run import Run
+    from kgan_ray.tuning.running.runner import Runner
+    from kgan_ray.tuning.running.trial import TuneContext
+
+
+class Sleeper:
+    """A trial that evaluates once, after `seconds`."""
+
+    def __init__(self, seconds: float, marks: str) -> None:
+        self.seconds, self.marks = seconds, marks
+
+    def __call__(
+        self, settings: Settings, dataset_path: str, folder: str, context: TuneContext, run: Run | None
+    ) -> Any:
+        Path(self.marks, Path(folder).name).write_text(repr(time.time()))  # the first step
+        time.sleep(self.seconds)
+        step = settings.training.steps
+        metrics = {"fid": settings.techniques.label_noise_std}
+        context.report({**metrics, "step": float(step)})
+        return SimpleNamespace(status="finished", step=step, metrics=metrics, reason="")
+
+
+def measure(num_trials: int, seconds: float, *, with_record: bool, scratch: Path) -> dict[str, float]:
+    """Seconds that `num_trials` sleeping trials took, the ideal, and the overhead as a share and per trial.
+
+    The start of Ray itself, once a sweep, is `connect`; `first_step` is from then to the first trial's first step.
+    """
+    runner = _runner(num_trials, seconds, with_record=with_record, scratch=scratch)
+    started = time.perf_counter()
+    at_once = runner.connect()
+    connected, began = time.perf_counter(), time.time()
+    if not runner.run():
+        raise KeyboardInterrupt
+    wall = time.perf_counter() - connected
+    first = min(float(mark.read_text()) for mark in (scratch / "marks").iterdir())
+    ideal = seconds * math.ceil(num_trials / at_once)
+    return {
+        "connect": connected - started,
+        "first_step": first - began,
+        "wall": wall,
+        "ideal": ideal,
+        "overhead_share": wall / ideal - 1,
+        "overhead_per_trial": (wall - ideal) * at_once / num_trials,
+    }
+
+
+def _runner(num_trials: int, seconds: float, *, with_record: bool, scratch: Path) -> Runner:
+    from kgan_ray.tracking.run import start_run
+    from kgan_ray.tracking.store import prepare_store
+    from kgan_ray.tuning.question.space import base_settings, parse_space
+    from kgan_ray.tuning.running.runner import Runner
+    from kgan_ray.tuning.state import Sweep
+
+    tree = {
+        "preset": "demo",
+        "search": {"algorithm": "random", "num_trials": num_trials},
+        "space": {"techniques.label_noise_std": {"uniform": [0.0, 1.0]}},
+    }
+    space = parse_space(tree, name="overhead", where="overhead")
+    settings = base_settings(space, None, {})
+    sweep = Sweep(
+        name="overhead", space=tree, settings=flatten(settings), metric="fid", mode="min", experiment="overhead"
+    )
+    if with_record:
+        sweep.uri = f"sqlite:///{scratch}/mlflow.db"
+        prepare_store(sweep.uri)
+        sweep.parent_id = start_run(sweep.uri, experiment="overhead", name="overhead").id
+    (scratch / "marks").mkdir()
+    function: Any = Sleeper(seconds, str(scratch / "marks"))
+    return Runner(sweep, space, settings, scratch / "sweep", trial_function=function, announce=lambda line: None)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m kgan_ray.benchmarks.overhead", description=__doc__)
+    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=1.0, help="what each trial sleeps")
+    parser.add_argument("--no-record", action="store_true", help="without MLflow")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        found = measure(options.trials, options.seconds, with_record=not options.no_record, scratch=Path(scratch))
+    for name, value in found.items():
+        print(f"{name:20} {100 * value:10.1f} %" if name == "overhead_share" else f"{name:20} {value:10.2f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""From sources to a dataset folder: parts written in parallel on Ray Data, then the manifest.
+
+The rows' order is fixed by a hash of their names, so it is shuffled, the same everywhere, and independent of
+how many workers wrote them. A dataset appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from kgan_ray.cluster import connect
+from kgan_ray.data.dataset import Dataset, Manifest, SourceRecord
+from kgan_ray.data.prepare import publishing
+from kgan_ray.data.prepare.manifest import Prepared, common_traits, summarise
+from kgan_ray.data.prepare.parts import ROWS_PER_PART, PartJob, RowReport, as_row, write_part
+from kgan_ray.data.sources.source import Item, Source, list_sha256
+from kgan_ray.settings import UserError
+from kgan_ray.storage import describe
+
+Progress = Callable[[str], None]
+FEW_PARTS = 8  # up to so many are written by this process: starting Ray takes longer than they do
+
+
+def ingest(
+    sources: Sequence[Source],
+    folder: str | Path,
+    *,
+    options: Mapping[str, Any] | None = None,
+    leave_out: frozenset[str] = frozenset(),
+    train_ids: Mapping[str, tuple[int, ...]] | None = None,
+    min_per_class: int | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Dataset, bool]:
+    """Write a dataset folder; returns it, and whether there was anything to do.
+
+    `options` are recorded, and together with the sources they decide whether an existing folder is the same.
+    `leave_out` names recordings to set aside unread. `train_ids` ({"subject": (1, 3)}) replaces the sources' own
+    rule of a split. `min_per_class`: fewer sequences of a class are refused; by default 2 where the classes are
+    the user's own and 0 where a published list names them. Raises UserError.
+    """
+    folder = str(folder)
+    options = {**(options or {}), "min_per_class": min_per_class, "train_ids": train_ids or {}}
+    options["leave_out"] = _digest(sorted(leave_out)) if leave_out else None
+    options = orjson.loads(orjson.dumps(options))
+    try:
+        existing = publishing.existing_dataset(folder, force=force)
+        if existing is not None and not force and _is_same(existing.manifest, sources, options):
+            return existing, False
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be opened, or a source of it: {describe(error)}") from None
+    if existing is not None and not force:
+        raise UserError(f"{folder}: holds a dataset of other sources or options; --force replaces it")
+
+    jobs, left_out = _plan(sources, leave_out)
+    try:
+        with publishing.publishing(folder) as unfinished:
+            hashes = _FileHashes(sources)
+            parts: dict[str, list[int]] = {}
+            reports: list[RowReport] = []
+            for job, groups, job_reports in _run(jobs, sources, unfinished, progress):
+                parts[job.file] = groups
+                reports += job_reports
+            prepared = Prepared(
+                parts=parts, reports=reports, left_out=left_out, sources=hashes.records(reports), options=options
+            )
+            manifest, rejected = summarise(prepared, sources, train_ids, min_per_class)
+            publishing.write_manifest(unfinished, manifest, rejected)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {describe(error)}; nothing was kept of it") from None
+    return Dataset.open(folder), True
+
+
+def demo_dataset(
+    folder: Path, seed: int = 0, num_sequences: int = 2000, progress: Progress | None = None
+) -> Dataset:
+    """The dataset of synthetic motion in `folder`, made unless it is there. Raises UserError."""
+    from kgan_ray.data.sources.demo import DemoSource
+
+    return ingest([DemoSource(seed, num_sequences)], folder, progress=progress)[0]
+
+
+def _digest(names: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+
+
+def _is_same(manifest: Manifest, sources: Sequence[Source], options: Mapping[str, Any]) -> bool:
+    traits = common_traits(sources)  # a layout file, or one of class names, may have changed beside the sources
+    if (manifest.layout, manifest.class_names) != (traits.layout, traits.class_names):
+        return False
+    if dict(manifest.options) != options or len(manifest.sources) != len(sources):
+        return False
+    return all(
+        record.kind == source.kind
+        and (record.fingerprint == source.fingerprint() or record.sha256 == source.sha256())
+        for record, source in zip(manifest.sources, sources, strict=True)
+    )
+
+
+def _plan(sources: Sequence[Source], leave_out: frozenset[str]) -> tuple[list[PartJob], list[tuple[int, str]]]:
+    """Every recording's place in a part, and those that were named to be left out."""
+    todo: list[tuple[int, Item]] = []
+    left_out: list[tuple[int, str]] = []
+    home: dict[str, int] = {}
+    for number, source in enumerate(sources):
+        for item in source.items():
+            if item.name in home:
+                places = sorted({sources[home[item.name]].location, source.location})
+                raise UserError(f"the name {item.name} occurs twice, in {' and '.join(places)}")
+            home[item.name] = number
+            if item.name in leave_out:
+                left_out.append((number, item.name))
+            else:
+                todo.append((number, item))
+    todo.sort(key=lambda entry: hashlib.sha256(entry[1].name.encode()).digest())
+    jobs = [
+        PartJob(number, todo[start : start + ROWS_PER_PART])
+        for number, start in enumerate(range(0, len(todo), ROWS_PER_PART))
+    ]
+    return jobs, left_out
+
+
+def _run(
+    jobs: Sequence[PartJob], sources: Sequence[Source], folder: str, progress: Progress | None
+) -> Iterator[tuple[PartJob, list[int], list[RowReport]]]:
+    """Every job's outcome, in order."""
+    done: dict[int, tuple[list[int], list[RowReport]]] = {}
+    total = sum(len(job.items) for job in jobs)
+    read, started = 0, time.perf_counter()
+    for number, groups, reports in _outcomes(jobs, sources, folder):
+        done[number] = groups, reports
+        read += len(reports)
+        if progress:
+            rate = read / (time.perf_counter() - started)
+            progress(f"{read} of {total} recordings, {rate:.0f} a second, {(total - read) / rate:.0f} s left")
+    for job in jobs:
+        yield job, *done[job.number]
+
+
+def _outcomes(
+    jobs: Sequence[PartJob], sources: Sequence[Source], folder: str
+) -> Iterator[tuple[int, list[int], list[RowReport]]]:
+    """(number, rows of the row groups, reports) of every job, as they end."""
+    if len(jobs) <= FEW_PARTS:
+        for job in jobs:
+            yield job.number, *write_part(job, sources, folder)
+        return
+    connect()
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    rows = [
+        {"number": job.number, "items": orjson.dumps([(number, tuple(item)) for number, item in job.items])}
+        for job in jobs
+    ]
+    work = functools.partial(_work, sources=list(sources), folder=folder)
+    for row in ray.data.from_items(rows, override_num_blocks=len(rows)).map(work).iter_rows():
+        outcome = orjson.loads(row["outcome"])
+        if "error" in outcome:
+            raise OSError(outcome["errno"], outcome["error"])
+        yield row["number"], outcome["groups"], [RowReport(**report) for report in outcome["reports"]]
+
+
+def _work(row: dict[str, Any], sources: Sequence[Source], folder: str) -> dict[str, Any]:
+    """One part, in a Ray worker. A full disk is an outcome: as an exception it would come back wrapped."""
+    job = PartJob(int(row["number"]), [(number, Item(*item)) for number, item in orjson.loads(row["items"])])
+    try:
+        outcome = as_row(*write_part(job, sources, folder))
+    except OSError as error:
+        outcome = {"error": describe(error), "errno": error.errno}
+    return {"number": job.number, "outcome": orjson.dumps(outcome)}
+
+
+class _FileHashes:
+    """SHA-256 of the sources: of single files in a thread while workers read, of folders from the workers."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+        self._fingerprints = [source.fingerprint() for source in sources]
+        self._hashes: dict[int, str] = {}
+        self._thread = threading.Thread(target=self._hash_files, daemon=True)
+        self._thread.start()
+
+    def _hash_files(self) -> None:
+        for number, source in enumerate(self._sources):
+            if not source.is_folder:
+                with contextlib.suppress(OSError):  # then `records` meets the error again, where it is reported
+                    self._hashes[number] = source.sha256()
+
+    def records(self, reports: Sequence[RowReport]) -> list[SourceRecord]:
+        self._thread.join()
+        return [
+            SourceRecord(
+                kind=source.kind,
+                location=source.location,
+                sha256=self._hashes.get(number) or self._of_folder(number, reports) or source.sha256(),
+                fingerprint=self._fingerprints[number],
+            )
+            for number, source in enumerate(self._sources)
+        ]
+
+    def _of_folder(self, number: int, reports: Sequence[RowReport]) -> str | None:
+        """From the files' hashes that the workers made, unless a file was left out or could not be read."""
+        read = {report.name: report.file_sha256 for report in reports if report.source == number}
+        digests = [(file.name, read.get(file.stem)) for file in self._sources[number].files()]
+        known = [(name, digest) for name, digest in digests if digest]
+        return list_sha256(known) if len(known) == len(digests) else None

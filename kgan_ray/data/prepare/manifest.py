@@ -1,0 +1,169 @@
+"""From the reports on all rows to the manifest: counts, ranges, the content hash; refusals of the whole."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from kgan_ray.data.dataset import Counts, Manifest, Part, SourceRecord, SplitCounts
+from kgan_ray.data.prepare.parts import RowReport
+from kgan_ray.data.sources.source import Source, Traits
+from kgan_ray.data.splits import BENCHMARKS, NOT_GIVEN, SplitRule, every_second, split_rows
+from kgan_ray.data.windows import CENTRES
+from kgan_ray.settings import UserError
+
+Column = Literal["setup", "camera", "subject"]
+COLUMN_OF: dict[str, Column] = {"xsub": "subject", "xview": "camera", "xset": "setup"}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the workers wrote and said."""
+
+    parts: Mapping[str, Sequence[int]]  # file -> rows of its row groups; empty = not written
+    reports: Sequence[RowReport]  # in row order
+    left_out: Sequence[tuple[int, str]]  # (source, name), on the list of missing skeletons
+    sources: Sequence[SourceRecord]
+    options: Mapping[str, Any]
+
+
+def summarise(
+    prepared: Prepared,
+    sources: Sequence[Source],
+    train_ids: Mapping[str, tuple[int, ...]] | None,
+    min_per_class: int | None,
+) -> tuple[Manifest, list[dict[str, Any]]]:
+    """The manifest, and the lines of `rejected.jsonl`. Raises UserError where no dataset can come of it."""
+    traits = common_traits(sources)
+    kept = [report for report in prepared.reports if report.reason is None]
+    rejected = _rejected(prepared, sources)
+    if not kept:
+        first = rejected[0] if rejected else {"name": "", "reason": "there is nothing to read"}
+        raise UserError(
+            f"{sources[0].location}: none of {len(rejected)} recordings is usable; "
+            f"{first['name']}: {first['reason']}"
+        )
+    ids: dict[str, np.ndarray] = {
+        column: np.array([_or_not_given(getattr(row, column)) for row in kept], np.int64)
+        for column in COLUMN_OF.values()
+    }
+    splits = _splits(traits, ids, train_ids or {})
+    rows = {
+        benchmark: {split: split_rows(benchmark, split, splits, ids) for split in ("train", "test")}
+        for benchmark in BENCHMARKS
+    }
+    rows = {benchmark: halves for benchmark, halves in rows.items() if len(halves["train"]) + len(halves["test"])}
+    per_class = Counter(row.label for row in kept)
+    _check_classes(per_class, traits, min_per_class)
+    manifest = Manifest(
+        layout=traits.layout,
+        coordinates=traits.coordinates,
+        class_names=traits.class_names,
+        content_hash=_content_hash(kept, traits),
+        splits=splits,
+        counts=Counts(
+            read=len(prepared.reports) + len(prepared.left_out),
+            kept=len(kept),
+            rejected=len(rejected),
+            second_body=sum(row.num_bodies > 1 for row in kept),
+            per_class={name: per_class[label] for label, name in enumerate(traits.class_names)},
+            per_benchmark={
+                benchmark: SplitCounts(train=len(halves["train"]), test=len(halves["test"]))
+                for benchmark, halves in rows.items()
+            },
+        ),
+        ranges={benchmark: _ranges(kept, halves["train"]) for benchmark, halves in rows.items()},
+        parts=tuple(
+            Part(file=file, row_groups=tuple(groups)) for file, groups in prepared.parts.items() if groups
+        ),
+        sources=tuple(prepared.sources),
+        options=prepared.options,
+    )
+    return manifest, rejected
+
+
+def common_traits(sources: Sequence[Source]) -> Traits:
+    """What several sources have in common; their lists of classes may continue one another (NTU-60 and 120)."""
+    first = sources[0].traits
+    names = max((source.traits.class_names for source in sources), key=len)
+    for source in sources[1:]:
+        mine = source.traits
+        if (mine.layout, mine.coordinates) != (first.layout, first.coordinates):
+            raise UserError(
+                f"{source.location}: skeleton {mine.layout.name} with {mine.coordinates} coordinates does not "
+                f"go with {first.layout.name} with {first.coordinates} of {sources[0].location}"
+            )
+        if mine.splits != first.splits:
+            raise UserError(
+                f"{source.location}: another kind of data than {sources[0].location}; prepare them apart"
+            )
+    for source in sources:
+        if names[: len(source.traits.class_names)] != source.traits.class_names:
+            raise UserError(f"{source.location}: its classes are not those of the other sources")
+    known = all(source.traits.known_classes for source in sources)
+    return first.model_copy(update={"class_names": names, "known_classes": known})
+
+
+def _rejected(prepared: Prepared, sources: Sequence[Source]) -> list[dict[str, Any]]:
+    rows = [(row.source, row.name, row.reason) for row in prepared.reports if row.reason is not None]
+    rows += [(source, name, "on the list of missing skeletons") for source, name in prepared.left_out]
+    return [
+        {"name": name, "source": sources[source].location, "reason": reason}
+        for source, name, reason in sorted(rows)
+    ]
+
+
+def _or_not_given(value: int | None) -> int:
+    return NOT_GIVEN if value is None else value
+
+
+def _splits(
+    traits: Traits, ids: Mapping[str, np.ndarray], train_ids: Mapping[str, tuple[int, ...]]
+) -> dict[str, SplitRule]:
+    """The published rules, or every second id; either gives way to the user's own choice."""
+    splits = dict(traits.splits or {})
+    for benchmark, column in COLUMN_OF.items():
+        if column in train_ids:
+            unknown = set(train_ids[column]) - {int(value) for value in ids[column]}
+            if unknown:
+                raise UserError(f"--train-{column}s: no recording is of {column} {min(unknown)}")
+            splits[benchmark] = SplitRule(column=column, train=train_ids[column])
+        elif traits.splits is None and len(set(ids[column].tolist()) - {NOT_GIVEN}) > 1:
+            splits[benchmark] = every_second(ids[column], column)
+    return splits
+
+
+def _check_classes(per_class: Counter[int], traits: Traits, min_per_class: int | None) -> None:
+    """Refuse classes that cannot be learned. A part of a published data set may lack classes, so there it may."""
+    needed = (0 if traits.known_classes else 2) if min_per_class is None else min_per_class
+    few = [name for label, name in enumerate(traits.class_names) if per_class[label] < needed]
+    if few:
+        label = traits.class_names.index(few[0])
+        others = f", and {len(few) - 1} more classes" if len(few) > 1 else ""
+        raise UserError(
+            f"class {few[0]!r} has {per_class[label]} sequence{'s' * (per_class[label] != 1)}{others}; "
+            f"at least {needed} are needed (--min-per-class changes that)"
+        )
+
+
+def _ranges(kept: Sequence[RowReport], train: np.ndarray) -> dict[str, tuple[float, float]]:
+    ranges = {}
+    for centre in CENTRES:
+        bounds = [row.ranges[centre] for row in (kept[i] for i in train) if row.ranges]
+        low = min((low for low, _ in bounds), default=0.0)
+        high = max((high for _, high in bounds), default=0.0)
+        ranges[centre] = (low, high if high > low else low + 1.0)
+    return ranges
+
+
+def _content_hash(kept: Sequence[RowReport], traits: Traits) -> str:
+    digest = hashlib.sha256(traits.layout.model_dump_json().encode())
+    digest.update("\n".join(traits.class_names).encode())
+    for row in kept:
+        digest.update(bytes.fromhex(row.digest))
+    return digest.hexdigest()

@@ -1,0 +1,190 @@
+"""Writing one Parquet part: read a few hundred recordings, write them, report one line each. Runs in workers."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kgan_ray.data.recording import Recording, RejectedRecording
+from kgan_ray.data.sources.source import Item, Source
+from kgan_ray.data.windows import value_ranges
+from kgan_ray.skeleton import SkeletonLayout
+from kgan_ray.storage import open_store
+
+ROWS_PER_PART = 512
+ROWS_PER_GROUP = 128  # what a training worker reads at a time
+FILES_AHEAD = 8  # read while one is parsed: storage is often slower than we are
+VALUES_PER_GROUP = 32 << 20  # 128 MB: fewer rows where recordings are absurdly long
+
+_ROW_IDS = ("setup", "camera", "subject", "replication")
+
+
+@dataclass
+class RowReport:
+    """What became of one recording: its row's facts, or the reason why it was set aside."""
+
+    name: str
+    source: int
+    file_sha256: str | None = None  # of its own file, where it has one
+    reason: str | None = None
+    label: int = -1
+    setup: int | None = None
+    camera: int | None = None
+    subject: int | None = None
+    num_bodies: int = 0
+    digest: str = ""  # SHA-256 of the row's content
+    ranges: dict[str, tuple[float, float]] | None = None
+
+
+@dataclass(frozen=True)
+class PartJob:
+    """The recordings of one part, in the order of its rows: (index of the source, item)."""
+
+    number: int
+    items: Sequence[tuple[int, Item]]
+
+    @property
+    def file(self) -> str:
+        return f"motions/part-{self.number:05}.parquet"
+
+
+def part_schema(layout: SkeletonLayout, coordinates: int) -> pa.Schema:
+    """The data contract's columns; V, C and the layout's name are in the metadata."""
+    motion = pa.list_(pa.float32())
+    return pa.schema(
+        [
+            ("name", pa.string()),
+            ("label", pa.int32()),
+            *((name, pa.int32()) for name in _ROW_IDS),
+            ("num_frames", pa.int32()),
+            ("num_bodies", pa.int32()),
+            ("motion", motion),
+            ("motion_second", motion),
+        ],
+        metadata={
+            "kgan_ray.layout": layout.name,
+            "kgan_ray.joints": str(layout.num_joints),
+            "kgan_ray.coordinates": str(coordinates),
+            "kgan_ray.order": "motion is row-major (num_frames, joints, coordinates), metres",
+        },
+    )
+
+
+def write_part(job: PartJob, sources: Sequence[Source], folder: str) -> tuple[list[int], list[RowReport]]:
+    """Write a part into a dataset folder. Returns the rows of its row groups (none: no file) and the reports."""
+    traits = sources[0].traits
+    schema = part_schema(traits.layout, traits.coordinates)
+    reports: list[RowReport] = []
+    groups: list[int] = []
+    kept: list[Recording] = []
+    writer: pq.ParquetWriter | None = None
+    store, root = open_store(folder)
+
+    def flush() -> None:
+        nonlocal writer
+        if not kept:
+            return
+        if writer is None:
+            writer = pq.ParquetWriter(
+                f"{root}/{job.file}", schema, filesystem=store, compression="zstd", use_dictionary=False
+            )
+        writer.write_table(rows_table(kept, schema), row_group_size=ROWS_PER_GROUP)
+        groups.append(len(kept))
+        kept.clear()
+
+    try:
+        for number, item, fetched in _fetched_ahead(job, sources):
+            report = RowReport(name=item.name, source=number)
+            reports.append(report)
+            try:
+                data, report.file_sha256 = fetched.result()
+                recording = sources[number].parse(item, data)
+            except RejectedRecording as error:
+                report.reason = str(error)
+                continue
+            _fill(report, recording, traits.layout.root)
+            kept.append(recording)
+            if len(kept) == ROWS_PER_GROUP or sum(row.motion.size for row in kept) > VALUES_PER_GROUP:
+                flush()
+        flush()
+    finally:
+        if writer is not None:
+            writer.close()
+    return groups, reports
+
+
+def _fetched_ahead(
+    job: PartJob, sources: Sequence[Source]
+) -> Iterator[tuple[int, Item, Future[tuple[bytes, str | None]]]]:
+    """Each recording with its bytes, and their SHA-256 if it is a file of its own; a thread reads a few ahead."""
+
+    def fetch(number: int, item: Item) -> tuple[bytes, str | None]:
+        data = sources[number].fetch(item)
+        return data, hashlib.sha256(data).hexdigest() if sources[number].is_folder else None
+
+    ahead: deque[tuple[int, Item, Future[tuple[bytes, str | None]]]] = deque()
+    with ThreadPoolExecutor(1) as reader:
+        for number, item in job.items:
+            ahead.append((number, item, reader.submit(fetch, number, item)))
+            if len(ahead) > FILES_AHEAD:
+                yield ahead.popleft()
+        yield from ahead
+
+
+def _fill(report: RowReport, recording: Recording, root: int) -> None:
+    report.name = recording.name
+    report.label = recording.label
+    report.setup, report.camera, report.subject = recording.setup, recording.camera, recording.subject
+    report.num_bodies = recording.num_bodies
+    report.digest = row_digest(recording)
+    report.ranges = value_ranges(recording.motion, root)
+
+
+def row_digest(recording: Recording) -> str:
+    """SHA-256 over everything that a row holds, the same on every machine."""
+    ids = [-1 if getattr(recording, name) is None else getattr(recording, name) for name in _ROW_IDS]
+    numbers = [recording.label, *ids, recording.num_frames, recording.num_bodies]
+    digest = hashlib.sha256(f"{recording.name}\n".encode())
+    digest.update(struct.pack(f"<{len(numbers)}q", *numbers))
+    digest.update(np.ascontiguousarray(recording.motion, "<f4").data)
+    if recording.motion_second is not None:
+        digest.update(b"second")
+        digest.update(np.ascontiguousarray(recording.motion_second, "<f4").data)
+    return digest.hexdigest()
+
+
+def rows_table(recordings: Sequence[Recording], schema: pa.Schema) -> pa.Table:
+    columns: dict[str, Any] = {
+        name: [getattr(recording, name) for recording in recordings]
+        for name in schema.names
+        if not name.startswith("motion")
+    }
+    columns["motion"] = _lists([recording.motion for recording in recordings])
+    columns["motion_second"] = _lists([recording.motion_second for recording in recordings])
+    return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
+
+
+def _lists(motions: Sequence[np.ndarray | None]) -> pa.Array:
+    """list<float32>, one value list a motion, null for None."""
+    sizes = [0 if motion is None else motion.size for motion in motions]
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    values = [np.asarray(motion, np.float32).reshape(-1) for motion in motions if motion is not None]
+    return pa.ListArray.from_arrays(
+        pa.array(offsets),
+        pa.array(np.concatenate(values) if values else np.zeros(0, np.float32)),
+        mask=pa.array([motion is None for motion in motions]),
+    )
+
+
+def as_row(groups: list[int], reports: list[RowReport]) -> dict[str, Any]:
+    """Plain values, for the way from a worker to the driver."""
+    return {"groups": groups, "reports": [asdict(report) for report in reports]}

@@ -1,0 +1,77 @@
+"""Numbers, durations, settings and names as people read them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_MOST_DECIMALS = 4
+
+
+def close_match(name: str, accepted: Iterable[str]) -> str:
+    """' Did you mean X?' for the nearest accepted name, or the empty string."""
+    near = difflib.get_close_matches(name, list(accepted), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def short_overrides(overrides: Mapping[str, Any]) -> str:
+    """`pooling=max, label_noise_std=0.31`: setting names without their branch, numbers to three digits."""
+    leaves = [name.rsplit(".", 1)[-1] for name in overrides]
+    shown = [
+        f"{leaf if leaves.count(leaf) == 1 else name}={_value(value)}"
+        for leaf, (name, value) in zip(leaves, overrides.items(), strict=True)
+    ]
+    return ", ".join(shown)
+
+
+def described_schedule(schedule: Iterable[tuple[int, Mapping[str, Any]]]) -> str:
+    """`rate=0.001; from step 200: rate=0.0005`: a schedule, the settings that stay the same named once."""
+    parts: list[str] = []
+    before: Mapping[str, Any] = {}
+    for step, settings in schedule:
+        changes = {name: value for name, value in settings.items() if name not in before or before[name] != value}
+        if changes:
+            parts.append((f"from step {step}: " if step else "") + short_overrides(changes))
+        before = settings
+    return "; ".join(parts)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A metric for people: so many digits, all of those before the point up to a million, or a dash."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    text = f"{value:.{digits}g}"
+    return f"{value:.0f}" if "e+" in text and abs(value) < 1e6 else text
+
+
+def with_spread(mean: float | None, deviation: float | None) -> str:
+    """`2950 ± 1766`, `0.621 ± 0.069`: both to the same place, the deviation's second digit or the fourth decimal."""
+    if mean is None or deviation is None or not math.isfinite(mean + deviation):
+        return number(mean)
+    magnitude = math.floor(math.log10(deviation)) if deviation > 0 else -_MOST_DECIMALS
+    decimals = min(_MOST_DECIMALS, max(0, 1 - magnitude))
+    return f"{mean:.{decimals}f} ± {deviation:.{decimals}f}"
+
+
+def duration(seconds: float | None) -> str:
+    """`1:02:03` or `2:03`."""
+    if seconds is None or not math.isfinite(seconds):
+        return "-"
+    minutes, rest = divmod(round(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def safe_name(text: str) -> str:
+    """The text as folders and MLflow's keys may be named."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", text)

@@ -1,0 +1,186 @@
+"""Where the record is kept: its address, its database, the columns of MLflow's runs table.
+
+This package alone imports mlflow (but for the file that MLflow runs itself).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shlex
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlparse
+
+from filelock import FileLock
+
+from kgan_ray.settings import TrackingSettings, UserError, refuse_password
+from kgan_ray.storage import AnyPath
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_SQLITE = "sqlite:///"
+_VIEW_KEY = "kgan_ray"
+_VIEW_TAG = f"mlflow.sharedViewState.{_VIEW_KEY}"
+
+
+def tracking_uri(settings: TrackingSettings, results: AnyPath) -> str:
+    """Where the record is kept: the setting, else $MLFLOW_TRACKING_URI, else a SQLite file in `results`.
+
+    Raises UserError for an address that MLflow does not know, and where `results` cannot hold that file.
+    """
+    uri = settings.uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
+        if not isinstance(results, Path):
+            raise UserError(
+                f"--results {results}: MLflow's database cannot lie there; set $MLFLOW_TRACKING_URI to a server's address"
+            )
+        uri = f"{_SQLITE}{results.resolve()}/mlflow.db"
+    refuse_password(
+        uri,
+        where="tracking.uri",
+        instead="give it as $MLFLOW_TRACKING_PASSWORD to a server, or in ~/.pgpass or ~/.my.cnf to a database",
+    )
+    scheme = urlparse(uri).scheme
+    if scheme not in ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks"):
+        raise UserError(
+            f"tracking.uri: found {uri!r}; accepted are sqlite:///FILE, the http(s):// address of an MLflow "
+            "server, or a postgresql:// or mysql:// database"
+        )
+    return uri
+
+
+def is_local_file(uri: str) -> bool:
+    """Whether only this machine can reach the record."""
+    return uri.startswith("sqlite:")
+
+
+def prepare_store(uri: str) -> None:
+    """Create or migrate the record's database. Call it before several processes open the record.
+
+    Two commands may do so at once: on a file of this machine one waits for the other.
+
+    Raises:
+        UserError: no record can be reached or made there.
+    """
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    lock: AbstractContextManager[object] = nullcontext()
+    if is_local_file(uri):
+        file = _sqlite_file(uri)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{file}.lock")
+    try:
+        with lock:
+            client_of(uri).search_experiments(max_results=1)
+    except (MlflowException, SQLAlchemyError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"tracking.uri: no MLflow record can be opened at {uri}: {reason}") from None
+
+
+def ui_command(uri: str, experiment: str) -> str:
+    """The exact shell command that opens the experiment's runs in a browser, and, for a local record, the address.
+
+    The address says that these are training runs: MLflow's page would open on chat traces, of which there are none.
+    """
+    found = client_of(uri).get_experiment_by_name(experiment)
+    page = f"/#/experiments/{found.experiment_id}/runs?workflowType=machine_learning" if found else ""
+    if found and _VIEW_TAG in found.tags:
+        page += f"&viewStateShareKey={_VIEW_KEY}"
+    if urlparse(uri).scheme in ("http", "https"):
+        return f"python -m webbrowser {shlex.quote(uri.rstrip('/') + page)}"
+    return f"mlflow ui --backend-store-uri {shlex.quote(uri)}  # then open http://127.0.0.1:5000{page}"
+
+
+def set_runs_view(
+    uri: str,
+    experiment: str,
+    *,
+    metrics: Sequence[str],
+    params: Sequence[str],
+    tags: Sequence[str],
+    lowest_first: bool,
+) -> None:
+    """Choose the columns of the experiment's runs table, which the address of `ui_command` opens.
+
+    MLflow by itself shows no metric and no parameter. Rows are sorted by the first metric. It is kept as MLflow's page
+    keeps a view that somebody shares: as JSON in a tag of the experiment.
+    """
+    columns = [
+        f"{kind}.`{name}`"
+        for kind, names in (("metrics", metrics), ("params", params), ("tags", tags))
+        for name in names
+    ]
+    view = {"selectedColumns": columns, "orderByKey": columns[0], "orderByAsc": lowest_first}
+    client = client_of(uri)
+    client.set_experiment_tag(experiment_id(client, uri, experiment), _VIEW_TAG, json.dumps(view))
+
+
+_clients: dict[str, MlflowClient] = {}  # one a process and address: a client costs a database connection
+_experiments: dict[tuple[str, str], str] = {}  # (address, name) to id, once looked up
+
+
+def client_of(uri: str) -> MlflowClient:
+    """The process's client of that record, made on first use."""
+    if uri not in _clients:
+        _silence()
+        from mlflow import MlflowClient
+
+        _silence()  # again: importing mlflow sets its own levels
+        _clients[uri] = MlflowClient(tracking_uri=uri)
+    return _clients[uri]
+
+
+def _silence() -> None:
+    """No migration log, no look for a git executable, no usage statistics sent home."""
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run on a server
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def is_known_experiment(client: MlflowClient, uri: str, name: str) -> bool:
+    """Whether the experiment is there already."""
+    return (uri, name) in _experiments or client.get_experiment_by_name(name) is not None
+
+
+def experiment_id(client: MlflowClient, uri: str, name: str) -> str:
+    """The experiment's id; it is made where it is missing, and restored where it was deleted."""
+    if (uri, name) not in _experiments:
+        _experiments[uri, name] = _found_or_made(client, uri, name)
+    return _experiments[uri, name]
+
+
+def _found_or_made(client: MlflowClient, uri: str, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return client.create_experiment(name, _artifact_location(uri, name))
+        except MlflowException:  # another process was first
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def _artifact_location(uri: str, experiment: str) -> str | None:
+    """Beside the SQLite file, not in the folder we happen to run in; a server knows its own place."""
+    if not is_local_file(uri):
+        return None
+    folder = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in experiment)
+    return (_sqlite_file(uri).parent / "mlartifacts" / folder).as_uri()
+
+
+def _sqlite_file(uri: str) -> Path:
+    return Path(uri.removeprefix(_SQLITE)).resolve()

@@ -1,0 +1,1 @@
+"""What a sweep's runs prove. Knows no Ray and no terminal."""

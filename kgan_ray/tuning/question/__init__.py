@@ -1,0 +1,1 @@
+"""What a sweep asks: the search-space file, read and checked."""

@@ -1,0 +1,102 @@
+"""What a question may not ask: settings that cannot vary, algorithms that do not fit. Each mistake is one UserError."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kgan_ray.presets import PRESETS
+from kgan_ray.settings import UserError, check_setting_name
+from kgan_ray.text import close_match
+from kgan_ray.tuning.question.domains import Domain, plain
+from kgan_ray.tuning.question.sections import Objective, Scheduler, Search
+
+# Settings that a sweep's trials must share: they decide what is measured, or what a trial may use.
+_FIXED = ("data.", "resources.", "tracking.", "seed", "evaluation.")
+_FIXED_IN_A_SCHEDULE = ("training.steps", "training.ema_decay", "training.precision", "training.cuda_graph")
+_LEAST_POPULATION = 4
+_MAY_VARY = ("evaluation.truncation", "evaluation.batch_norm")
+
+
+def checked_overrides(tree: Any, where: str, *, fixed: bool = False) -> dict[str, Any]:
+    if not isinstance(tree, Mapping):
+        raise UserError(f"{where}: expected {{SETTING: VALUE, ...}}, found {tree!r}")
+    for name in tree:
+        check_setting_name(str(name), where)
+        if not fixed:
+            check_may_vary(str(name), f"{where}.{name}")
+    return {str(name): plain(value) for name, value in tree.items()}
+
+
+def check_may_vary(name: str, where: str) -> None:
+    if name.startswith(_FIXED) and name not in _MAY_VARY:
+        raise UserError(
+            f"{where}: trials with different values could not be compared; "
+            f"put it under settings or groups, or give it with --set"
+        )
+
+
+def check_preset(preset: str | None, where: str) -> None:
+    if preset is not None and preset not in PRESETS:
+        close = close_match(preset, PRESETS)
+        raise UserError(f"{where}: preset: unknown preset {preset!r}.{close} Known: {', '.join(PRESETS)}")
+
+
+def population_search(search: Search, domains: Sequence[Domain], where: str) -> Search:
+    """The search of population based training: its first members are drawn at random."""
+    if search.algorithm != "random" and "algorithm" in search.model_fields_set:
+        raise UserError(
+            f"{where}: search.algorithm: pbt draws its population at random, found {search.algorithm}; leave it out"
+        )
+    if search.num_trials < _LEAST_POPULATION:
+        raise UserError(
+            f"{where}: search.num_trials: found {search.num_trials}; pbt needs {_LEAST_POPULATION} members or more"
+        )
+    for domain in domains:
+        if not domain.name.startswith(("training.", "techniques.")) or domain.name in _FIXED_IN_A_SCHEDULE:
+            raise UserError(
+                f"{where}: space.{domain.name}: pbt changes settings in the middle of training, and a checkpoint "
+                "would not fit another value of this one; it takes training.* and techniques.*, "
+                f"except {', '.join(_FIXED_IN_A_SCHEDULE)}"
+            )
+    if not domains:
+        raise UserError(f"{where}: scheduler.type: pbt needs a space to explore")
+    return search.model_copy(update={"algorithm": "random"})
+
+
+def check_algorithm(
+    search: Search,
+    scheduler: Scheduler,
+    objectives: Sequence[Objective],
+    domains: Sequence[Domain],
+    where: str,
+) -> None:
+    """Raise UserError for a space or objectives that the algorithm or the scheduler cannot handle."""
+    metrics = [objective.metric for objective in objectives]
+    if len(set(metrics)) < len(metrics):
+        raise UserError(f"{where}: objective: {', '.join(metrics)} names a metric twice")
+    if len(metrics) > 1 and scheduler.type != "none":
+        raise UserError(
+            f"{where}: scheduler.type: {scheduler.type} ranks trials by one number, and there are {len(metrics)} "
+            "objectives; leave it out, or name one objective"
+        )
+    if (len(metrics) > 1 and search.algorithm == "cmaes") or (len(metrics) == 1 and search.algorithm == "nsga2"):
+        wanted = "one objective" if search.algorithm == "cmaes" else "two or more objectives"
+        raise UserError(
+            f"{where}: search.algorithm: {search.algorithm} needs {wanted}, found {len(metrics)}; tpe takes any number"
+        )
+    if search.algorithm == "cmaes":
+        for domain in domains:
+            if domain.kind == "choice":
+                raise UserError(f"{where}: space.{domain.name}: cmaes needs numbers, found choice; use tpe or gp")
+        if len(domains) == 1:
+            raise UserError(
+                f"{where}: search.algorithm: cmaes needs two settings or more, found one; use tpe or gp"
+            )
+    if search.algorithm in ("cmaes", "gp"):
+        for domain in domains:
+            if domain.when:
+                raise UserError(
+                    f"{where}: space.{domain.name}.when: {search.algorithm} needs every setting in every trial; "
+                    "use tpe, nsga2, random or grid"
+                )

@@ -1,0 +1,240 @@
+"""A search-space file: one question, read strictly. Every mistake names the file, the key and what is accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field
+
+from kgan_ray.metrics.names import ABOVE_ZERO, check_metric_name
+from kgan_ray.settings import (
+    FrozenModel,
+    Settings,
+    UserError,
+    check_setting_name,
+    override,
+    resolve_settings,
+    validated,
+)
+from kgan_ray.text import close_match
+from kgan_ray.tuning.question.checks import (
+    check_algorithm,
+    check_may_vary,
+    check_preset,
+    checked_overrides,
+    population_search,
+)
+from kgan_ray.tuning.question.domains import Domain, parse_domain
+from kgan_ray.tuning.question.sections import Budget, Confirm, Objective, Scheduler, Search
+
+BASELINE = "baseline"
+
+
+class _File(FrozenModel):
+    """The shape of the file; `space`, `configurations` and `groups` are read further by hand."""
+
+    preset: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+    objective: Objective = Objective()
+    search: Search = Search()
+    scheduler: Scheduler = Scheduler()
+    confirm: Confirm = Confirm()
+    budget: Budget = Budget()
+    space: dict[str, Any] = Field(default_factory=dict)
+    configurations: dict[str, Any] = Field(default_factory=dict)
+    groups: dict[str, Any] = Field(default_factory=dict)
+    published: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
+
+
+class Space(FrozenModel):
+    """A read and checked search-space file.
+
+    It has either a `space` to explore, or `configurations` to compare as they are. `groups` are conditions under
+    which everything is repeated and judged on its own, for instance one benchmark each.
+    """
+
+    name: str
+    tree: dict[str, Any]  # the file's content, kept with the sweep
+    preset: str | None
+    settings: dict[str, Any]
+    objectives: tuple[Objective, ...]  # the first one ranks and is judged; further ones make a Pareto front
+    search: Search
+    scheduler: Scheduler
+    confirm: Confirm
+    budget: Budget
+    domains: tuple[Domain, ...]
+    configurations: dict[str, dict[str, Any]]
+    groups: dict[str, dict[str, Any]]
+    published: dict[str, dict[str, dict[str, float]]]  # group -> configuration -> metric: shown beside ours
+
+    @property
+    def objective(self) -> Objective:
+        return self.objectives[0]
+
+    @property
+    def mode(self) -> Literal["min", "max"]:
+        return self.objective.direction
+
+    @property
+    def modes(self) -> dict[str, Literal["min", "max"]]:
+        """Every objective's metric and direction, the first one's first."""
+        return {objective.metric: objective.direction for objective in self.objectives}
+
+    @property
+    def explores(self) -> bool:
+        return bool(self.domains)
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """The settings in which the sweep's configurations differ."""
+        named = [domain.name for domain in self.domains]
+        named += [name for overrides in self.configurations.values() for name in overrides]
+        return tuple(dict.fromkeys(named))
+
+
+def load_space(path: Path | str) -> Space:
+    """Read a search-space file. Raises UserError at the first mistake."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        others = [file.name for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        raise UserError(f"--space {path}: {error.strerror}.{close_match(path.name, others)}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"--space {path}: not a text file (UTF-8)") from None
+    try:
+        tree = yaml.load(text, _StrictLoader)
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: expected keys such as preset, objective, space; found {type(tree).__name__}")
+    return parse_space(tree, name=path.stem, where=str(path))
+
+
+def parse_space(tree: Mapping[str, Any], *, name: str, where: str) -> Space:
+    """The space that a parsed file describes; `where` names the file in messages."""
+    listed = tree.get("objective", {})
+    listed = [one if isinstance(one, Mapping) else {"metric": one} for one in _as_list(listed)] or [{}]
+    file = validated(_File, {**tree, "objective": listed[0]}, where=where)
+    objectives = (file.objective, *(validated(Objective, one, where=f"{where}: objective") for one in listed[1:]))
+    check_preset(file.preset, where)
+    for objective in objectives:
+        check_metric_name(objective.metric, f"{where}: objective.metric")
+    if file.confirm.compare == "ratio" and file.objective.metric not in ABOVE_ZERO:
+        raise UserError(
+            f"{where}: confirm.compare: ratio is for {', '.join(ABOVE_ZERO)}; {file.objective.metric} may be 0 or below"
+        )
+    if bool(file.space) == bool(file.configurations):
+        found = "both" if file.space else "neither"
+        raise UserError(f"{where}: expected one of space and configurations, found {found}")
+    settings = checked_overrides(file.settings, f"{where}: settings", fixed=True)
+    base = _base(file.preset, settings, where)
+    groups = {
+        str(group): checked_overrides(tree, f"{where}: groups.{group}", fixed=True)
+        for group, tree in file.groups.items()
+    }
+    for group, overrides in groups.items():
+        override(base, overrides, where=f"{where}: groups.{group}")
+    domains = _domains(file, base, where)
+    configurations = {
+        str(key): checked_overrides(tree, f"{where}: configurations.{key}")
+        for key, tree in file.configurations.items()
+    }
+    for key, overrides in configurations.items():
+        override(base, overrides, where=f"{where}: configurations.{key}")
+    if groups and not configurations:
+        raise UserError(f"{where}: groups: they go with configurations, not with a space to explore")
+    if configurations and BASELINE not in configurations:
+        raise UserError(f"{where}: configurations has no {BASELINE!r}, against which the others are judged")
+    search = _search(file, domains, base, where)
+    if file.scheduler.type == "pbt":
+        search = population_search(search, domains, where)
+    check_algorithm(search, file.scheduler, objectives, domains, where)
+    return Space(
+        name=name,
+        tree=dict(tree),
+        settings=settings,
+        domains=domains,
+        configurations=configurations,
+        groups=groups,
+        objectives=objectives,
+        search=search,
+        **{key: getattr(file, key) for key in ("preset", "scheduler", "confirm", "budget", "published")},
+    )
+
+
+def base_settings(space: Space, preset: str | None, overrides: Mapping[str, Any]) -> Settings:
+    """What every trial starts from: the preset, the file's `settings`, then --set; the objectives first."""
+    settings = resolve_settings(preset or space.preset, {**space.settings, **overrides})
+    for group, changes in space.groups.items():
+        override(settings, changes, where=f"{space.name}: groups.{group}")
+    for domain in space.domains:
+        for value in domain.ends():
+            override(settings, {domain.name: value}, where=f"{space.name}: space.{domain.name}")
+    metrics = tuple(dict.fromkeys([*space.modes, *settings.evaluation.metrics]))
+    return override(settings, {"evaluation.metrics": metrics})
+
+
+def _domains(file: _File, base: Settings, where: str) -> tuple[Domain, ...]:
+    domains: list[Domain] = []
+    for name, tree in file.space.items():
+        place = f"{where}: space.{name}"
+        check_setting_name(name, f"{where}: space")
+        check_may_vary(name, place)
+        domain = parse_domain(name, tree, place)
+        for other in domain.when:
+            if other not in [earlier.name for earlier in domains]:
+                earlier = ", ".join(earlier.name for earlier in domains) or "none"
+                raise UserError(f"{place}.when: {other!r} is not searched above it; searched above: {earlier}")
+        for value in domain.ends():
+            override(base, {name: value}, where=place)
+        domains.append(domain)
+    return tuple(domains)
+
+
+def _search(file: _File, domains: tuple[Domain, ...], base: Settings, where: str) -> Search:
+    if file.search.algorithm == "grid":
+        for domain in domains:
+            try:
+                domain.listed()
+            except ValueError:
+                raise UserError(
+                    f"{where}: space.{domain.name}: a grid needs choice, randint or quniform, found {domain.kind}"
+                ) from None
+    start_with = []
+    for index, tree in enumerate(file.search.start_with):
+        place = f"{where}: search.start_with.{index}"
+        point = checked_overrides(tree, place)
+        searched = [domain.name for domain in domains]
+        for name in point:
+            if name not in searched:
+                raise UserError(f"{place}: {name!r} is not in space.{close_match(name, searched)}")
+        override(base, point, where=place)
+        start_with.append(point)
+    return file.search.model_copy(update={"start_with": tuple(start_with)})
+
+
+def _as_list(found: Any) -> list[Any]:
+    return list(found) if isinstance(found, (list, tuple)) else [found]
+
+
+def _base(preset: str | None, settings: Mapping[str, Any], where: str) -> Settings:
+    return resolve_settings(preset, settings, where=f"{where}: settings")
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML without keys that silently replace an earlier one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is there twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)

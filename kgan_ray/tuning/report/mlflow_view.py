@@ -1,0 +1,58 @@
+"""What MLflow shows of a sweep as a whole: its own run, the columns of its runs table, its verdicts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kgan_ray.settings import Settings, flatten
+from kgan_ray.text import safe_name
+from kgan_ray.tracking.run import Run, start_run, tag_run
+from kgan_ray.tracking.store import set_runs_view
+from kgan_ray.tuning.question.space import Space
+from kgan_ray.tuning.report.tables import configuration_rows, confirmed_lines
+from kgan_ray.tuning.state import CONFIRM, Sweep
+
+DESCRIPTION = "mlflow.note.content"
+VERDICT_TAG = "verdict"
+
+
+def open_parent(sweep: Sweep, space: Space, settings: Settings, code: str) -> Run:
+    """The sweep's own run, under which its trials are listed, started or continued; `code` is what runs."""
+    run = start_run(
+        sweep.uri,
+        experiment=sweep.experiment,
+        name=sweep.name,
+        run_id=sweep.parent_id or None,
+        params=flatten(settings),
+        tags={"stage": "sweep", "dataset": sweep.dataset_hash, "code": code},
+    )
+    run.log_dataset(Path(sweep.dataset).name, sweep.dataset_hash, sweep.dataset)
+    sweep.parent_id = run.id
+    tags = ["stage", *(["group"] if space.groups else []), "configuration", VERDICT_TAG, "outcome"]
+    set_runs_view(
+        sweep.uri,
+        sweep.experiment,
+        metrics=[f"metric/{name}" for name in settings.evaluation.metrics],
+        params=[*space.searched, "seed"],
+        tags=tags,
+        lowest_first=sweep.mode == "min",
+    )
+    return run
+
+
+def record_verdicts(sweep: Sweep, parent: Run) -> None:
+    """The comparison as the sweep's description; each verdict as a tag of the sweep and of every run that it rests on."""
+    words = {
+        (row["group"], row["configuration"]): row["verdict"]
+        for row in configuration_rows(sweep)
+        if row["effect"] is not None
+    }
+    parent.set_tags(
+        {
+            DESCRIPTION: "\n".join(confirmed_lines(sweep)),
+            **{safe_name(".".join(filter(None, (VERDICT_TAG, *names)))): word for names, word in words.items()},
+        }
+    )
+    for trial in sweep.stage(CONFIRM):
+        if trial.run_id and (word := words.get((trial.group, trial.configuration))):
+            tag_run(sweep.uri, trial.run_id, {VERDICT_TAG: word})

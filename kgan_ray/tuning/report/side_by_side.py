@@ -1,0 +1,50 @@
+"""Motions of the best confirmed configuration beside the baseline's, as a contact sheet and as an animation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from kgan_ray.storage import AnyPath
+from kgan_ray.training.checkpoint import CheckpointStore, load_generator
+from kgan_ray.tuning.question.space import BASELINE
+from kgan_ray.tuning.report.registry import best_confirmed
+from kgan_ray.tuning.state import Sweep, Trial
+from kgan_ray.visual.sources import Titled
+from kgan_ray.visual.stick import animate, contact_sheet
+
+MOST_CLASSES = 6
+
+
+def draw_side_by_side(sweep: Sweep, trials: AnyPath, folder: Path) -> list[Path]:
+    """Write motions.png and motions.gif into `folder`; nothing where the two runs' checkpoints are not in `trials`."""
+    generators = {}
+    for trial in _compared(sweep):
+        store = CheckpointStore(str(trials / trial.name / "checkpoints"))
+        checkpoint = store.best(sweep.metric, lowest=sweep.mode == "min")
+        if checkpoint is None:
+            return []
+        with store.on_this_machine(checkpoint) as local:
+            generators[trial.configuration] = load_generator(local)
+    if len(generators) < 2:
+        return []
+    rows: Titled = []
+    first = next(iter(generators.values())).spec
+    classes = torch.linspace(0, first.num_classes - 1, min(MOST_CLASSES, first.num_classes)).long().unique()
+    drawn = {name: gan.spec.to_metres(gan.sample_few(classes)).numpy() for name, gan in generators.items()}
+    for number, label in enumerate(classes.tolist()):
+        rows += [(f"{first.class_names[label]}: {name}", motions[number]) for name, motions in drawn.items()]
+    sheet, film = folder / "motions.png", folder / "motions.gif"
+    contact_sheet(rows, first.layout, sheet)
+    animate(rows, first.layout, film, columns=4)
+    return [sheet, film]
+
+
+def _compared(sweep: Sweep) -> list[Trial]:
+    """The best runs of the baseline and of the best other configuration, of the same group."""
+    best = best_confirmed(sweep, lambda trial: trial.configuration != BASELINE)
+    if best is None:
+        return []
+    base = best_confirmed(sweep, lambda trial: trial.configuration == BASELINE and trial.group == best.group)
+    return [base, best] if base else []

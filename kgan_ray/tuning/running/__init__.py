@@ -1,0 +1,1 @@
+"""A sweep at work: Ray Tune, its trials, their record."""

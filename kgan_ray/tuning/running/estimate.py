@@ -1,0 +1,65 @@
+"""How long a sweep will take, from a few measured training steps and one evaluation."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from kgan_ray.data.dataset import Dataset
+from kgan_ray.data.loading import Batches
+from kgan_ray.metrics.suite import Evaluator
+from kgan_ray.settings import Settings
+from kgan_ray.training.gan import GAN
+from kgan_ray.tuning.question.sections import Scheduler
+from kgan_ray.tuning.search.proposals import bracket_shares
+
+_OVERHEAD = 4.0  # seconds to start and end a trial
+
+
+def seconds_per_run(settings: Settings, dataset: Dataset, evaluator: Evaluator) -> float:
+    """Seconds of one whole training run of one worker on this machine's CPU."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, int(settings.resources.cpus_per_worker)))
+    try:
+        gan = GAN(settings, dataset.spec(settings.data))
+        batch = settings.training.batch_size
+        batches = Batches(dataset, settings.data, batch_size=batch, seed=settings.seed)
+        cycle = settings.training.n_critic
+        per_step = 0.0
+        for is_measured in (False, True):  # the first cycle warms up
+            started = time.perf_counter()
+            for _ in range(cycle):
+                gan.step(*batches.batch(gan.step_count))
+            per_step = (time.perf_counter() - started) / cycle if is_measured else 0.0
+        started = time.perf_counter()
+        evaluation = settings.evaluation
+        evaluator.evaluate(
+            lambda labels, seed: gan.sample(labels, seed=seed, batch_norm=evaluation.batch_norm),
+            evaluation.metrics,
+        )
+        per_evaluation = time.perf_counter() - started
+    finally:
+        torch.set_num_threads(threads)
+    evaluations = 1 + settings.training.steps / evaluation.every_steps
+    return per_step * settings.training.steps + per_evaluation * evaluations + _OVERHEAD
+
+
+def explored_share(scheduler: Scheduler, settings: Settings) -> float:
+    """The part of its steps that an explored trial takes on average, early stopping considered."""
+    if scheduler.type in ("none", "pbt"):
+        return 1.0
+    first = scheduler.grace_evaluations * settings.evaluation.every_steps
+    return sum(
+        part
+        * _share(first * scheduler.reduction_factor**bracket, scheduler.reduction_factor, settings.training.steps)
+        for bracket, part in enumerate(bracket_shares(scheduler, settings))
+    )
+
+
+def _share(rung: int, reduction_factor: int, steps: int) -> float:
+    share, alive, done = 0.0, 1.0, 0
+    while rung < steps:
+        share += alive * (rung - done) / steps
+        alive, done, rung = alive / reduction_factor, rung, rung * reduction_factor
+    return share + alive * (steps - done) / steps

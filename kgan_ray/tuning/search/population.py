@@ -1,0 +1,139 @@
+"""Population based training (Jaderberg et al., 2017), in rounds: what trains well is copied, and its settings varied.
+
+Every member of the population trains to the round's end. Then the worst quarter, and whoever diverged, continue from
+a copy of a member of the best quarter, with settings a little different from that one's. A member's schedule is
+that of the weights it holds: what it copied is part of it, so a schedule can be run again from the beginning.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kgan_ray.settings import Settings, UserError
+from kgan_ray.storage import AnyPath
+from kgan_ray.training.checkpoint import CheckpointStore
+from kgan_ray.tuning.plan import Job
+from kgan_ray.tuning.question.domains import Domain
+from kgan_ray.tuning.question.sections import Scheduler
+from kgan_ray.tuning.state import Trial
+
+_DRAWN_ANEW = 0.25  # how often a setting is drawn anew instead of moved; the rest as in the paper
+_FACTOR = 1.2  # of a logarithmic domain
+_PART = 0.2  # of a linear domain's width
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """`loser` continues from `donor`'s weights with `settings`."""
+
+    loser: str
+    donor: str
+    settings: Mapping[str, Any]
+
+
+def round_ends(scheduler: Scheduler, settings: Settings) -> list[int]:
+    """The steps at which rounds end: every `interval_evaluations` evaluations, and the last step."""
+    interval = scheduler.interval_evaluations * settings.evaluation.every_steps
+    steps = settings.training.steps
+    return [*range(interval, steps, interval), steps]
+
+
+def exchanges(
+    members: Sequence[Trial],
+    domains: Sequence[Domain],
+    *,
+    metric: str,
+    mode: str,
+    quantile: float,
+    source: random.Random,
+) -> list[Exchange]:
+    """Who copies whom after a round. Raises UserError where no member has a value."""
+    sign = 1 if mode == "min" else -1
+    values = {member.name: member.value(metric) for member in members}
+    sound = [(sign * value, name) for name, value in values.items() if value is not None]
+    if not sound:
+        reasons = next((member.reason for member in members if member.reason), "")
+        raise UserError(f"the whole population diverged or failed ({reasons}); no member is left to copy")
+    ranked = [name for _, name in sorted(sound)]
+    count = max(1, math.floor(len(members) * quantile))
+    donors = ranked[:count]
+    last = ranked[max(count, len(ranked) - count) :] if len(ranked) == len(members) else []
+    losers = [*last, *(name for name, value in values.items() if value is None)]
+    overrides = {member.name: member.overrides for member in members}
+    found = []
+    for loser in losers:
+        donor = source.choice(donors)
+        found.append(Exchange(loser, donor, varied(overrides[donor], domains, source)))
+    return found
+
+
+def member_job(job: Job, member: Trial | None) -> Job:
+    """The job of a member's next round: its schedule so far, of which the round trains the last part."""
+    schedule = member.schedule if member and member.schedule else [(0, dict(job.overrides))]
+    return replace(job, overrides=dict(schedule[-1][1]), schedule=tuple(schedule))
+
+
+def apply_exchanges(members: Sequence[Trial], found: Sequence[Exchange], step: int) -> None:
+    """Give every member the schedule of the weights that it now holds, and make it wait for the next round."""
+    before = {member.name: list(member.schedule) for member in members}
+    by_loser = {exchange.loser: exchange for exchange in found}
+    for member in members:
+        exchange = by_loser.get(member.name)
+        history = before[exchange.donor if exchange else member.name]
+        settings = dict(exchange.settings if exchange else history[-1][1])
+        member.schedule = [*history, (step, settings)]
+        member.overrides = settings
+        member.status, member.reason = "waiting", ""
+        member.earlier_seconds = member.seconds
+
+
+def varied(settings: Mapping[str, Any], domains: Sequence[Domain], source: random.Random) -> dict[str, Any]:
+    """Settings near the given ones; those whose `when` does not hold any more are left out."""
+    changed: dict[str, Any] = {}
+    for domain in domains:
+        if domain.applies(changed):
+            known = settings.get(domain.name) if domain.name in settings else None
+            is_anew = domain.name not in settings or source.random() < _DRAWN_ANEW
+            changed[domain.name] = domain.draw(source) if is_anew else _moved(domain, known, source)
+    return changed
+
+
+def _moved(domain: Domain, value: Any, source: random.Random) -> Any:
+    """A neighbouring value of the domain."""
+    direction = source.choice((-1, 1))
+    if domain.kind in ("choice", "quniform"):
+        values = domain.listed()
+        nearest = min(range(len(values)), key=lambda k: (values[k] != value, abs_difference(values[k], value)))
+        return values[min(len(values) - 1, max(0, nearest + direction))]
+    low, high = domain.values[:2]
+    if domain.kind.startswith("log"):
+        moved = value * _FACTOR**direction
+    else:
+        moved = value + direction * _PART * (high - low)
+    if domain.kind in ("randint", "lograndint"):
+        moved = round(moved) if round(moved) != value else value + direction
+    return min(high, max(low, moved))
+
+
+def abs_difference(one: Any, other: Any) -> float:
+    is_number = all(isinstance(value, (int, float)) for value in (one, other))
+    return abs(one - other) if is_number else math.inf
+
+
+def copy_newest_checkpoint(donor: AnyPath, loser: AnyPath) -> None:
+    """Make the newest checkpoint of the run in folder `donor` the only one of the run in folder `loser`.
+
+    Done again after an interruption, it comes to the same. Raises UserError where the donor has none.
+    """
+    store = CheckpointStore(str(donor / "checkpoints"))
+    folders = store.folders()
+    if not folders:
+        raise UserError(
+            f"{donor}: no checkpoint here to copy; population based training needs --results on storage "
+            "that the driver and all nodes share"
+        )
+    CheckpointStore(str(loser / "checkpoints")).replace_all(store, folders[-1])
