@@ -1,21 +1,24 @@
 """Fixtures that several test modules share."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
+from helpers import processes
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.prepare.ingest import demo_dataset
 from kgan_ray.settings import Settings, override, resolve_settings
-
-REAL_DATA = Path(__file__).parents[2] / "shared/data"
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """Tests share two cores with the clusters that some of them start."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_process_outlives_its_test():
+    yield
+    processes.end_started()
 
 
 @pytest.fixture(scope="session")

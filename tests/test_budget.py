@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from test_sweep import SPACE, make_runner
 
+from helpers.sweeps import SPACE, make_runner
 from kgan_ray.settings import UserError, resolve_settings
 from kgan_ray.tuning.question.sections import Budget
 from kgan_ray.tuning.running.budget import Purse, described, devices_of, parse_budget

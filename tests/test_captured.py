@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from test_gan import batch, motion_spec, narrow
 
+from helpers.networks import batch, motion_spec, narrow
 from kgan_ray.settings import UserError
 from kgan_ray.training.captured import CapturedStep, TrainedState
 from kgan_ray.training.gan import GAN, allow_tf32

@@ -8,8 +8,8 @@ import numpy as np
 import orjson
 import pyarrow.parquet as pq
 import pytest
-from recordings import ntu_names, write_ntu
 
+from helpers.recordings import ntu_names, write_ntu
 from kgan_ray.data.dataset import FORMAT_VERSION, Dataset
 from kgan_ray.data.prepare.ingest import ingest
 from kgan_ray.data.sources.skeleton_file import parse_skeleton

@@ -8,8 +8,8 @@ import time
 
 import mlflow
 import pytest
-from test_train import command
 
+from helpers.commands import command
 from kgan_ray.settings import UserError, override
 from kgan_ray.train import main
 from kgan_ray.training.launch import sharing_workers

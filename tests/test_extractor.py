@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import REAL_DATA
 from safetensors.torch import save_file
 
+from helpers.recordings import REAL_DATA
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.loading import load_split
 from kgan_ray.metrics.extractor import FEATURES, Classifier, parents, weights_hash

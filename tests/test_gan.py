@@ -3,15 +3,14 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 
+from helpers.networks import NUM_CLASSES, batch, motion_spec, narrow
 from kgan_ray.benchmarks.literal import LiteralDiscriminator, LiteralGAN, LiteralGenerator
 from kgan_ray.model.variation import quantile
 from kgan_ray.settings import Settings, override
-from kgan_ray.skeleton import NTU25, MotionSpec, SkeletonGraph
+from kgan_ray.skeleton import NTU25, SkeletonGraph
 from kgan_ray.training import distributed
 from kgan_ray.training.gan import GAN, build_networks
 
-NUM_CLASSES = 4
-NARROW = {"model.width": 0.0625, "model.latent_dim": 12, "model.mapping_depth": 2, "training.batch_size": 8}
 TECHNIQUES = {
     "techniques.pooling": "max",
     "techniques.input_noise_std": 0.3,
@@ -24,21 +23,6 @@ TECHNIQUES = {
 @pytest.fixture
 def spec():
     return motion_spec()
-
-
-def motion_spec(frames=16):
-    return MotionSpec(
-        layout=NTU25, coordinates=3, frames=frames, class_names=tuple("abcd"), value_range=(-1.0, 1.0)
-    )
-
-
-def narrow(overrides=None):
-    return override(Settings(), {**NARROW, **(overrides or {})})
-
-
-def batch(spec, size=8, seed=0):
-    chance = torch.Generator().manual_seed(seed)
-    return torch.rand(size, *spec.shape, generator=chance) * 2 - 1, torch.arange(size) % spec.num_classes
 
 
 def losses_of(gan, steps=6):

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_sweep import mlflow_runs, no_sweep_outlives_its_test, start_sweep, wait_for  # noqa: F401  a fixture
 
+from helpers.processes import wait_for
+from helpers.sweeps import mlflow_runs, start_sweep
 from kgan_ray.tuning.report.tables import configuration_rows, trial_rows
 from kgan_ray.tuning.state import load_sweep
 

@@ -4,7 +4,8 @@ import ast
 from collections import Counter
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[1] / "kgan_ray"
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parent / "kgan_ray"
 VERBS = ("prepare", "train", "tune", "evaluate", "generate", "render", "report", "status", "benchmark")
 
 # From the ground up. A module belongs to the longest entry that is its name or a package that holds it; it may import
@@ -101,6 +102,17 @@ def test_no_module_is_two_ideas_long():
         str(path.relative_to(PACKAGE)): len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")
     }
     assert {name: length for name, length in lengths.items() if length > MOST_LINES} == {}
+
+
+def test_no_test_module_imports_another():
+    """What two of them need is in tests/helpers."""
+    wrong = [
+        f"{path.name} imports {name}"
+        for path in sorted(TESTS.rglob("*.py"))
+        for name in imports(ast.parse(path.read_text(encoding="utf-8")))
+        if name.startswith("test_") or name.split(".")[0] == "conftest"
+    ]
+    assert wrong == []
 
 
 def test_no_room_is_overfull():

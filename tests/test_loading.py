@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from recordings import ntu_names, write_ntu
 
+from helpers.recordings import ntu_names, write_ntu
 from kgan_ray.data import loading
 from kgan_ray.data.loading import Batches, load_split
 from kgan_ray.data.prepare.ingest import ingest

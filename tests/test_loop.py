@@ -1,41 +1,16 @@
-import dataclasses
 import math
 
 import mlflow
 import pytest
 import torch
 
+from helpers.loops import PlainContext, run
 from kgan_ray.settings import UserError, override
 from kgan_ray.tracking.run import start_run
 from kgan_ray.tracking.store import prepare_store
 from kgan_ray.training import loop
 from kgan_ray.training.checkpoint import read_checkpoint
-from kgan_ray.training.loop import Due, Outcome, Progress, train
-
-
-@dataclasses.dataclass
-class PlainContext:
-    """A context that remembers what it was told."""
-
-    rank: int = 0
-    world_size: int = 1
-    device: str = "cpu"
-    stop_after: int = 10**9
-    reports: list = dataclasses.field(default_factory=list)
-    lines: list = dataclasses.field(default_factory=list)
-
-    def report(self, metrics):
-        self.reports.append(metrics)
-
-    def progress(self, progress):
-        self.lines.append(progress)
-
-    def should_stop(self):
-        return self.reports[-1]["step"] >= self.stop_after
-
-
-def run(settings, folder, context=None, record=None) -> Outcome:
-    return train(settings, settings.data.path, str(folder), context or PlainContext(), record)
+from kgan_ray.training.loop import Due, Progress
 
 
 def test_training_reports_after_every_evaluation_and_saves(tiny, tmp_path):

@@ -1,7 +1,7 @@
 import pytest
 import torch
-from golden import golden, golden_state, stored
 
+from helpers.golden import golden, golden_state, stored
 from kgan_ray.benchmarks.literal import LiteralDiscriminator
 from kgan_ray.model import Discriminator
 from kgan_ray.model.discriminator import DiscriminatorNoise

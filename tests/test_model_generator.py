@@ -1,7 +1,7 @@
 import pytest
 import torch
-from golden import golden, golden_noise, golden_state, stored
 
+from helpers.golden import golden, golden_noise, golden_state, stored
 from kgan_ray.benchmarks.literal import LiteralGenerator
 from kgan_ray.model import Discriminator, Generator
 from kgan_ray.model.batch_norm import BatchStatistics, batch_norm

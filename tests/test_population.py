@@ -4,9 +4,9 @@ import json
 import random
 
 import pytest
-import stand_in
-from test_sweep import make_runner
 
+from helpers import stand_in
+from helpers.sweeps import make_runner
 from kgan_ray.settings import UserError, override
 from kgan_ray.text import described_schedule
 from kgan_ray.tuning.plan import Job, segments

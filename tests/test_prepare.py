@@ -10,9 +10,8 @@ import numpy as np
 import orjson
 import pyarrow.parquet as pq
 import pytest
-from conftest import REAL_DATA
-from recordings import moving_body, ntu_names, one_body_text, write_ntu, write_ucla, zipped
 
+from helpers.recordings import REAL_DATA, moving_body, ntu_names, one_body_text, write_ntu, write_ucla, zipped
 from kgan_ray import prepare
 from kgan_ray.cli import run_verb
 from kgan_ray.data.dataset import Dataset

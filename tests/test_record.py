@@ -3,8 +3,8 @@
 import json
 
 from mlflow import MlflowClient
-from test_report import BASELINE, BETTER, make
 
+from helpers.sweep_records import BASELINE, BETTER, make
 from kgan_ray.settings import flatten
 from kgan_ray.tracking.run import start_run
 from kgan_ray.tracking.store import prepare_store

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_gan import motion_spec, narrow
 
+from helpers.networks import motion_spec, narrow
 from kgan_ray.settings import UserError
 from kgan_ray.tracking.run import start_run
 from kgan_ray.tracking.store import prepare_store

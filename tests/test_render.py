@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from recordings import one_body_text
 
+from helpers.recordings import one_body_text
 from kgan_ray.data.motions_file import write_npy, write_parquet, write_published
 from kgan_ray.data.synthetic.recordings import synthesise
 from kgan_ray.model import Generator

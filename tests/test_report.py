@@ -6,54 +6,18 @@ import json
 
 import pytest
 from PIL import Image
-from test_gan import motion_spec, narrow
 
+from helpers.networks import motion_spec, narrow
+from helpers.sweep_records import finished_sweep
 from kgan_ray.report import find_sweep, main
-from kgan_ray.settings import UserError, flatten, resolve_settings
+from kgan_ray.settings import UserError
 from kgan_ray.tracking.run import start_run
 from kgan_ray.tracking.store import prepare_store
 from kgan_ray.training.checkpoint import CheckpointStore
 from kgan_ray.training.gan import GAN
-from kgan_ray.tuning.answer.results import verdicts_of
 from kgan_ray.tuning.report import tables
 from kgan_ray.tuning.report.files import write_report
-from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
-
-BASELINE, BETTER = (100.0, 110.0, 90.0), (50.0, 52.0, 48.0)
-
-
-def finished_sweep(**more) -> Sweep:
-    """Two explored trials; the baseline and the better one confirmed with three seeds each."""
-    settings = flatten(resolve_settings("demo"))
-    sweep = Sweep(name="disc", space={}, settings=settings, metric="fid", mode="min", dataset_hash="d" * 64)
-    changes = {"techniques.pooling": "max"}
-    for name, overrides, value in (
-        ("explore-01", changes, 40.0),
-        ("explore-02", {"techniques.pooling": "avg"}, 80.0),
-    ):
-        sweep.trials.append(make(name, EXPLORE, name, overrides, value))
-    for name, overrides, values in (("baseline", {}, BASELINE), ("explore-01", changes, BETTER)):
-        for seed, value in enumerate(values, 1000):
-            sweep.trials.append(make(f"confirm-{name}-{seed}", CONFIRM, name, overrides, value, seed=seed))
-    sweep.verdicts = [verdict.as_dict() for verdict in verdicts_of(sweep)]
-    return sweep.model_copy(update=more)
-
-
-def make(name, stage, configuration, overrides, value, **more) -> Trial:
-    return Trial(
-        name=name,
-        stage=stage,
-        configuration=configuration,
-        overrides=overrides,
-        seed=more.pop("seed", 0),
-        status="finished",
-        step=600,
-        metrics={"fid": value, "accuracy": 0.5, "discriminator/loss": -1.0},
-        curve=[(200, value * 3), (400, value * 2), (600, value)],
-        dataset="d" * 64,
-        extractor="e" * 64,
-        **more,
-    )
+from kgan_ray.tuning.state import CONFIRM
 
 
 def test_the_table_holds_means_spreads_and_the_verdict():

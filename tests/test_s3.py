@@ -11,11 +11,11 @@ import pyarrow.fs
 import pytest
 import ray
 import torch
-from test_loop import PlainContext, run
-from test_sweep import num_finished, wait_for
-from test_train import options
-from test_tune import ROOT, tune, write_small_space
 
+from helpers.commands import ROOT, options, tune, write_small_space
+from helpers.loops import PlainContext, run
+from helpers.processes import wait_for
+from helpers.sweeps import num_finished
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.prepare import main as prepare
 from kgan_ray.report import main as report

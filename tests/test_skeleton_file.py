@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import REAL_DATA
-from recordings import BODY, moving_body, one_body_text, skeleton_text
 
+from helpers.recordings import BODY, REAL_DATA, moving_body, one_body_text, skeleton_text
 from kgan_ray.benchmarks.reading import plain_bodies
 from kgan_ray.data.recording import RejectedRecording
 from kgan_ray.data.sources.archive import list_files, read_file

@@ -5,9 +5,8 @@ import pickle
 import numpy as np
 import orjson
 import pytest
-from conftest import REAL_DATA
-from recordings import moving_body, ntu_names, write_ntu, write_ucla, zipped
 
+from helpers.recordings import REAL_DATA, moving_body, ntu_names, write_ntu, write_ucla, zipped
 from kgan_ray.data.recording import RejectedRecording
 from kgan_ray.data.sources.recognise import find_sources
 from kgan_ray.data.sources.source import Item

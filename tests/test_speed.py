@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 import pytest
-from recordings import moving_body, ntu_names, one_body_text, write_ntu, zipped
 
+from helpers.recordings import moving_body, ntu_names, one_body_text, write_ntu, zipped
 from kgan_ray.benchmarks.reading import measure_preparing, measure_reading
 from kgan_ray.settings import UserError
 

@@ -1,74 +1,30 @@
 """The sweep's stages on a real Ray, with a cheap objective in place of training."""
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
-import ray.cloudpickle
-import stand_in
 
 import kgan_ray.tuning.running.recorder
+from helpers import stand_in
+from helpers.processes import wait_for
+from helpers.sweeps import SPACE, make_runner, mlflow_runs, num_finished, start_sweep
 from kgan_ray.settings import UserError, flatten, override
-from kgan_ray.tracking.run import Run, start_run
-from kgan_ray.tracking.store import prepare_store
+from kgan_ray.tracking.run import Run
 from kgan_ray.tuning.answer.results import check_comparable, verdicts_of
 from kgan_ray.tuning.question.space import base_settings, parse_space
 from kgan_ray.tuning.running.jobs import confirm_jobs, explore_jobs
 from kgan_ray.tuning.running.recorder import FAILURE_ARTIFACT, Keeper
-from kgan_ray.tuning.running.runner import Runner
 from kgan_ray.tuning.running.trial import FAILURE_FILE, failure_recorded, open_run, run_trial, was_started
 from kgan_ray.tuning.search.candidates import best_explored, described_front, explored_front
 from kgan_ray.tuning.search.proposals import OBJECTIVE, draw, listed_configurations
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial, load_sweep
-
-ray.cloudpickle.register_pickle_by_value(stand_in)  # workers do not see the folder of the tests
-
-SPACE = {
-    "settings": {"training.steps": 30, "evaluation.every_steps": 10, "evaluation.num_motions": 100},
-    "preset": "demo",
-    "objective": {"metric": "fid", "mode": "min"},
-    "search": {"algorithm": "tpe", "num_trials": 6},
-    "scheduler": {"type": "asha"},
-    "confirm": {"top": 2, "seeds": 3},
-    "space": {
-        "training.generator_learning_rate": {"loguniform": [2e-6, 2e-2]},
-        "training.auxiliary_weight": {"choice": [1.0, 2.0]},
-    },
-}
-
-
-def make_runner(folder: Path, tree=SPACE, uri: str = "", **options) -> Runner:
-    space = parse_space(tree, name="test", where="test.yaml")
-    settings = base_settings(space, None, {})
-    if (folder / "sweep.json").exists():
-        sweep = load_sweep(folder)
-    else:
-        sweep = Sweep(
-            name="test",
-            space=tree,
-            settings=flatten(settings),
-            metric=space.objective.metric,
-            mode=space.mode,
-            objectives=space.modes if len(space.objectives) > 1 else {},
-            uri=uri,
-            experiment="test",
-            rounds=[space.confirm.seeds],
-            dataset_hash="d",
-            extractors={"": "e"},
-        )
-        if uri:
-            prepare_store(uri)
-            sweep.parent_id = start_run(uri, experiment="test", name="test").id
-    options = {"trial_function": stand_in.stand_in, "announce": lambda line: None} | options
-    return Runner(sweep, space, settings, folder, **options)
 
 
 def trial(name: str, overrides: dict, value: float, step: int = 30, **more) -> Trial:
@@ -422,47 +378,6 @@ def test_a_trial_larger_than_the_cluster_is_refused(tmp_path):
         runner.run()
 
 
-SCRIPT = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from test_sweep import SPACE, make_runner
-tree = SPACE | {{"search": {{"algorithm": {algorithm!r}, "num_trials": 6}}, "scheduler": {{"type": "none"}}}}
-runner = make_runner(Path({folder!r}), tree, uri={uri!r}, retries={retries})
-sys.exit(0 if runner.run() else 130)
-"""
-
-
-_started: list[subprocess.Popen] = []
-
-
-@pytest.fixture(autouse=True)
-def no_sweep_outlives_its_test():
-    yield
-    for process in _started:
-        if process.poll() is None:
-            for child in [*psutil.Process(process.pid).children(recursive=True), process]:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    child.kill()
-    _started.clear()
-
-
-def start_sweep(
-    folder: Path, uri: str, algorithm: str, seconds: float = 0.7, retries: int = 1, **more
-) -> subprocess.Popen:
-    tests = Path(__file__).parent
-    script = SCRIPT.format(tests=str(tests), folder=str(folder), uri=uri, algorithm=algorithm, retries=retries)
-    environment = os.environ | {
-        "STAND_IN_SECONDS": str(seconds),
-        "PYTHONPATH": f"{tests}:{tests.parent}:{os.environ.get('PYTHONPATH', '')}",
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], cwd=tests.parent, env=environment, start_new_session=True, **more
-    )
-    _started.append(process)
-    return process
-
-
 def halve_tunes_state(folder: Path, pattern: str) -> None:
     """What a power loss in the middle of Tune's writing leaves."""
     files = [file for file in folder.glob(f"ray/explore/{pattern}") if file.suffix in (".json", ".pkl")]
@@ -470,12 +385,6 @@ def halve_tunes_state(folder: Path, pattern: str) -> None:
     for file in files:
         content = file.read_bytes()
         file.write_bytes(content[: len(content) // 2])
-
-
-def num_finished(folder: Path) -> int:
-    if not (folder / "sweep.json").exists():
-        return 0
-    return sum(one.status == "finished" for one in load_sweep(folder).trials)
 
 
 @pytest.mark.slow
@@ -558,22 +467,3 @@ def test_the_death_of_rays_node_ends_the_sweep_with_a_line_and_resumes(tmp_path)
     assert {one.status for one in load_sweep(folder).trials} == {"finished"}
     assert len(load_sweep(folder).trials) == 15
     assert sorted(mlflow_runs(uri)) == sorted(["test", *(one.name for one in load_sweep(folder).trials)])
-
-
-def wait_for(is_so, process: subprocess.Popen) -> None:
-    for _ in range(1500):
-        if is_so():
-            return
-        assert process.poll() is None, "the sweep ended before it was interrupted"
-        time.sleep(0.1)
-    raise AssertionError("nothing happened within 150 s")
-
-
-def mlflow_runs(uri: str) -> dict:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(uri)
-    runs = client.search_runs([client.get_experiment_by_name("test").experiment_id])
-    names = [run.info.run_name for run in runs]
-    assert len(set(names)) == len(names), "a run is there twice"
-    return {run.info.run_name: run for run in runs}

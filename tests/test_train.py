@@ -10,24 +10,14 @@ import time
 import mlflow
 import pytest
 import torch
-from test_loop import PlainContext
 
+from helpers.commands import command, options
+from helpers.loops import PlainContext
 from kgan_ray.cli import run_verb
 from kgan_ray.settings import flatten
 from kgan_ray.train import main
 from kgan_ray.training.checkpoint import read_checkpoint
 from kgan_ray.training.loop import train
-
-
-def options(tiny, tmp_path, **changes):
-    """The options of a run with the tiny settings, some of them changed."""
-    values = {**flatten(tiny), **{name.replace("__", "."): value for name, value in changes.items()}}
-    sets = [f"--set={name}={json.dumps(value)}" for name, value in values.items() if value is not None]
-    return ["--results", str(tmp_path / "results"), "--name", "run", *sets]
-
-
-def command(tiny, tmp_path, **changes):
-    return [sys.executable, "-m", "kgan_ray.train", *options(tiny, tmp_path, **changes)]
 
 
 def finished(arguments):

@@ -1,58 +1,21 @@
 """The verb: what it refuses before anything starts, and whole sweeps of real training."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from kgan_ray.settings import UserError, flatten
+from helpers.commands import ROOT, tune, write_small_space
+from kgan_ray.settings import UserError
 from kgan_ray.tune import code_version, main, resume_command
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, load_sweep
 
-ROOT = Path(__file__).parents[1]
 DISC = str(ROOT / "search_spaces" / "disc.yaml")
 
 
 @pytest.fixture
 def small_space(tmp_path, tiny) -> Path:
     return write_small_space(tmp_path, tiny)
-
-
-def write_small_space(folder, tiny) -> Path:
-    """Two explored trials, one of them and the baseline confirmed with two seeds; a few steps each."""
-    changes = {
-        name: value
-        for name, value in flatten(tiny).items()
-        if name.startswith(("training.", "evaluation.", "model."))
-    }
-    changes |= {"data.frames": tiny.data.frames}
-    tree = {
-        "preset": "demo",
-        "settings": {name: value for name, value in changes.items() if value is not None},
-        "search": {"algorithm": "random", "num_trials": 2, "seed": 1},
-        "confirm": {"top": 1, "seeds": 2},
-        "space": {
-            "techniques.pooling": {"choice": ["max"]},
-            "techniques.label_noise_std": {"uniform": [0.1, 1.0]},
-        },
-    }
-    file = folder / "small.yaml"
-    file.write_text(yaml.safe_dump(tree))
-    return file
-
-
-def tune(*arguments: str, timeout: float = 280, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "kgan_ray.tune", *arguments],
-        cwd=ROOT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
 
 
 @pytest.mark.parametrize(

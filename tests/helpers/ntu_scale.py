@@ -1,6 +1,6 @@
 """Prepare and load as many recordings as NTU RGB+D 60 or 120 has: time, memory, bytes read by each of four workers.
 
-    python tests/ntu_scale.py SAMPLE_FOLDER --classes 120 --output FOLDER [--count 114480]
+    python tests/helpers/ntu_scale.py SAMPLE_FOLDER --classes 120 --output FOLDER [--count 114480]
 
 Every recording is a hard link to one of the sample's `.skeleton` files, under a name that NTU could have given it: names
 and number are NTU's, parsing is real work, and the disk is asked for little. Last: a table in Markdown.

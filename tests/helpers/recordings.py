@@ -1,4 +1,4 @@
-"""Recordings made by hand for the tests of data: `.skeleton` texts, NW-UCLA files, zips of them."""
+"""Recordings made by hand for the tests of data: `.skeleton` texts, NW-UCLA files, zips of them; and where real ones lie."""
 
 import json
 import zipfile
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+REAL_DATA = Path(__file__).parents[3] / "shared/data"
 BODY = "72057594037931101"
 
 

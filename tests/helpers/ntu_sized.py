@@ -1,6 +1,6 @@
 """How long and how much memory the suite takes at the size of NTU RGB+D 60: 40 000 real and 60 000 generated motions.
 
-python tests/ntu_sized.py [--scale 0.1] [--threads 2]
+python tests/helpers/ntu_sized.py [--scale 0.1] [--threads 2]
 
 Motions are random walks, features (128) some of their coordinates; `fid_inception` is left out. Last line: the totals.
 """

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-GOLDEN = Path(__file__).parent / "data/golden_ntu25_mlp4.npz"
+GOLDEN = Path(__file__).parents[1] / "data/golden_ntu25_mlp4.npz"
 STRIDE = 97  # gradients of more than 20 000 entries are stored flattened with this stride
 
 
