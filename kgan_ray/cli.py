@@ -7,9 +7,12 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
+
+import yaml
 
 from kgan_ray.presets import PRESETS
-from kgan_ray.settings import Settings, UserError, flatten, parse_overrides, resolve_settings
+from kgan_ray.settings import Settings, UserError, flatten, resolve_settings
 
 
 class Parser(argparse.ArgumentParser):
@@ -40,6 +43,30 @@ def add_settings_options(parser: argparse.ArgumentParser) -> None:
 def settings_of(options: argparse.Namespace, default_preset: str | None = None) -> Settings:
     """The settings that --preset and --set name."""
     return resolve_settings(options.preset or default_preset, parse_overrides(options.overrides))
+
+
+def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
+    """Return `["techniques.pooling=max", "seed=3"]` as a dictionary; values are read as YAML."""
+    overrides = {}
+    for item in items:
+        name, equals, text = item.partition("=")
+        if not equals:
+            raise UserError(f"--set {item}: expected NAME=VALUE, for example techniques.pooling=max")
+        overrides[name.strip()] = _parse_value(text)
+    return overrides
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if isinstance(value, str):  # YAML 1.1 reads 2e-4 as a word
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
 
 
 def print_settings(settings: Settings) -> None:

@@ -110,7 +110,10 @@ def node_watched(advice: str) -> Iterator[None]:
 
 @contextmanager
 def meanwhile(watch: Callable[[threading.Event], None]) -> Iterator[None]:
-    """Run `watch` in a thread, which is told by the event when to end, and waited for: asked later, Ray would start anew."""
+    """Run `watch(is_over)` in a thread.
+
+    On exit, set the event and join the thread: a call to Ray after shutdown would start a new Ray.
+    """
     is_over = threading.Event()
     watcher = threading.Thread(target=watch, args=(is_over,), daemon=True)
     watcher.start()
@@ -142,15 +145,13 @@ def runs_that_fit(resources: ResourceSettings, *, where: str) -> int:
     import ray
 
     have = cluster_resources()
-    cpus, gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
-    fewest = resources.min_workers or resources.num_workers
-    need_cpus, need_gpus = fewest * resources.cpus_per_worker, fewest * resources.gpus_per_worker
-    fit = cpus / need_cpus
-    if need_gpus:
-        fit = min(fit, gpus / need_gpus)
+    fewest = resources.fewest_workers
+    need = resources.needed_by(fewest)
+    fit = min(have.get(kind, 0.0) / amount for kind, amount in need.items())
     if fit < 1:
         raise UserError(
-            f"{where}: {fewest} workers need {need_cpus:g} CPUs and {need_gpus:g} GPUs; "
-            f"the cluster has {cpus:g} CPUs and {gpus:g} GPUs on {len(ray.nodes())} node(s)"
+            f"{where}: {fewest} workers need {need['CPU']:g} CPUs and {need.get('GPU', 0.0):g} GPUs; "
+            f"the cluster has {have.get('CPU', 0.0):g} CPUs and {have.get('GPU', 0.0):g} GPUs "
+            f"on {len(ray.nodes())} node(s)"
         )
     return max(1, math.floor(fit * fewest / resources.num_workers + 1e-9))

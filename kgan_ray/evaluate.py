@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kgan_ray.cli import add_settings_options, print_settings, run_verb, verb_parser
-from kgan_ray.settings import Settings, UserError, override, parse_overrides, resolve_settings
+from kgan_ray.cli import add_settings_options, parse_overrides, print_settings, run_verb, verb_parser
+from kgan_ray.settings import Settings, UserError, override, resolve_settings
 
 if TYPE_CHECKING:
     import argparse

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kgan_ray.cli import add_settings_options, run_verb, verb_parser
-from kgan_ray.settings import UserError, override, parse_overrides, resolve_settings
+from kgan_ray.cli import add_settings_options, parse_overrides, run_verb, verb_parser
+from kgan_ray.settings import UserError, override, resolve_settings
 from kgan_ray.skeleton import class_numbers
 
 if TYPE_CHECKING:

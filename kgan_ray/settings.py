@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -121,14 +120,51 @@ class EvaluationSettings(FrozenModel):
 
 
 class ResourceSettings(FrozenModel):
-    """What one training run may use."""
+    """What one training run may use, and what that comes to for a worker, a run and a trial."""
 
     num_workers: PositiveInt = 1
-    min_workers: PositiveInt | None = (
-        None  # train on as few as these while there are no more; None = exactly num_workers
-    )
+    # Train on as few as these while there are no more; None = exactly num_workers.
+    min_workers: PositiveInt | None = None
     cpus_per_worker: PositiveFloat = 1.0
     gpus_per_worker: NonNegativeFloat = 0.0
+
+    @property
+    def device(self) -> Literal["cpu", "cuda"]:
+        """The kind of device that a worker computes on."""
+        return "cuda" if self.gpus_per_worker else "cpu"
+
+    @property
+    def threads(self) -> int:
+        """CPU threads that a worker computes with."""
+        return max(1, int(self.cpus_per_worker))
+
+    @property
+    def fewest_workers(self) -> int:
+        """Workers without which a run waits."""
+        return self.min_workers or self.num_workers
+
+    @property
+    def worker_range(self) -> int | tuple[int, int]:
+        """Workers as Ray Train's ScalingConfig takes them: a number, or the fewest and the most."""
+        return self.num_workers if self.min_workers is None else (self.min_workers, self.num_workers)
+
+    @property
+    def devices(self) -> float:
+        """Devices that a whole run holds: GPUs if it uses any, else CPU cores."""
+        return self.num_workers * (self.gpus_per_worker or self.cpus_per_worker)
+
+    def needed_by(self, workers: int) -> dict[str, float]:
+        """Return what so many workers ask Ray for by kind, {"CPU": 2.0, "GPU": 1.0}; a kind that none uses is left out."""
+        amounts = {"CPU": workers * self.cpus_per_worker, "GPU": workers * self.gpus_per_worker}
+        return {kind: amount for kind, amount in amounts.items() if amount}
+
+    def needed_by_trial(self) -> dict[str, float]:
+        """Return what a Tune trial asks Ray for: a worker's share where it trains in its own process.
+
+        A trial of several workers only waits for them. It must not take a CPU that they need, and Ray refuses a trial
+        that asks for nothing: it asks for one byte of memory.
+        """
+        return self.needed_by(1) if self.num_workers == 1 else {"memory": 1}
 
 
 class TrackingSettings(FrozenModel):
@@ -163,6 +199,22 @@ class Settings(FrozenModel):
                 f"{self.resources.num_workers} of resources.num_workers"
             )
         return self
+
+
+# Settings that a run or sweep may be continued with other values of: they do not change what it computes.
+MAY_CHANGE = ("resources.", "tracking.", "data.path", "training.log_every", "training.keep_checkpoints")
+
+
+def changed_settings(
+    before: Settings, after: Settings, *, free: Sequence[str] = MAY_CHANGE
+) -> dict[str, tuple[object, object]]:
+    """Return the dotted settings that differ, with both values; `free` lists those, and whole branches, that may."""
+    earlier, now = flatten(before), flatten(after)
+    return {
+        name: (earlier[name], value)
+        for name, value in now.items()
+        if earlier[name] != value and not name.startswith(tuple(free))
+    }
 
 
 def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> dict[str, Any]:
@@ -233,30 +285,6 @@ def flatten(settings: BaseModel, prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + name] = list(value) if isinstance(value, tuple) else value
     return flat
-
-
-def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
-    """`["techniques.pooling=max", "seed=3"]` as a dictionary; values are read as YAML."""
-    overrides = {}
-    for item in items:
-        name, equals, text = item.partition("=")
-        if not equals:
-            raise UserError(f"--set {item}: expected NAME=VALUE, for example techniques.pooling=max")
-        overrides[name.strip()] = _parse_value(text)
-    return overrides
-
-
-def _parse_value(text: str) -> Any:
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-    if isinstance(value, str):  # YAML 1.1 reads 2e-4 as a word
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
 
 
 def validated(model: type[Model], tree: Any, *, where: str) -> Model:

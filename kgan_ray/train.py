@@ -15,23 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kgan_ray.cli import add_settings_options, print_settings, run_verb, settings_of, verb_parser
-from kgan_ray.settings import Settings, UserError, flatten, override
+from kgan_ray.settings import (
+    MAY_CHANGE,
+    Settings,
+    UserError,
+    changed_settings,
+    flatten,
+    override,
+    settings_from_flat,
+)
 from kgan_ray.storage import AnyPath, any_path
 
 if TYPE_CHECKING:
     from kgan_ray.tracking.run import Run
     from kgan_ray.training.launch import RunRecord
-    from kgan_ray.training.loop import Outcome, Progress
-
-# What a run may be continued with other values of.
-MAY_CHANGE = (
-    "resources.",
-    "tracking.",
-    "data.path",
-    "training.steps",
-    "training.log_every",
-    "training.keep_checkpoints",
-)
+    from kgan_ray.training.progress import Outcome, Progress
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -123,17 +121,17 @@ def _with_data(settings: Settings) -> Settings:
 def _check_same_settings(folder: AnyPath, settings: Settings) -> None:
     """Note the run's settings, or refuse to continue a run of that name that was started with others."""
     file = folder / "settings.json"
-    flat = flatten(settings)
     if file.exists():
-        before = json.loads(file.read_text(encoding="utf-8"))
-        for name, value in flat.items():
-            if before.get(name) != value and not name.startswith(MAY_CHANGE):
-                raise UserError(
-                    f"{folder} holds a run with {name}={before.get(name)}, this one has {value}; "
-                    f"choose another --name, or give the same settings to continue"
-                )
+        before = settings_from_flat(json.loads(file.read_text(encoding="utf-8")), where=str(file))
+        for name, (earlier, value) in changed_settings(
+            before, settings, free=(*MAY_CHANGE, "training.steps")
+        ).items():
+            raise UserError(
+                f"{folder} holds a run with {name}={earlier}, this one has {value}; "
+                f"choose another --name, or give the same settings to continue"
+            )
     folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(flat, indent=1), encoding="utf-8")
+    file.write_text(json.dumps(flatten(settings), indent=1), encoding="utf-8")
 
 
 def _open_run(uri: str, settings: Settings, name: str, folder: AnyPath) -> tuple[Run, RunRecord]:

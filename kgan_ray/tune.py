@@ -14,8 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kgan_ray.cli import add_settings_options, print_settings, run_verb, verb_parser
-from kgan_ray.settings import Settings, UserError, flatten, override, parse_overrides
+from kgan_ray.cli import add_settings_options, parse_overrides, print_settings, run_verb, verb_parser
+from kgan_ray.settings import Settings, UserError, changed_settings, flatten, override
 from kgan_ray.storage import AnyPath, any_path
 
 if TYPE_CHECKING:
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from kgan_ray.tuning.question.space import Space
     from kgan_ray.tuning.running.runner import Runner
     from kgan_ray.tuning.state import Sweep
-
-# Settings that a resumed sweep may be given other values of.
-MAY_CHANGE = ("resources.", "tracking.", "data.path", "training.log_every", "training.keep_checkpoints")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -117,12 +114,11 @@ def _resumed_settings(known: Sweep, options: argparse.Namespace) -> Settings:
         changes = {**flatten(resolve_settings(options.preset)), **known.space.get("settings", {}), **changes}
         changes.pop("evaluation.metrics", None)
     after = override(before, changes, where="--set")
-    for name, value in flatten(after).items():
-        if value != known.settings.get(name) and not name.startswith(MAY_CHANGE):
-            raise UserError(
-                f"--set {name}: the sweep was started with {known.settings.get(name)}, found {value}; "
-                "a sweep cannot change its question, use another --name"
-            )
+    for name, (earlier, value) in changed_settings(before, after).items():
+        raise UserError(
+            f"--set {name}: the sweep was started with {earlier}, found {value}; "
+            "a sweep cannot change its question, use another --name"
+        )
     return after
 
 
@@ -235,7 +231,7 @@ def _prepare_measures(
             )
     assert evaluator is not None
     resources = settings.resources
-    if resources.num_workers > 1 or resources.gpus_per_worker:
+    if resources.num_workers > 1 or resources.device != "cpu":
         print(
             f"{planned_trials(sweep, space)} trials of up to {settings.training.steps} steps, {at_once} at a time"
             + _limit(runner)

@@ -1,12 +1,15 @@
 import pytest
 
+from kgan_ray.cli import parse_overrides
 from kgan_ray.presets import PRESETS
 from kgan_ray.settings import (
+    MAY_CHANGE,
+    ResourceSettings,
     Settings,
     UserError,
+    changed_settings,
     flatten,
     override,
-    parse_overrides,
     resolve_settings,
     setting_names,
     settings_from_flat,
@@ -82,3 +85,28 @@ def test_an_unknown_preset_is_refused_with_the_nearest():
 def test_an_override_without_a_value_is_refused():
     with pytest.raises(UserError, match="--set seed: expected NAME=VALUE"):
         parse_overrides(["seed"])
+
+
+def test_only_what_leaves_the_computation_alone_may_change_when_a_run_goes_on():
+    before = resolve_settings("demo")
+    changes = {
+        "training.steps": 700,
+        "resources.num_workers": 2,
+        "data.path": "elsewhere",
+        "training.log_every": 7,
+    }
+    after = override(before, changes)
+    assert changed_settings(before, after) == {"training.steps": (600, 700)}
+    assert changed_settings(before, after, free=(*MAY_CHANGE, "training.steps")) == {}
+
+
+def test_what_a_worker_a_run_and_a_trial_need():
+    alone = ResourceSettings(cpus_per_worker=0.5)
+    assert (alone.device, alone.threads, alone.devices) == ("cpu", 1, 0.5)
+    assert alone.needed_by(1) == alone.needed_by_trial() == {"CPU": 0.5}
+    assert (alone.worker_range, alone.fewest_workers) == (1, 1)
+    shared = ResourceSettings(num_workers=4, min_workers=2, cpus_per_worker=3.9, gpus_per_worker=0.5)
+    assert (shared.device, shared.threads, shared.devices) == ("cuda", 3, 2.0)
+    assert shared.needed_by(2) == {"CPU": 7.8, "GPU": 1.0}
+    assert shared.needed_by_trial() == {"memory": 1}, "it waits for its workers, and must not take what they need"
+    assert (shared.worker_range, shared.fewest_workers) == ((2, 4), 2)

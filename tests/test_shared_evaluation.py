@@ -35,9 +35,6 @@ class Worker:
     def progress(self, progress):
         pass
 
-    def should_stop(self):
-        return False
-
 
 def join(rank, folder):
     torch.set_num_threads(1)

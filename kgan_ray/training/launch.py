@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
 
-from kgan_ray.cluster import connect, meanwhile, node_watched, on_this_node, runs_that_fit
-from kgan_ray.settings import Settings, UserError, flatten, settings_from_flat
+from kgan_ray.cluster import connect, node_watched, runs_that_fit
+from kgan_ray.settings import Settings, UserError
 from kgan_ray.tracking.run import start_run
-
-if TYPE_CHECKING:
-    from kgan_ray.training.loop import Outcome, Progress
+from kgan_ray.training.progress import Ending, Outcome, Progress, ProgressBoard, start_board, watched
 
 FAILURES = 3  # of workers or nodes, before a run is given up
 ELASTIC_FAILURES = 100  # a run that may lose nodes will lose some
@@ -31,82 +27,69 @@ class RunRecord:
     id: str
 
 
-class Mailbox:
-    """A Ray actor that holds the newest progress of a run, for whoever wants to show it."""
+@dataclass(frozen=True)
+class WorkerTask:
+    """What every worker of a run is sent."""
 
-    def __init__(self) -> None:
-        self._progress: Progress | None = None
-        self._outcome: Outcome | None = None
-        self._mistake: str | None = None
-
-    def put(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def get(self) -> Progress | None:
-        return self._progress
-
-    def finish(self, outcome: Outcome | None, mistake: str | None = None) -> None:
-        self._outcome, self._mistake = outcome, mistake
-
-    def ending(self) -> tuple[Outcome | None, str | None]:
-        return self._outcome, self._mistake
+    name: str
+    settings: Settings
+    dataset: str
+    folder: str
+    record: RunRecord | None
+    board: ProgressBoard
 
 
 class TrainContext:
     """The loop's context inside a Ray Train worker."""
 
-    def __init__(self, mailbox: Any) -> None:
+    def __init__(self, name: str, board: ProgressBoard) -> None:
         import ray.train
         import ray.train.torch
 
         here = ray.train.get_context()
         self.rank, self.world_size = here.get_world_rank(), here.get_world_size()
         self.device = str(ray.train.torch.get_device())
-        self._mailbox = mailbox
+        self._name, self._board = name, board
 
-    def report(self, metrics: dict[str, float]) -> None:
-        """Nothing: the record is MLflow's, and Ray's report would wait for workers that take no part."""
+    def report(self, metrics: Mapping[str, float]) -> None:
+        """Do nothing: the record is MLflow's, and Ray's report would wait for workers that take no part."""
 
     def progress(self, progress: Progress) -> None:
-        self._mailbox.put.remote(progress)
-
-    def should_stop(self) -> bool:
-        return False
+        """Put it on the board."""
+        self._board.put(self._name, progress)
 
 
-def train_worker(config: dict[str, Any]) -> None:
-    """What every Ray Train worker runs."""
-    import ray
+def train_worker(config: Mapping[str, WorkerTask]) -> None:
+    """Train in a Ray Train worker, and leave on the board how it ended."""
     import torch
 
     from kgan_ray.training import distributed
     from kgan_ray.training.loop import train
 
-    if ray.get(config["mailbox"].ending.remote())[1]:
+    task = config["task"]
+    if task.board.ending(task.name).mistake:
         return  # an earlier group of workers met a mistake of the user's
-    settings = settings_from_flat(config["settings"], where="settings")
-    torch.set_num_threads(max(1, int(settings.resources.cpus_per_worker)))
-    context = TrainContext(config["mailbox"])
-    context.world_size = sharing_workers(settings.training.batch_size, context.world_size)
+    torch.set_num_threads(task.settings.resources.threads)
+    context = TrainContext(task.name, task.board)
+    context.world_size = sharing_workers(task.settings.training.batch_size, context.world_size)
     if not distributed.take_part(context.world_size):
         return
-    run = None
-    if context.rank == 0 and config["record"]:
-        record = RunRecord(**config["record"])
+    run, record = None, task.record
+    if context.rank == 0 and record:
         run = start_run(record.uri, experiment=record.experiment, name=record.name, run_id=record.id)
     try:
-        outcome = train(settings, config["dataset"], config["folder"], context, run)
+        outcome = train(task.settings, task.dataset, task.folder, context, run)
     except UserError as error:  # a mistake to be told, not a failure to be retried
-        ray.get(config["mailbox"].finish.remote(None, str(error)))
+        task.board.end(task.name, Ending(mistake=str(error)))
         if context.world_size > 1:
             raise  # the others may be waiting for this one: Ray ends them, and those it starts anew return above
         return
     if context.rank == 0:
-        ray.get(config["mailbox"].finish.remote(outcome))
+        task.board.end(task.name, Ending(outcome))
 
 
 def sharing_workers(batch_size: int, workers: int) -> int:
-    """How many of the workers that there are can share a batch evenly; the others wait for the next resize."""
+    """Return how many of the workers can share a batch evenly; the others wait for the next resize."""
     return max(number for number in range(1, workers + 1) if batch_size % number == 0)
 
 
@@ -127,30 +110,22 @@ def launch_training(
     Raises UserError for a mistake in settings or data, and for more workers than the cluster has.
     """
     connect()
-    import ray
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
     resources = settings.resources
     runs_that_fit(resources, where="--workers")
-    per_worker = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
-    mailbox = ray.remote(num_cpus=0, scheduling_strategy=on_this_node())(Mailbox).remote()
     is_elastic = resources.min_workers is not None
+    board = start_board()
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={
-            "settings": flatten(settings),
-            "dataset": dataset_path,
-            "folder": folder,
-            "record": asdict(record) if record else None,
-            "mailbox": mailbox,
-        },
-        torch_config=TorchConfig(backend="nccl" if resources.gpus_per_worker else "gloo"),
+        train_loop_config={"task": WorkerTask(name, settings, dataset_path, folder, record, board)},
+        torch_config=TorchConfig(backend="nccl" if resources.device == "cuda" else "gloo"),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=(resources.min_workers, resources.num_workers) if is_elastic else resources.num_workers,
+            num_workers=resources.worker_range,
             elastic_resize_monitor_interval_s=SECONDS_BETWEEN_RESIZES,
-            use_gpu=resources.gpus_per_worker > 0,
-            resources_per_worker={kind: amount for kind, amount in per_worker.items() if amount},
+            use_gpu=resources.device == "cuda",
+            resources_per_worker=resources.needed_by(1),
         ),
         run_config=ray.train.RunConfig(
             # Ray's own record of the run is of no use to us: checkpoints are in `folder`, and a fresh name
@@ -160,37 +135,12 @@ def launch_training(
             failure_config=ray.train.FailureConfig(max_failures=ELASTIC_FAILURES if is_elastic else FAILURES),
         ),
     )
-    with _shown(mailbox, show), node_watched("the same command goes on"):
+    watching = watched(board, lambda newest: show(newest[name])) if show else nullcontext()
+    with watching, node_watched("the same command goes on"):
         trainer.fit()
-    outcome, mistake = ray.get(mailbox.ending.remote())
-    ray.kill(mailbox)
-    if mistake:
-        raise UserError(mistake)
-    return outcome
-
-
-@contextmanager
-def _shown(mailbox: Any, show: Callable[[Progress], None] | None) -> Iterator[None]:
-    """Show every new progress meanwhile."""
-    import ray
-
-    if show is None:
-        yield
-        return
-
-    def watch(is_over: threading.Event) -> None:
-        shown = None
-        while True:
-            is_last = is_over.wait(0.5)
-            try:
-                progress = ray.get(mailbox.get.remote())
-            except ray.exceptions.RayError:
-                return
-            if progress and progress.step != (shown.step if shown else None):
-                show(progress)
-                shown = progress
-            if is_last:
-                return
-
-    with meanwhile(watch):
-        yield
+    ending = board.ending(name)
+    board.close()
+    if ending.mistake:
+        raise UserError(ending.mistake)
+    assert ending.outcome is not None, "Ray Train ended without an outcome"
+    return ending.outcome

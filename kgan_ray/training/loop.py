@@ -27,6 +27,7 @@ from kgan_ray.training import distributed
 from kgan_ray.training.checkpoint import Checkpoint, CheckpointStore, restore
 from kgan_ray.training.evaluation import SharedEvaluation
 from kgan_ray.training.gan import GAN
+from kgan_ray.training.progress import Outcome, Progress
 from kgan_ray.visual.stick import contact_sheet
 
 if TYPE_CHECKING:
@@ -45,38 +46,6 @@ class Context(Protocol):
 
     def progress(self, progress: Progress) -> None:
         """Called on rank 0 every `training.log_every` steps."""
-
-    def should_stop(self) -> bool:
-        """Asked after every evaluation: True ends the run early, with a checkpoint."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run is. Rates are of this process's own steps, evaluations left out."""
-
-    step: int
-    steps: int
-    steps_per_second: float
-    seconds_left: float
-    metrics: Mapping[str, float]
-
-    def line(self) -> str:
-        shown = [f"{name} {value:.4g}" for name, value in self.metrics.items() if name in ("fid", "accuracy")]
-        minutes, seconds = divmod(round(self.seconds_left), 60)
-        hours, minutes = divmod(minutes, 60)
-        left = f"{hours}:{minutes:02}:{seconds:02}"
-        parts = [f"step {self.step}/{self.steps}", f"{self.steps_per_second:.2f} steps/s", f"{left} left", *shown]
-        return "  ".join(parts)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended. `metrics` are the last finite ones; `reason` says why it diverged."""
-
-    status: Literal["finished", "stopped", "diverged"]
-    step: int
-    metrics: dict[str, float]
-    reason: str = ""
 
 
 @dataclass
@@ -135,7 +104,7 @@ def train(settings: Settings, dataset_path: str, folder: str, context: Context, 
     )
     recorder = Recorder(settings, dataset, gan, store, run, resumed) if context.rank == 0 else None
     training = settings.training
-    status: Literal["finished", "stopped", "diverged"] = "finished"
+    status: Literal["finished", "diverged"] = "finished"
     reason = ""
     evaluation = SharedEvaluation(gan, recorder.evaluator if recorder else None)
     if resumed is None:  # the untrained generator: where the learning curve starts
@@ -162,9 +131,6 @@ def train(settings: Settings, dataset_path: str, folder: str, context: Context, 
         watch = Stopwatch()
         if due.evaluate:
             context.report({**(recorder.metrics if recorder else {}), "step": float(gan.step_count)})
-            if distributed.any_rank(context.should_stop()) and gan.step_count < training.steps:
-                status = "stopped"
-                break
     if recorder:
         recorder.finish(status)
     return Outcome(status, gan.step_count, recorder.metrics if recorder else {}, reason)

@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from kgan_ray.training.loop import Outcome, train
+from kgan_ray.training.loop import train
+from kgan_ray.training.progress import Outcome
 
 
 @dataclasses.dataclass
@@ -12,7 +13,6 @@ class PlainContext:
     rank: int = 0
     world_size: int = 1
     device: str = "cpu"
-    stop_after: int = 10**9
     reports: list = dataclasses.field(default_factory=list)
     lines: list = dataclasses.field(default_factory=list)
 
@@ -21,9 +21,6 @@ class PlainContext:
 
     def progress(self, progress):
         self.lines.append(progress)
-
-    def should_stop(self):
-        return self.reports[-1]["step"] >= self.stop_after
 
 
 def run(settings, folder, context=None, record=None) -> Outcome:

@@ -6,7 +6,8 @@ import math
 import time
 from collections.abc import Callable
 
-from kgan_ray.settings import ResourceSettings, UserError, parse_overrides, validated
+from kgan_ray.cli import parse_overrides
+from kgan_ray.settings import UserError, validated
 from kgan_ray.tuning.question.sections import Budget
 from kgan_ray.tuning.state import EXPLORE, Sweep
 
@@ -31,11 +32,6 @@ def described(budget: Budget) -> str:
         f"{value:g} {name.replace('_', ' ')}" for name, value in budget.model_dump().items() if value is not None
     ]
     return ", ".join(parts)
-
-
-def devices_of(resources: ResourceSettings) -> float:
-    """The devices that one trial holds: GPUs if it has any, else CPU cores."""
-    return resources.num_workers * (resources.gpus_per_worker or resources.cpus_per_worker)
 
 
 class Purse:

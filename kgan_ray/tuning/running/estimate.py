@@ -20,7 +20,7 @@ _OVERHEAD = 4.0  # seconds to start and end a trial
 def seconds_per_run(settings: Settings, dataset: Dataset, evaluator: Evaluator) -> float:
     """Seconds of one whole training run of one worker on this machine's CPU."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, int(settings.resources.cpus_per_worker)))
+    torch.set_num_threads(settings.resources.threads)
     try:
         gan = GAN(settings, dataset.spec(settings.data))
         batch = settings.training.batch_size

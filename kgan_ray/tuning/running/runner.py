@@ -14,21 +14,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kgan_ray.cluster import connect, node_watched, on_this_node, runs_that_fit
+from kgan_ray.cluster import connect, node_watched, runs_that_fit
 from kgan_ray.settings import Settings, UserError, flatten, override
 from kgan_ray.storage import AnyPath
 from kgan_ray.tracking.store import is_local_file
+from kgan_ray.training.progress import ProgressBoard, start_board
 from kgan_ray.tuning.answer.results import groups_of, verdicts_of
 from kgan_ray.tuning.plan import Job, Plan, Report, unpacked
 from kgan_ray.tuning.question.sections import Budget
 from kgan_ray.tuning.question.space import Space
-from kgan_ray.tuning.running.budget import Purse, devices_of
+from kgan_ray.tuning.running.budget import Purse
 from kgan_ray.tuning.running.interrupt import Interrupts
 from kgan_ray.tuning.running.jobs import confirm_jobs, explore_jobs, num_confirmed
 from kgan_ray.tuning.running.ray_log import log_file, log_ray_to
 from kgan_ray.tuning.running.recorder import Keeper, new_trial, seconds_between_saves
 from kgan_ray.tuning.running.snapshot import Snapshots
-from kgan_ray.tuning.running.trial import Board, TrialFunction, run_trial, train_trial
+from kgan_ray.tuning.running.trial import TrialFunction, run_trial, train_trial
 from kgan_ray.tuning.search.candidates import described_front, explored_front
 from kgan_ray.tuning.search.population import (
     apply_exchanges,
@@ -64,7 +65,7 @@ class Runner:
     tags: Mapping[str, str] = field(default_factory=dict)
     announce: Callable[[str], None] = print
     ended: Callable[[Trial], None] = lambda trial: None
-    board: Any = None
+    board: ProgressBoard | None = None
     is_spent: bool = False  # the budget ended the confirmation
 
     def run(self) -> bool:
@@ -154,7 +155,7 @@ class Runner:
         return Purse(
             self.budget,
             self.sweep,
-            devices=devices_of(self.settings.resources),
+            devices=self.settings.resources.devices,
             to_confirm=num_confirmed(self.sweep, self.space),
             at_once=self.connect(),
         )
@@ -174,7 +175,7 @@ class Runner:
             )
         fit = runs_that_fit(resources, where="resources")
         if self.board is None:
-            self.board = ray.remote(num_cpus=0, scheduling_strategy=on_this_node())(Board).remote()
+            self.board = start_board()
         return min(fit, self.concurrent or fit)
 
     def _is_done(self, name: str) -> bool:
@@ -266,10 +267,7 @@ class Runner:
         resources = self.settings.resources
         trainable = tune.with_resources(
             _trainable(plan, self.trial_function, self.board),
-            # A trial of several workers only waits for them: it must not take a CPU that they need.
-            {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
-            if resources.num_workers == 1
-            else tune.PlacementGroupFactory([{"memory": 1}]),
+            tune.PlacementGroupFactory([resources.needed_by_trial()]),
         )
         if tune.Tuner.can_restore(str(experiment)):
             return tune.Tuner.restore(str(experiment), trainable, resume_unfinished=True)
@@ -308,7 +306,9 @@ class Round:
     end: int
 
 
-def _trainable(plan: Plan, trial_function: TrialFunction, board: Any) -> Callable[[dict[str, Any]], None]:
+def _trainable(
+    plan: Plan, trial_function: TrialFunction, board: ProgressBoard | None
+) -> Callable[[dict[str, Any]], None]:
     """What Tune runs. It holds the plan packed: Tune unpickles its trainable for every trial, a plan may list a thousand."""
     packed = pickle.dumps(plan)
 

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from kgan_ray.text import duration, number, short_overrides
+from kgan_ray.training.progress import watched
 from kgan_ray.tuning.state import ENDED, Sweep, Trial
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from kgan_ray.training.progress import Progress, ProgressBoard
+
 _MOST_ROWS = 24
 _WIDTH_OF_FILES = 150
 
 
-def trials_table(
-    sweep: Sweep, trials: Iterable[Trial], progress: Mapping[str, Mapping[str, float]] | None = None
-) -> Table:
+def trials_table(sweep: Sweep, trials: Iterable[Trial], progress: Mapping[str, Progress] | None = None) -> Table:
     """The trials as a table for the terminal; `progress` is the board's."""
     from rich.table import Table
 
@@ -33,9 +34,9 @@ def trials_table(
     ):  # fmt: skip
         table.add_column(heading, justify=justify, overflow="fold", no_wrap=heading != "overrides")  # type: ignore[arg-type]
     for trial in trials:
-        here = (progress or {}).get(trial.name, {})
-        step = max(trial.step, int(here.get("step", 0)))
-        left = duration(here["seconds_left"]) if trial.status == "running" and here else ""
+        here = (progress or {}).get(trial.name)
+        step = max(trial.step, here.step if here else 0)
+        left = duration(here.seconds_left) if trial.status == "running" and here else ""
         name = trial.name.removeprefix(f"{trial.stage}-")
         status = trial.status + (f": {trial.reason}" if trial.reason else "")
         table.add_row(
@@ -64,13 +65,15 @@ def console() -> Console:
 class Display:
     """The sweep on the terminal while it runs. A context manager; the runner gets `say` and `ended`."""
 
-    def __init__(self, sweep: Sweep, *, total: int, board: Any, at_once: int, guess: float | None = None) -> None:
+    def __init__(
+        self, sweep: Sweep, *, total: int, board: ProgressBoard | None, at_once: int, guess: float | None = None
+    ) -> None:
         self.sweep, self.total, self.board, self.at_once, self.guess = sweep, total, board, at_once, guess
         self.console = console()
         self._started = time.monotonic()
-        self._progress: Mapping[str, Mapping[str, float]] = {}
+        self._progress: Mapping[str, Progress] = {}
         self._live: Any = None
-        self._is_over = threading.Event()
+        self._watching = ExitStack()
 
     def __enter__(self) -> Display:
         if self.console.is_terminal:
@@ -80,17 +83,16 @@ class Display:
                 console=self.console, get_renderable=self._render, refresh_per_second=1, transient=True
             )
             self._live.start()
-            self._poller = threading.Thread(target=self._poll, daemon=True)
-            self._poller.start()
+            if self.board is not None:
+                self._watching.enter_context(watched(self.board, self._take, every=1.0))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._is_over.set()
         if self._live is not None:
             self._live.stop()
-            self._poller.join(timeout=10)  # asked later, Ray would start anew
+        self._watching.close()
 
     def say(self, line: str) -> None:
         self.console.print(line, markup=False)
@@ -125,14 +127,8 @@ class Display:
             return 1.0
         return min(1.0, trial.step / _total_steps(self.sweep, trial))
 
-    def _poll(self) -> None:
-        import ray
-
-        while not self._is_over.wait(1.0):
-            try:
-                self._progress = ray.get(self.board.get.remote(), timeout=5)
-            except ray.exceptions.RayError:
-                continue
+    def _take(self, newest: Mapping[str, Progress]) -> None:
+        self._progress = newest
 
     def _render(self) -> Table:
         from rich.table import Table

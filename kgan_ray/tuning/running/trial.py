@@ -7,6 +7,7 @@ import math
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,7 +18,7 @@ from kgan_ray.tuning.plan import Job, Plan, Report, proposed_job, segments, sett
 from kgan_ray.tuning.search.proposals import objective_keys
 
 if TYPE_CHECKING:
-    from kgan_ray.training.loop import Outcome, Progress
+    from kgan_ray.training.progress import Outcome, Progress, ProgressBoard
 
 WORST = 1e30  # what a run that diverged reports as its objective: finite, so that a searcher learns from it
 TRIAL_TAG = "trial"
@@ -32,19 +33,6 @@ class TrialFunction(Protocol):
     def __call__(
         self, settings: Settings, dataset_path: str, folder: str, context: TuneContext, run: Run | None
     ) -> Outcome: ...
-
-
-class Board:
-    """A Ray actor with the newest progress of every trial, for the live table."""
-
-    def __init__(self) -> None:
-        self._progress: dict[str, dict[str, float]] = {}
-
-    def put(self, trial: str, progress: dict[str, float]) -> None:
-        self._progress[trial] = progress
-
-    def get(self) -> dict[str, dict[str, float]]:
-        return self._progress
 
 
 class PassingRun(Run):
@@ -63,8 +51,10 @@ class TuneContext:
     rank = 0
     world_size = 1
 
-    def __init__(self, plan: Plan, job: Job, settings: Settings, run: Run | None, board: Any = None) -> None:
-        self.device = "cuda" if settings.resources.gpus_per_worker else "cpu"
+    def __init__(
+        self, plan: Plan, job: Job, settings: Settings, run: Run | None, board: ProgressBoard | None = None
+    ) -> None:
+        self.device: str = settings.resources.device
         self.plan, self.job, self.run = plan, job, run
         self._board = board
         self._steps = plan.steps or settings.training.steps
@@ -77,16 +67,8 @@ class TuneContext:
 
     def progress(self, progress: Progress) -> None:
         if self._board is not None:
-            shown = {
-                "step": progress.step,
-                "steps": self._steps,
-                "seconds_left": (self._steps - progress.step) / progress.steps_per_second,
-                "steps_per_second": progress.steps_per_second,
-            }
-            self._board.put.remote(self.job.name, shown)
-
-    def should_stop(self) -> bool:
-        return False
+            left = (self._steps - progress.step) / progress.steps_per_second
+            self._board.put(self.job.name, replace(progress, steps=self._steps, seconds_left=left))
 
     def end(self, status: str, step: int, metrics: Mapping[str, float], reason: str = "") -> None:
         """The trial's last report."""
@@ -118,7 +100,9 @@ def tell_tune(plan: Plan, report: Report) -> None:
     )
 
 
-def run_trial(config: Mapping[str, Any], plan: Plan, trial_function: TrialFunction, board: Any = None) -> None:
+def run_trial(
+    config: Mapping[str, Any], plan: Plan, trial_function: TrialFunction, board: ProgressBoard | None = None
+) -> None:
     """What Tune calls: train one configuration and report how it ended. Only bugs and lost machines raise.
 
     What raises is written to the trial's folder first: Tune's own account of it may come too late, or never.
@@ -135,11 +119,13 @@ def run_trial(config: Mapping[str, Any], plan: Plan, trial_function: TrialFuncti
         _run_job(plan, job, folder, trial_function, board)
 
 
-def _run_job(plan: Plan, job: Job, folder: str, trial_function: TrialFunction, board: Any) -> None:
+def _run_job(
+    plan: Plan, job: Job, folder: str, trial_function: TrialFunction, board: ProgressBoard | None
+) -> None:
     import torch
 
     settings = settings_of_job(plan, job)
-    torch.set_num_threads(max(1, int(settings.resources.cpus_per_worker)))
+    torch.set_num_threads(settings.resources.threads)
     run = open_run(plan, job, settings, any_path(folder))
     context = TuneContext(plan, job, settings, run, board)
     try:
