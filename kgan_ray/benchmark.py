@@ -139,7 +139,7 @@ def sweep_estimate(space_file: str, data: str | None, workers: int) -> list[str]
     space = load_space(space_file)
     settings = base_settings(space, None, {"data.path": data} if data else {})
     dataset = Dataset.open(data) if data else demo_dataset(Path("datasets/demo"))
-    per_run = seconds_per_run(settings, dataset, Evaluator(dataset, settings, progress=print))
+    per_run = seconds_per_run(settings, Evaluator(dataset.view(settings.data), settings.evaluation))
     at_once = max(
         1, int((os.cpu_count() or 1) // (settings.resources.cpus_per_worker * settings.resources.num_workers))
     )
@@ -276,14 +276,13 @@ def loading(device: str) -> list[Row]:
     """The share of a step that fetching its batch takes, data on the device."""
     import tempfile
 
-    from kgan_ray.data.loading import Batches
     from kgan_ray.data.prepare.ingest import demo_dataset
     from kgan_ray.settings import DataSettings
 
     gan = ntu60_gan(device)
     with tempfile.TemporaryDirectory() as folder:
         dataset = demo_dataset(Path(folder) / "demo", num_sequences=600)
-        batches = Batches(dataset, DataSettings(), batch_size=BATCH, seed=0, device=device)
+        batches = dataset.view(DataSettings()).batches(batch_size=BATCH, seed=0, device=device)
     steps = iter(range(10_000))
     fetch = min(seconds(lambda: batches.batch(next(steps)), device, 50) for _ in range(ROUNDS))
     motions, labels = batches.batch(0)

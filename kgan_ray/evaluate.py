@@ -72,7 +72,9 @@ def _evaluate(options: argparse.Namespace) -> int:
         check_metric_name(name, where="evaluation.metrics")
     if settings.data.path is None:
         raise UserError("--data is missing: the dataset to measure against")
-    evaluator = Evaluator(Dataset.open(settings.data.path), settings, options.device)
+    evaluator = Evaluator(
+        Dataset.open(settings.data.path).view(settings.data), settings.evaluation, options.device
+    )
     if gan:
         _check_same_motions(options.source, gan.spec, evaluator)
     about = _about(options, settings, evaluator)
@@ -113,7 +115,7 @@ def _check_same_motions(source: str, theirs: MotionSpec, evaluator: Evaluator) -
         if there != here:
             shown = (there.name, here.name) if name == "layout" else (there, here)
             raise UserError(
-                f"{source}: a generator of motions with {name} {shown[0]}; {evaluator.dataset.path} has {shown[1]}"
+                f"{source}: a generator of motions with {name} {shown[0]}; {evaluator.view.path} has {shown[1]}"
             )
 
 
@@ -121,7 +123,7 @@ def _about(options: argparse.Namespace, settings: Settings, evaluator: Evaluator
     evaluation = settings.evaluation
     return {
         "source": str(options.source),
-        "dataset": evaluator.dataset.hash,
+        "dataset": evaluator.view.hash,
         "benchmark": settings.data.benchmark,
         "extractor": evaluator.extractor_hash,
         "extractor_accuracy": evaluator.extractor_accuracy,

@@ -101,7 +101,7 @@ def _load_published(options: argparse.Namespace) -> GAN:
     settings = override(
         resolve_settings(options.preset, parse_overrides(options.overrides)), {"data.path": options.data}
     )
-    gan = GAN(settings, Dataset.open(options.data).spec(settings.data), options.device)
+    gan = GAN(settings, Dataset.open(options.data).view(settings.data).spec, options.device)
     try:
         state = torch.load(options.source, weights_only=True, map_location=options.device)
     except FileNotFoundError:

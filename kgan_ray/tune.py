@@ -222,7 +222,10 @@ def _prepare_measures(
     at_once = runner.connect()  # first: a trial that cannot fit is refused before anything is trained
     evaluator = None
     for group, changes in (space.groups or {"": {}}).items():
-        evaluator = Evaluator(dataset, override(settings, changes), progress=lambda line: print(line, flush=True))
+        mine = override(settings, changes)
+        evaluator = Evaluator(
+            dataset.view(mine.data), mine.evaluation, progress=lambda line: print(line, flush=True)
+        )
         before = sweep.extractors.setdefault(group, evaluator.extractor_hash)
         if before != evaluator.extractor_hash:
             raise UserError(
@@ -237,7 +240,7 @@ def _prepare_measures(
             + _limit(runner)
         )
         return None
-    per_run = seconds_per_run(settings, dataset, evaluator)
+    per_run = seconds_per_run(settings, evaluator)
     explored = num_explored(space) * explored_share(space.scheduler, settings)
     confirmed = planned_trials(sweep, space) - num_explored(space)
     guess = (explored + confirmed) * per_run / at_once

@@ -13,7 +13,7 @@ STATE = {"metrics": {}, "dataset": "abc"}
 
 @pytest.fixture
 def gan(tiny, demo):
-    return GAN(tiny, demo.spec(tiny.data))
+    return GAN(tiny, demo.view(tiny.data).spec)
 
 
 def batch(gan):

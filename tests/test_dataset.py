@@ -111,7 +111,7 @@ def test_ranges_are_those_of_the_training_split(dataset):
 
 
 def test_spec_is_what_the_networks_need(dataset):
-    spec = dataset.spec(DataSettings(benchmark="xsub", frames=32, centre="first"))
+    spec = dataset.view(DataSettings(benchmark="xsub", frames=32, centre="first")).spec
     assert spec.shape == (3, 32, 25)
     assert spec.value_range == dataset.manifest.ranges["xsub"]["first"]
     assert (spec.layout, spec.num_classes, spec.centre) == (NTU25, 60, "first")
@@ -142,7 +142,7 @@ def test_a_benchmark_without_rows_is_refused_with_those_that_work(tmp_path):
     with pytest.raises(
         UserError, match=r"benchmark=xview: .* 0 training and 16 test rows .* work: xsub, xset, all"
     ):
-        single.spec(DataSettings(benchmark="xview"))
+        single.view(DataSettings(benchmark="xview"))
 
 
 def test_nothing_there_is_refused(tmp_path):

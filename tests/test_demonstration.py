@@ -8,14 +8,12 @@ from kgan_ray.benchmarks.demonstration import MOST_NOISE, SHOWN, SPOILS, STRENGT
 
 @pytest.fixture
 def clean(demo, tiny):
-    from kgan_ray.data.loading import load_split
-
-    return load_split(demo, tiny.data, "test")
+    return demo.view(tiny.data).load("test")
 
 
 @pytest.fixture
 def spec(demo, tiny):
-    return demo.spec(tiny.data)
+    return demo.view(tiny.data).spec
 
 
 def spoilt(name, clean, strength, spec):

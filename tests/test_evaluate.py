@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from kgan_ray.data.loading import load_split
 from kgan_ray.evaluate import main
 from kgan_ray.metrics.motion_file import read_motions
 from kgan_ray.metrics.repeats import Estimate
@@ -22,18 +21,18 @@ from kgan_ray.training.gan import GAN
 def checkpoint(demo, tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "checkpoints" / "step-00000000"
     state = {"step": 0, "metrics": {}, "dataset": demo.hash}
-    write_checkpoint(folder, GAN(tiny, demo.spec(tiny.data)), state)
+    write_checkpoint(folder, GAN(tiny, demo.view(tiny.data).spec), state)
     return str(folder)
 
 
 @pytest.fixture(scope="module")
 def spec(demo, tiny):
-    return demo.spec(tiny.data)
+    return demo.view(tiny.data).spec
 
 
 @pytest.fixture
 def motions(demo, tiny, spec):
-    test = load_split(demo, tiny.data, "test")
+    test = demo.view(tiny.data).load("test")
     return spec.to_metres(test.motions).numpy(), test.labels.numpy()
 
 
@@ -143,7 +142,9 @@ def test_scores_of_different_measures_are_not_compared(checkpoint, tmp_path, cap
 def test_a_generator_of_other_motions_is_refused(demo, tiny, tmp_path):
     other = override(tiny, {"data.frames": 32})
     write_checkpoint(
-        tmp_path / "step-00000000", GAN(other, demo.spec(other.data)), {"step": 0, "metrics": {}, "dataset": ""}
+        tmp_path / "step-00000000",
+        GAN(other, demo.view(other.data).spec),
+        {"step": 0, "metrics": {}, "dataset": ""},
     )
     with pytest.raises(UserError, match="a generator of motions with frames 32"):
         main([str(tmp_path / "step-00000000"), "--set", "data.frames=16"])

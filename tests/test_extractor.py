@@ -11,7 +11,6 @@ from safetensors.torch import save_file
 
 from helpers.recordings import REAL_DATA
 from kgan_ray.data.dataset import Dataset
-from kgan_ray.data.loading import load_split
 from kgan_ray.metrics.extractor import FEATURES, Classifier, parents, weights_hash
 from kgan_ray.metrics.extractor_training import augmented, find_extractor, train_classifier
 from kgan_ray.settings import UserError, override, resolve_settings
@@ -21,12 +20,12 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def extractor(demo, tiny):
-    return find_extractor(demo, tiny.data, CPU, print)
+    return find_extractor(demo.view(tiny.data), CPU, print)
 
 
 @pytest.fixture(scope="module")
 def test_motions(demo, tiny):
-    return load_split(demo, tiny.data, "test")
+    return demo.view(tiny.data).load("test")
 
 
 def test_every_joint_leads_to_the_root(demo):
@@ -49,7 +48,7 @@ def test_features_do_not_depend_on_the_batch(extractor, test_motions):
 
 
 def test_the_network_is_small(demo, tiny):
-    count = sum(weight.numel() for weight in Classifier(demo.spec(tiny.data)).parameters())
+    count = sum(weight.numel() for weight in Classifier(demo.view(tiny.data).spec).parameters())
     assert count < 400_000
 
 
@@ -77,7 +76,8 @@ def test_mistakes_are_told_worst_first(extractor):
 
 def test_training_repeats_and_leaves_the_random_state_alone(demo, tiny, monkeypatch):
     monkeypatch.setattr("kgan_ray.metrics.extractor_training.EPOCHS", 2)
-    spec, train = demo.spec(tiny.data), load_split(demo, tiny.data, "train")
+    view = demo.view(tiny.data)
+    spec, train = view.spec, view.load("train")
     before = torch.get_rng_state()
     first, second = (weights_hash(train_classifier(spec, train).state_dict()) for _ in range(2))
     assert first == second
@@ -96,7 +96,7 @@ def test_augmentation_keeps_bones_in_proportion_but_for_its_noise(test_motions, 
 
 
 def test_the_users_own_extractor_is_loaded_by_its_path(extractor, demo, tiny):
-    own = find_extractor(demo, tiny.data, CPU, pytest.fail, path=extractor.path)
+    own = find_extractor(demo.view(tiny.data), CPU, pytest.fail, path=extractor.path)
     assert own.hash == extractor.hash
     assert own.accuracy == extractor.accuracy
 
@@ -107,19 +107,19 @@ def test_a_file_that_is_no_extractor_is_refused(tmp_path, demo, tiny, content):
     if content:
         file.write_bytes(content)
     with pytest.raises(UserError, match=r"mine\.safetensors: not an extractor"):
-        find_extractor(demo, tiny.data, CPU, print, path=str(file))
+        find_extractor(demo.view(tiny.data), CPU, print, path=str(file))
 
 
 def test_weights_without_a_description_are_refused(tmp_path, demo, tiny, extractor):
     save_file(extractor.classifier.state_dict(), tmp_path / "bare.safetensors")
     with pytest.raises(UserError, match=r"bare\.safetensors: not an extractor"):
-        find_extractor(demo, tiny.data, CPU, print, path=str(tmp_path / "bare.safetensors"))
+        find_extractor(demo.view(tiny.data), CPU, print, path=str(tmp_path / "bare.safetensors"))
 
 
 def test_an_extractor_of_other_motions_is_refused(demo, tiny, extractor):
     other = override(tiny, {"data.centre": "first" if tiny.data.centre != "first" else "frame"})
     with pytest.raises(UserError, match="an extractor of motions with centre"):
-        find_extractor(demo, other.data, CPU, print, path=extractor.path)
+        find_extractor(demo.view(other.data), CPU, print, path=extractor.path)
 
 
 @pytest.mark.slow
@@ -132,4 +132,4 @@ def test_actions_of_unseen_views_are_recognised_on_real_motion(tmp_path):
 
     main([str(archive), "--output", str(tmp_path / "ucla")])
     data = resolve_settings("ucla-xview", {}).data
-    assert find_extractor(Dataset.open(tmp_path / "ucla"), data, CPU, print).accuracy > 0.8
+    assert find_extractor(Dataset.open(tmp_path / "ucla").view(data), CPU, print).accuracy > 0.8

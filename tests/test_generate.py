@@ -14,7 +14,7 @@ from kgan_ray.training.gan import GAN
 @pytest.fixture(scope="module")
 def checkpoint(tiny, demo, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    gan = GAN(tiny, demo.spec(tiny.data))
+    gan = GAN(tiny, demo.view(tiny.data).spec)
     chance = torch.Generator().manual_seed(0)
     for _ in range(2):  # so that running statistics are those of some training
         gan.step(torch.rand(8, *gan.spec.shape, generator=chance) * 2 - 1, torch.arange(8))
@@ -33,7 +33,7 @@ def test_parquet_holds_the_wanted_classes_in_metres(checkpoint, demo, tiny, tmp_
     assert labels == [demo.class_names.index("waving")] * 2 + [3, 3]
     assert layout.name == "ntu25"
     assert {motion.shape for motion in motions} == {(3, 16, 25)}
-    low, high = demo.spec(tiny.data).value_range
+    low, high = demo.view(tiny.data).spec.value_range
     assert all(low - 1e-4 <= motion.min() and motion.max() <= high + 1e-4 for motion in motions)
     columns = pq.read_table(tmp_path / "motions.parquet", partitioning=None).column_names
     assert {"name", "label", "num_frames", "motion"} <= set(columns)

@@ -13,7 +13,6 @@ import torch
 
 from helpers.recordings import ntu_names, write_ntu
 from kgan_ray.data import loading
-from kgan_ray.data.loading import Batches, load_split
 from kgan_ray.data.prepare.ingest import ingest
 from kgan_ray.data.sources.text_sources import SkeletonFiles
 from kgan_ray.data.windows import centred, first_frames, middle_frames, resampled, value_ranges
@@ -56,8 +55,11 @@ def test_ranges_hold_zero_since_padding_is_zero():
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
+    """61 recordings of 12 to 22 frames; a motion has 16."""
     folder = tmp_path_factory.mktemp("loading")
-    return ingest([SkeletonFiles(write_ntu(folder / "files", ntu_names(61), num_frames=14))], folder / "data")[0]
+    return ingest(
+        [SkeletonFiles(write_ntu(folder / "files", ntu_names(61), num_frames=12, lengths=11))], folder / "data"
+    )[0]
 
 
 def settings(**changes):
@@ -65,9 +67,8 @@ def settings(**changes):
 
 
 def test_motions_are_metres_scaled_by_the_training_range(dataset):
-    data = settings()
-    split = load_split(dataset, data, "train")
-    spec = dataset.spec(data)
+    view = dataset.view(settings())
+    split = view.load("train")
     table = pq.read_table(f"{dataset.path}/motions", partitioning=None).to_pylist()
     rows = dataset.rows_of("xsub", "train")
     assert split.motions.shape == (len(rows), 3, 16, 25)
@@ -75,30 +76,30 @@ def test_motions_are_metres_scaled_by_the_training_range(dataset):
     for motion, row in zip(split.motions, rows, strict=True):
         recording = np.array(table[row]["motion"], np.float32).reshape(-1, 25, 3)
         expected = first_frames(recording, 16).transpose(2, 0, 1)
-        assert np.abs(spec.to_metres(motion.numpy()) - expected).max() < 1e-5
-    assert split.motions.min() == -1
-    assert split.motions.max() == 1
+        assert np.abs(view.spec.to_metres(motion.numpy()) - expected).max() < 1e-5
+    values = np.concatenate([table[row]["motion"] for row in rows])
+    assert view.spec.value_range == (values.min(), values.max())
 
 
 @pytest.mark.parametrize("window", ["first", "resample", "random"])
 @pytest.mark.parametrize("centre", ["none", "first", "frame"])
 def test_every_window_and_centre_stays_in_range(dataset, window, centre):
-    data = settings(window=window, centre=centre)
+    view = dataset.view(settings(window=window, centre=centre))
     for split in ("train", "test"):  # the test split may leave the training split's range: it is clamped
-        motions = load_split(dataset, data, split).motions
+        motions = view.load(split).motions
         assert motions.abs().max() <= 1
         assert motions.dtype == torch.float32
-    motions, labels = Batches(dataset, data, batch_size=8, seed=0).batch(3)
+    motions, labels = view.batches(batch_size=8, seed=0).batch(3)
     assert (motions.shape, labels.shape) == ((8, 3, 16, 25), (8,))
     assert motions.abs().max() <= 1
     if centre == "frame":
-        zero = -dataset.spec(data).to_metres(0) * 2 / np.subtract(*dataset.spec(data).value_range[::-1])
+        zero = -view.spec.to_metres(0) * 2 / np.subtract(*view.spec.value_range[::-1])
         assert motions[:, :, :, 20].sub(zero).abs().max() < 1e-6
 
 
 def test_shares_of_a_split_join_to_the_whole(dataset):
-    whole = load_split(dataset, settings(), "test").motions
-    shares = [load_split(dataset, settings(), "test", rank=rank, world_size=3).motions for rank in range(3)]
+    whole = dataset.view(settings()).load("test").motions
+    shares = [dataset.view(settings()).load("test", rank=rank, world_size=3).motions for rank in range(3)]
     assert torch.equal(torch.cat(shares), whole)
 
 
@@ -106,10 +107,10 @@ def test_shares_of_a_split_join_to_the_whole(dataset):
 @pytest.mark.parametrize("num_workers", [2, 4])
 @pytest.mark.parametrize("batch_size", [8, 20, 128])  # 45 training rows, in lanes of one, of two or three, of five
 def test_global_batches_do_not_depend_on_the_number_of_workers(dataset, window, num_workers, batch_size):
-    data = settings(window=window)
-    alone = Batches(dataset, data, batch_size=batch_size, seed=3)
+    view = dataset.view(settings(window=window))
+    alone = view.batches(batch_size=batch_size, seed=3)
     shared = [
-        Batches(dataset, data, batch_size=batch_size, seed=3, rank=rank, world_size=num_workers)
+        view.batches(batch_size=batch_size, seed=3, rank=rank, world_size=num_workers)
         for rank in range(num_workers)
     ]
     for step in (0, 1, alone.batches_per_epoch, 7 * alone.batches_per_epoch + 1):
@@ -120,19 +121,19 @@ def test_global_batches_do_not_depend_on_the_number_of_workers(dataset, window, 
 
 
 def test_a_batch_depends_on_seed_and_step_alone(dataset):
-    first = Batches(dataset, settings(), batch_size=8, seed=0)
+    first = dataset.view(settings()).batches(batch_size=8, seed=0)
     expected = first.batch(11)[0]
     for step in (3, 0, 40):
         first.batch(step)
     assert torch.equal(first.batch(11)[0], expected)
-    assert torch.equal(Batches(dataset, settings(), batch_size=8, seed=0).batch(11)[0], expected)
-    assert not torch.equal(Batches(dataset, settings(), batch_size=8, seed=1).batch(11)[0], expected)
+    assert torch.equal(dataset.view(settings()).batches(batch_size=8, seed=0).batch(11)[0], expected)
+    assert not torch.equal(dataset.view(settings()).batches(batch_size=8, seed=1).batch(11)[0], expected)
     assert not torch.equal(first.batch(11 + first.batches_per_epoch)[0], expected)
 
 
 def test_an_epoch_shows_no_motion_twice_and_epochs_show_all(dataset):
-    batches = Batches(dataset, settings(), batch_size=8, seed=0)
-    held = load_split(dataset, settings(), "train").motions
+    batches = dataset.view(settings()).batches(batch_size=8, seed=0)
+    held = dataset.view(settings()).load("train").motions
     assert batches.batches_per_epoch == 45 // 8
 
     def seen(epoch):
@@ -146,37 +147,24 @@ def test_an_epoch_shows_no_motion_twice_and_epochs_show_all(dataset):
     assert epochs[0] != epochs[1]
 
 
-def test_random_windows_are_crops_of_their_recording(dataset):
-    data = settings(window="random", frames=16)
-    long = [r for r in pq.read_table(f"{dataset.path}/motions")["num_frames"].to_pylist() if r > 16]
-    assert not long  # 14 to 16 frames: here every crop is the whole recording, padded
-    assert torch.equal(
-        Batches(dataset, data, batch_size=8, seed=0).batch(2)[0],
-        Batches(dataset, settings(), batch_size=8, seed=0).batch(2)[0],
-    )
-
-
-def test_random_crops_vary_and_lie_inside(tmp_path):
-    long = ingest([SkeletonFiles(write_ntu(tmp_path / "files", ntu_names(16), num_frames=40))], tmp_path / "data")[
-        0
-    ]
-    data = settings(window="random")
-    spec = long.spec(data)
-    table = pq.read_table(f"{long.path}/motions", partitioning=None).to_pylist()
+def test_random_crops_vary_and_lie_inside_their_recording(dataset):
+    view = dataset.view(settings(window="random"))
+    table = pq.read_table(f"{dataset.path}/motions", partitioning=None).to_pylist()
     recordings = [np.array(row["motion"], np.float32).reshape(-1, 25, 3) for row in table]
-    batches = Batches(long, data, batch_size=4, seed=0)
-    starts = set()
+    crops = {
+        (number, start): first_frames(recording[start:], 16)
+        for number, recording in enumerate(recordings)
+        for start in range(max(1, len(recording) - 15))
+    }
+    batches = view.batches(batch_size=8, seed=0)
+    places = []
     for step in range(20):
-        for motion in spec.to_metres(batches.batch(step)[0].numpy()).transpose(0, 2, 3, 1):  # (T, V, C) each
-            places = [
-                (number, start)
-                for number, recording in enumerate(recordings)
-                for start in range(len(recording) - 15)
-                if np.abs(recording[start : start + 16] - motion).max() < 1e-4
-            ]
-            assert len(places) == 1
-            starts.add(places[0][1])
-    assert len(starts) > 10
+        for motion in view.spec.to_metres(batches.batch(step)[0].numpy()).transpose(0, 2, 3, 1):  # (T, V, C) each
+            (place,) = [place for place, crop in crops.items() if np.abs(crop - motion).max() < 1e-4]
+            places.append(place)
+    lengths = {len(recordings[number]) for number, _ in places}
+    assert lengths == set(range(12, 23))  # shorter than a motion, as long, longer
+    assert {start for _, start in places} == set(range(7))
 
 
 def test_a_worker_reads_its_own_row_groups_only(tmp_path, monkeypatch):
@@ -192,7 +180,7 @@ def test_a_worker_reads_its_own_row_groups_only(tmp_path, monkeypatch):
 
     monkeypatch.setattr(loading.pq.ParquetFile, "read_row_group", counting)
     for rank in range(4):
-        Batches(small, settings(benchmark="all"), batch_size=8, seed=0, rank=rank, world_size=4)
+        small.view(settings(benchmark="all")).batches(batch_size=8, seed=0, rank=rank, world_size=4)
         assert read == list(range(4 * rank, 4 * rank + 4))
         read.clear()
 
@@ -201,27 +189,26 @@ def test_a_worker_reads_its_own_row_groups_only(tmp_path, monkeypatch):
 def test_motions_held_on_disk_give_the_same_batches_and_leave_no_file(dataset, window, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     in_memory, on_disk = (
-        Batches(dataset, settings(window=window, held_in=held_in), batch_size=8, seed=3)
+        dataset.view(settings(window=window, held_in=held_in)).batches(batch_size=8, seed=3)
         for held_in in ("memory", "disk")
     )
     for step in (0, 1, in_memory.batches_per_epoch):
         for a, b in zip(in_memory.batch(step), on_disk.batch(step), strict=True):
             assert torch.equal(a, b)
-    assert torch.equal(*(load_split(dataset, settings(held_in=h), "test").motions for h in ("memory", "disk")))
+    assert torch.equal(*(dataset.view(settings(held_in=h)).load("test").motions for h in ("memory", "disk")))
     assert not list(tmp_path.iterdir())
 
 
 LIMITED = """
 import re, resource, sys
 from kgan_ray.data.dataset import Dataset
-from kgan_ray.data.loading import Batches
 from kgan_ray.settings import DataSettings
 dataset = Dataset.open(sys.argv[1])
 data = DataSettings(benchmark="xsub", frames=16384, held_in=sys.argv[2])
-Batches(dataset, DataSettings(benchmark="xsub"), batch_size=8, seed=0).batch(0)  # starts whatever starts lazily
+dataset.view(DataSettings(benchmark="xsub")).batches(batch_size=8, seed=0).batch(0)  # starts whatever starts lazily
 held = 1024 * int(re.search(r"VmData:\\s+(\\d+)", open("/proc/self/status").read())[1])
 resource.setrlimit(resource.RLIMIT_DATA, (held + 120_000_000, resource.RLIM_INFINITY))
-batches = Batches(dataset, data, batch_size=8, seed=0)  # 45 motions of 4.9 MB
+batches = dataset.view(data).batches(batch_size=8, seed=0)  # 45 motions of 4.9 MB
 for step in range(2 * batches.batches_per_epoch):
     motions, _ = batches.batch(step)
 print(motions.shape[0])
@@ -247,20 +234,20 @@ def test_a_disk_without_room_is_told(dataset, monkeypatch):
     with pytest.raises(
         UserError, match=r"data.held_in=disk: .* has no room for 0.0 GB \(No space left on device\)"
     ):
-        Batches(dataset, settings(held_in="disk"), batch_size=8, seed=0)
+        dataset.view(settings(held_in="disk")).batches(batch_size=8, seed=0)
 
 
 def test_an_uneven_share_is_refused(dataset):
     with pytest.raises(UserError, match="batch_size is 8, which 3 workers cannot share evenly"):
-        Batches(dataset, settings(), batch_size=8, seed=0, world_size=3)
+        dataset.view(settings()).batches(batch_size=8, seed=0, world_size=3)
 
 
 def test_a_split_without_rows_is_refused(tmp_path):
     names = [name for name in ntu_names(48) if "P003" in name]
     no_training = ingest([SkeletonFiles(write_ntu(tmp_path / "files", names))], tmp_path / "data")[0]
     for make in (
-        lambda: load_split(no_training, settings(), "train"),
-        lambda: Batches(no_training, settings(), batch_size=8, seed=0),
+        lambda: no_training.view(settings()).load("train"),
+        lambda: no_training.view(settings()).batches(batch_size=8, seed=0),
     ):
         with pytest.raises(UserError, match=r"benchmark=xsub: .* 0 training and 12 test rows"):
             make()
@@ -272,17 +259,19 @@ def test_balanced_batches_draw_rare_classes_as_often_as_others(dataset):
     rare = int(np.argmin(np.bincount(labels[rows])))
     share = {}
     for balanced in (False, True):
-        batches = Batches(dataset, settings(benchmark="all"), batch_size=4, seed=0, balanced=balanced)
+        batches = dataset.view(settings(benchmark="all")).batches(batch_size=4, seed=0, balanced=balanced)
         drawn = torch.cat([batches.batch(step)[1] for step in range(400)])
         share[balanced] = (drawn == rare).double().mean().item()
     held = [np.unique(labels[lane]) for lane in np.array_split(rows, 4)]
     expected = np.mean([1 / len(classes) if rare in classes else 0.0 for classes in held])
     assert share[True] == pytest.approx(expected, abs=0.03)
-    again = Batches(dataset, settings(benchmark="all"), batch_size=4, seed=0, balanced=True)
-    other = Batches(dataset, settings(benchmark="all"), batch_size=4, seed=0, balanced=True)
+    again = dataset.view(settings(benchmark="all")).batches(batch_size=4, seed=0, balanced=True)
+    other = dataset.view(settings(benchmark="all")).batches(batch_size=4, seed=0, balanced=True)
     assert torch.equal(again.batch(17)[0], other.batch(17)[0])
     halves = [
-        Batches(dataset, settings(benchmark="all"), batch_size=4, seed=0, rank=rank, world_size=2, balanced=True)
+        dataset.view(settings(benchmark="all")).batches(
+            batch_size=4, seed=0, rank=rank, world_size=2, balanced=True
+        )
         for rank in range(2)
     ]
     assert torch.equal(torch.cat([half.batch(5)[0] for half in halves]), again.batch(5)[0])

@@ -125,7 +125,7 @@ def test_the_mask_chooses_the_share_that_its_quantile_leaves():
 
 
 def test_the_variation_of_a_checkpoint_is_drawn(tiny, demo, tmp_path, capsys):
-    gan = GAN(tiny, demo.spec(tiny.data))
+    gan = GAN(tiny, demo.view(tiny.data).spec)
     CheckpointStore(str(tmp_path / "checkpoints")).save(gan, {"step": 0, "metrics": {}, "dataset": demo.hash})
     options = [
         "--variation",

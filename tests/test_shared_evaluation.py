@@ -42,9 +42,9 @@ def join(rank, folder):
 
 
 def evaluate(settings, rank=0):
-    dataset = Dataset.open(settings.data.path)
-    gan = GAN(settings, dataset.spec(settings.data))
-    shared = SharedEvaluation(gan, Evaluator(dataset, settings, progress=str) if rank == 0 else None)
+    view = Dataset.open(settings.data.path).view(settings.data)
+    gan = GAN(settings, view.spec)
+    shared = SharedEvaluation(gan, Evaluator(view, settings.evaluation, progress=str) if rank == 0 else None)
     scores = shared.evaluate(METRICS)
     alike = shared.evaluate(["fid"])
     with torch.no_grad():
@@ -96,8 +96,8 @@ def test_two_workers_score_what_one_scores(tiny, together, batch_norm, num_motio
 
 
 def test_one_worker_scores_what_the_verb_scores(tiny, demo):
-    gan = GAN(tiny, demo.spec(tiny.data))
-    evaluator = Evaluator(demo, tiny, progress=str)
+    gan = GAN(tiny, demo.view(tiny.data).spec)
+    evaluator = Evaluator(demo.view(tiny.data), tiny.evaluation, progress=str)
     batch_norm = tiny.evaluation.batch_norm
     expected = evaluator.evaluate(
         lambda labels, seed: gan.sample(labels, seed=seed, batch_norm=batch_norm), METRICS
@@ -123,7 +123,7 @@ def test_two_workers_diverge_together(tiny, together):
 
 @pytest.mark.parametrize("batch_norm", ["running", "batch"])
 def test_shares_of_any_number_of_workers_make_up_the_whole(tiny, demo, batch_norm):
-    generator = GAN(tiny, demo.spec(tiny.data)).generator
+    generator = GAN(tiny, demo.view(tiny.data).spec).generator
     labels = torch.arange(300) % 5
     ways = {"seed": 3, "batch_norm": batch_norm, "batch_size": 128, "truncation": 0.8}
     whole = sample(generator, labels, **ways)

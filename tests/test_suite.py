@@ -19,7 +19,7 @@ def notes():
 
 @pytest.fixture(scope="module")
 def evaluator(demo, tiny, notes):
-    return Evaluator(demo, tiny, progress=notes.append)
+    return Evaluator(demo.view(tiny.data), tiny.evaluation, progress=notes.append)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,9 @@ def test_generated_labels_are_even_and_the_seed_reaches_the_generator(evaluator,
 
 def test_a_second_evaluator_loads_the_same_extractor(evaluator, demo, tiny):
     said = []
-    again = Evaluator(demo, override(tiny, {"evaluation.num_motions": 8}), progress=said.append)
+    again = Evaluator(
+        demo.view(tiny.data), override(tiny, {"evaluation.num_motions": 8}).evaluation, progress=said.append
+    )
     assert again.extractor_hash == evaluator.extractor_hash
     assert not said
     assert again.floor(["fid"]) == evaluator.floor(["fid"])

@@ -180,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.repeats < 1:
         raise UserError(f"--repeats {options.repeats}: at least 1 is needed")
     settings = settings_of(options)
-    evaluator = Evaluator(Dataset.open(options.data), settings)
+    evaluator = Evaluator(Dataset.open(options.data).view(settings.data), settings.evaluation)
     shown = demonstrate(evaluator, repeats=options.repeats, progress=print)
     folder = Path(options.output)
     try:

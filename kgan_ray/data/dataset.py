@@ -9,7 +9,7 @@ import contextlib
 import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +18,11 @@ from pydantic import BaseModel, ValidationError
 
 from kgan_ray.data.splits import BENCHMARKS, NOT_GIVEN, SplitRule, split_rows
 from kgan_ray.settings import DataSettings, FrozenModel, UserError
-from kgan_ray.skeleton import MotionSpec, SkeletonLayout
+from kgan_ray.skeleton import SkeletonLayout
 from kgan_ray.storage import describe, is_uri, open_store, read_bytes
+
+if TYPE_CHECKING:
+    from kgan_ray.data.view import DataView
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -109,17 +112,12 @@ class Dataset:
     def class_names(self) -> tuple[str, ...]:
         return self.manifest.class_names
 
-    def spec(self, data: DataSettings) -> MotionSpec:
-        """What the networks need to know. Raises UserError for a benchmark that this dataset does not have."""
+    def view(self, data: DataSettings) -> DataView:
+        """Bind the dataset to data settings. Raises UserError for a benchmark that this dataset does not have."""
+        from kgan_ray.data.view import DataView  # with torch, which `prepare` and its workers do without
+
         self.check_benchmark(data.benchmark)
-        return MotionSpec(
-            layout=self.layout,
-            coordinates=self.manifest.coordinates,
-            frames=data.frames,
-            class_names=self.class_names,
-            value_range=self.manifest.ranges[data.benchmark][data.centre],
-            centre=data.centre,
-        )
+        return DataView(self, data)
 
     def check_benchmark(self, benchmark: str) -> None:
         """Raise UserError, naming those that work, unless both splits of the benchmark hold rows."""

@@ -22,9 +22,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kgan_ray.data.dataset import Dataset
-from kgan_ray.data.loading import MotionTensors, load_split
+from kgan_ray.data.loading import MotionTensors
+from kgan_ray.data.view import DataView
 from kgan_ray.metrics.extractor import FEATURES, Classifier, weights_hash
-from kgan_ray.settings import DataSettings, UserError
+from kgan_ray.settings import UserError
 from kgan_ray.skeleton import MotionSpec
 from kgan_ray.storage import is_uri, open_store, read_bytes, write_bytes
 
@@ -74,8 +75,7 @@ class Extractor:
 
 
 def find_extractor(
-    dataset: Dataset,
-    data: DataSettings,
+    view: DataView,
     device: torch.device,
     progress: Callable[[str], None],
     path: str | None = None,
@@ -86,19 +86,19 @@ def find_extractor(
     beside it too, so that every machine measures with the same one. Raises UserError for a file at `path` that is
     no extractor, or one of other motions.
     """
-    spec = dataset.spec(data)
+    dataset = view.dataset
     if path is not None:
-        return _load(Path(path), spec, device)
-    file = cache_folder(dataset) / f"extractor-{_key(dataset, data)}.safetensors"
+        return _load(Path(path), view.spec, device)
+    file = cache_folder(dataset) / f"extractor-{_key(view)}.safetensors"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{file}.lock"):
             if not file.exists() and not _fetched(dataset, file):
-                _train_and_save(dataset, data, spec, device, progress, file)
+                _train_and_save(view, device, progress, file)
                 _keep_beside(dataset, file)
     except OSError as error:
         raise UserError(f"{file.parent}: cannot keep the extractor there ({error.strerror or error})") from None
-    return _load(file, spec, device)
+    return _load(file, view.spec, device)
 
 
 def cache_folder(dataset: Dataset) -> Path:
@@ -133,21 +133,21 @@ def _keep_beside(dataset: Dataset, file: Path) -> None:
             write_bytes(store, f"{root}/cache/{file.name}", file.read_bytes())
 
 
-def _key(dataset: Dataset, data: DataSettings) -> str:
-    made_from = [RECIPE, dataset.hash, data.benchmark, data.frames, data.window, data.centre]
+def _key(view: DataView) -> str:
+    data = view.settings
+    made_from = [RECIPE, view.hash, data.benchmark, data.frames, data.window, data.centre]
     return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
 
 
 def _train_and_save(
-    dataset: Dataset,
-    data: DataSettings,
-    spec: MotionSpec,
+    view: DataView,
     device: torch.device,
     progress: Callable[[str], None],
     file: Path,
 ) -> None:
-    train, test = (load_split(dataset, data, split) for split in ("train", "test"))
-    progress(f"training the extractor of {dataset.path} on {len(train.labels)} motions (once; it is kept)")
+    spec = view.spec
+    train, test = view.load("train"), view.load("test")
+    progress(f"training the extractor of {view.path} on {len(train.labels)} motions (once; it is kept)")
     started = time.perf_counter()
     classifier = train_classifier(spec, train, device=device)
     confusion = torch.zeros(spec.num_classes, spec.num_classes, dtype=torch.int64)
@@ -163,8 +163,8 @@ def _train_and_save(
     )
     about = {
         "recipe": RECIPE,
-        "dataset": dataset.hash,
-        "data": data.model_dump(exclude={"path", "held_in"}),
+        "dataset": view.hash,
+        "data": view.settings.model_dump(exclude={"path", "held_in"}),
         "spec": spec.model_dump(mode="json"),
         "accuracy": accuracy,
         "confusion": confusion.tolist(),

@@ -15,8 +15,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from kgan_ray.data.dataset import Dataset
-from kgan_ray.data.loading import MotionTensors, load_split
+from kgan_ray.data.loading import MotionTensors
+from kgan_ray.data.view import DataView
 from kgan_ray.metrics import mmd
 from kgan_ray.metrics.extractor_training import Extractor, find_extractor
 from kgan_ray.metrics.inception import inception_distance
@@ -33,7 +33,7 @@ from kgan_ray.metrics.scores import (
     kernel_rows,
     multimodality,
 )
-from kgan_ray.settings import Settings, UserError
+from kgan_ray.settings import EvaluationSettings, UserError
 
 Sample = Callable[[Tensor, int], Tensor]  # (labels (N,), seed) -> motions (N, C, T, V)
 MOST_NEIGHBOURS = 10_000  # motions of a side that nearest-neighbour scores look at
@@ -81,17 +81,16 @@ class Evaluator:
 
     def __init__(
         self,
-        dataset: Dataset,
-        settings: Settings,
+        view: DataView,
+        settings: EvaluationSettings,
         device: str | torch.device = "cpu",
         progress: Callable[[str], None] = print,
     ) -> None:
-        self.dataset, self.settings, self.device = dataset, settings, torch.device(device)
+        self.view, self.settings, self.device = view, settings, torch.device(device)
         self.progress = progress
         self._noted: set[tuple[str, str]] = set()
-        self.spec = dataset.spec(settings.data)
-        evaluation = settings.evaluation
-        self.extractor = find_extractor(dataset, settings.data, self.device, progress, evaluation.extractor)
+        self.spec = view.spec
+        self.extractor = find_extractor(view, self.device, progress, settings.extractor)
         self.extractor_hash = self.extractor.hash
         self.extractor_accuracy = self.extractor.accuracy
 
@@ -108,23 +107,23 @@ class Evaluator:
         return Side(motions.motions.to(self.device), motions.labels.to(self.device), self.extractor)
 
     def _split(self, split: str) -> Side:
-        held = load_split(self.dataset, self.settings.data, split)
-        is_on_disk = self.settings.data.held_in == "disk"
+        held = self.view.load(split)
+        is_on_disk = self.view.settings.held_in == "disk"
         return Side(held.motions, held.labels, self.extractor) if is_on_disk else self.side(held)
 
     def labels(self) -> Tensor:
         """The labels of generated motions: as many of every class that the training split has, one after the other."""
         present = self.real.labels.unique().cpu()
-        per_class = max(1, self.settings.evaluation.num_motions // len(present))
+        per_class = max(1, self.settings.num_motions // len(present))
         return present.repeat(per_class)
 
     def evaluate(
         self, sample: Sample, metrics: Iterable[str] | None = None, seed: int | None = None
     ) -> dict[str, float]:
         """Each metric of freshly generated motions. Raises DivergedError where they are not finite."""
-        names = tuple(metrics if metrics is not None else self.settings.evaluation.metrics)
+        names = tuple(metrics if metrics is not None else self.settings.metrics)
         labels = self.labels()
-        motions = sample(labels, self.settings.evaluation.seed if seed is None else seed)
+        motions = sample(labels, self.settings.seed if seed is None else seed)
         return self.score(motions, labels, names)
 
     def score(self, motions: Tensor, labels: Tensor, metrics: Iterable[str]) -> dict[str, float]:
@@ -151,7 +150,7 @@ class Evaluator:
 
     def floor(self, metrics: Iterable[str] | None = None) -> dict[str, float]:
         """The same metrics of the real test split against the training split: what a perfect generator may reach."""
-        return self.compare(self.real, self.test, tuple(metrics or self.settings.evaluation.metrics))
+        return self.compare(self.real, self.test, tuple(metrics or self.settings.metrics))
 
     def halves(self, metrics: Iterable[str] | None = None) -> dict[str, float]:
         """The same metrics between two random halves of the training split."""
@@ -159,7 +158,7 @@ class Evaluator:
         first, second = (
             Side(self.real.motions[part], self.real.labels[part], self.extractor) for part in order.tensor_split(2)
         )
-        return self.compare(first, second, tuple(metrics or self.settings.evaluation.metrics))
+        return self.compare(first, second, tuple(metrics or self.settings.metrics))
 
     def compare(self, real: Side, generated: Side, names: tuple[str, ...]) -> dict[str, float]:
         """Each named metric, in that order; kid brings kid_std, fid_per_class and accuracy_per_class their classes."""

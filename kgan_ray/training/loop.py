@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import torch
 
 from kgan_ray.data.dataset import Dataset
-from kgan_ray.data.loading import Batches
+from kgan_ray.data.view import DataView
 from kgan_ray.metrics.names import lower_is_better
 from kgan_ray.metrics.suite import DivergedError, Evaluator
 from kgan_ray.settings import Settings, UserError
@@ -88,13 +88,11 @@ def train(settings: Settings, dataset_path: str, folder: str, context: Context, 
     `folder` is a local path or a URI that every worker can reach. Raises UserError for settings, data or a
     checkpoint that do not fit together.
     """
-    dataset = Dataset.open(dataset_path)
+    view = Dataset.open(dataset_path).view(settings.data)
     store = CheckpointStore(f"{folder.rstrip('/')}/checkpoints")
-    gan = GAN(settings, dataset.spec(settings.data), context.device)
-    resumed = _resume(gan, store, dataset)
-    batches = Batches(
-        dataset,
-        settings.data,
+    gan = GAN(settings, view.spec, context.device)
+    resumed = _resume(gan, store, view)
+    batches = view.batches(
         batch_size=settings.training.batch_size,
         seed=settings.seed,
         rank=context.rank,
@@ -102,7 +100,7 @@ def train(settings: Settings, dataset_path: str, folder: str, context: Context, 
         device=context.device,
         balanced=settings.training.balanced_classes,
     )
-    recorder = Recorder(settings, dataset, gan, store, run, resumed) if context.rank == 0 else None
+    recorder = Recorder(settings, view, gan, store, run, resumed) if context.rank == 0 else None
     training = settings.training
     status: Literal["finished", "diverged"] = "finished"
     reason = ""
@@ -148,16 +146,16 @@ def _evaluate(evaluation: SharedEvaluation, recorder: Recorder | None, settings:
     return ""
 
 
-def _resume(gan: GAN, store: CheckpointStore, dataset: Dataset) -> Checkpoint | None:
+def _resume(gan: GAN, store: CheckpointStore, view: DataView) -> Checkpoint | None:
     """Load the newest checkpoint on every rank: the one that rank 0 sees, in case another appears meanwhile."""
     folders = store.folders()
     newest = distributed.from_rank_zero(folders[-1] if folders else None)
     if newest is None:
         return None
     checkpoint = store.read_folder(newest)
-    if checkpoint.state["dataset"] != dataset.hash:
+    if checkpoint.state["dataset"] != view.hash:
         raise UserError(
-            f"{newest}: trained on dataset {checkpoint.state['dataset'][:12]}, here is {dataset.hash[:12]}; "
+            f"{newest}: trained on dataset {checkpoint.state['dataset'][:12]}, here is {view.hash[:12]}; "
             f"use another --name, or the same data"
         )
     restore(gan, checkpoint)
@@ -172,19 +170,19 @@ class Recorder:
     def __init__(
         self,
         settings: Settings,
-        dataset: Dataset,
+        view: DataView,
         gan: GAN,
         store: CheckpointStore,
         run: Run | None,
         resumed: Checkpoint | None,
     ) -> None:
-        self.settings, self.dataset, self.gan, self.store, self.run = settings, dataset, gan, store, run
+        self.settings, self.view, self.gan, self.store, self.run = settings, view, gan, store, run
         self.metrics: dict[str, float] = dict(resumed.state["metrics"]) if resumed else {}
-        self.evaluator = Evaluator(dataset, settings, device=gan.device, progress=lambda line: None)
+        self.evaluator = Evaluator(view, settings.evaluation, device=gan.device, progress=lambda line: None)
         self.sampled_at = time.perf_counter()
         self.logged_at = gan.step_count
         if run:
-            run.set_tags({"dataset": dataset.hash, "extractor": self.evaluator.extractor_hash})
+            run.set_tags({"dataset": view.hash, "extractor": self.evaluator.extractor_hash})
 
     @property
     def objective(self) -> str:
@@ -227,7 +225,7 @@ class Recorder:
         state: dict[str, Any] = {
             "step": self.gan.step_count,
             "metrics": self.metrics,
-            "dataset": self.dataset.hash,
+            "dataset": self.view.hash,
             "extractor": self.evaluator.extractor_hash,
             "run": self.run.id if self.run else None,
         }

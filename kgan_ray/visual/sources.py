@@ -46,18 +46,14 @@ def motions_of(source: str, wish: Wish) -> tuple[Titled, SkeletonLayout]:
 def _of_dataset(source: str, wish: Wish) -> tuple[Titled, SkeletonLayout]:
     import torch
 
-    from kgan_ray.data.loading import load_split
-
-    dataset = Dataset.open(source)
-    data = DataSettings(window="resample")
-    held = load_split(dataset, data, "train")
+    view = Dataset.open(source).view(DataSettings(window="resample"))
+    held, spec = view.load("train"), view.spec
     order = torch.randperm(len(held.labels), generator=torch.Generator().manual_seed(wish.seed))
     drawn = []
-    for number in class_numbers(wish.classes, dataset.class_names):
+    for number in class_numbers(wish.classes, spec.class_names):
         rows = [int(row) for row in order if held.labels[row] == number][: wish.count]
-        drawn += [(dataset.class_names[number], held.motions[row]) for row in rows]
-    spec = dataset.spec(data)
-    return [(title, spec.to_metres(motion).numpy()) for title, motion in drawn], dataset.layout
+        drawn += [(spec.class_names[number], held.motions[row]) for row in rows]
+    return [(title, spec.to_metres(motion).numpy()) for title, motion in drawn], spec.layout
 
 
 def _of_checkpoint(source: str, wish: Wish) -> tuple[Titled, SkeletonLayout]:

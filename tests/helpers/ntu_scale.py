@@ -19,7 +19,6 @@ from pathlib import Path
 import psutil
 
 from kgan_ray.data.dataset import Dataset
-from kgan_ray.data.loading import Batches
 from kgan_ray.settings import DataSettings
 
 COUNTS = {60: 56_880, 120: 114_480}
@@ -75,13 +74,15 @@ def load_share(path, held_in, rank, start, results):
     """From Parquet to the first step's batch, all workers at once."""
     start.wait()
     before, started = bytes_read(), time.perf_counter()
-    batches = Batches(
-        Dataset.open(path),
-        DataSettings(benchmark="xsub", held_in=held_in),
-        batch_size=BATCH,
-        seed=0,
-        rank=rank,
-        world_size=WORKERS,
+    batches = (
+        Dataset.open(path)
+        .view(DataSettings(benchmark="xsub", held_in=held_in))
+        .batches(
+            batch_size=BATCH,
+            seed=0,
+            rank=rank,
+            world_size=WORKERS,
+        )
     )
     batches.batch(0)
     seconds = time.perf_counter() - started

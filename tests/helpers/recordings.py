@@ -32,11 +32,11 @@ def one_body_text(motion, end="\r\n"):
     return skeleton_text([[(BODY, joints)] for joints in motion], end)
 
 
-def write_ntu(folder: Path, names, num_frames=6) -> Path:
-    """A `.skeleton` file of one body for each name; each has a motion of its own."""
+def write_ntu(folder: Path, names, num_frames=6, lengths=3) -> Path:
+    """A `.skeleton` file of one body for each name, `num_frames` or a few more long; each has a motion of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names):
-        text = one_body_text(moving_body(num_frames + number % 3, seed=number))
+        text = one_body_text(moving_body(num_frames + number % lengths, seed=number))
         (folder / f"{name}.skeleton").write_text(text, newline="")
     return folder
 

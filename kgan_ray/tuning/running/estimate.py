@@ -6,8 +6,6 @@ import time
 
 import torch
 
-from kgan_ray.data.dataset import Dataset
-from kgan_ray.data.loading import Batches
 from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.settings import Settings
 from kgan_ray.training.gan import GAN
@@ -17,14 +15,14 @@ from kgan_ray.tuning.search.proposals import bracket_shares
 _OVERHEAD = 4.0  # seconds to start and end a trial
 
 
-def seconds_per_run(settings: Settings, dataset: Dataset, evaluator: Evaluator) -> float:
+def seconds_per_run(settings: Settings, evaluator: Evaluator) -> float:
     """Seconds of one whole training run of one worker on this machine's CPU."""
     threads = torch.get_num_threads()
     torch.set_num_threads(settings.resources.threads)
     try:
-        gan = GAN(settings, dataset.spec(settings.data))
+        gan = GAN(settings, evaluator.spec)
         batch = settings.training.batch_size
-        batches = Batches(dataset, settings.data, batch_size=batch, seed=settings.seed)
+        batches = evaluator.view.batches(batch_size=batch, seed=settings.seed)
         cycle = settings.training.n_critic
         per_step = 0.0
         for is_measured in (False, True):  # the first cycle warms up

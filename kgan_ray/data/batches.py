@@ -1,0 +1,150 @@
+"""The batches of training.
+
+Shapes: C coordinates, T frames, V joints; B = global batch size, W = workers.
+
+A global batch does not depend on the number of workers. The training rows, in file order, are cut into B
+contiguous lanes of equal length (one longer here and there); every epoch each lane shuffles its own rows, and
+batch b takes the b-th row of every lane. Worker r holds the lanes from r B/W to (r + 1) B/W, hence a contiguous
+range of the file, and reads no other row group.
+"""
+
+from __future__ import annotations
+
+import mmap
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kgan_ray.data.loading import MotionTensors, load_motions, load_recordings
+from kgan_ray.settings import UserError
+
+if TYPE_CHECKING:
+    from kgan_ray.data.view import DataView
+
+BATCHES_AHEAD = 8  # that are fetched from the disk, where the motions are held there
+
+
+class Batches:
+    """One worker's slice of the endless sequence of global batches.
+
+    Stateless: `batch(step)` depends on the dataset's content, the data settings, `seed` and `step` only, so a run
+    that is resumed at a step sees what the undisturbed run would have seen. All data lie on `device`, or on disk
+    with `data.held_in`: the batches are the same.
+    """
+
+    def __init__(
+        self,
+        view: DataView,
+        *,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        device: str | torch.device = "cpu",
+        balanced: bool = False,
+    ) -> None:
+        """Load the rows of this worker's lanes; `DataView.batches` says what the arguments mean."""
+        self._frames = view.spec.frames
+        self._lanes = _lanes(view.rows("train"), batch_size)
+        self._own = _own_lanes(batch_size, rank, world_size)
+        rows = np.unique(self._lanes[self._own])
+        self._own_rows = rows[rows >= 0]
+        self.batches_per_epoch = int((self._lanes >= 0).sum(axis=1).min())
+        self._weights = self._class_weights(view.dataset.ids["label"]) if balanced else None
+        self._entropy = (int(view.hash, 16), seed)
+        self._device = torch.device(device)
+        self._home = self._device if view.settings.held_in == "memory" else torch.device("cpu")
+        self._epoch = -1
+        self._rows = torch.empty(0)  # (batches per epoch, B/W): rows of the held tensors
+        self._starts = torch.empty(0)  # the same shape: first frames of random crops
+        self._is_random = view.settings.window == "random"
+        loaded = self._load_recordings(view) if self._is_random else load_motions(view, self._own_rows)
+        self._motions, self._labels = loaded.motions.to(self._home), loaded.labels.to(self._home)
+        self._file = loaded.file
+        if self._file is not None:
+            self._file.madvise(mmap.MADV_RANDOM)  # read what is asked for, not what lies beside it
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return motions (B/W, C, T, V) and labels (B/W,) of a global step, counted from 0."""
+        epoch, number = divmod(step, self.batches_per_epoch)
+        if epoch != self._epoch:
+            self._begin(epoch)
+            for ahead in range(BATCHES_AHEAD):
+                self._read_ahead(number + ahead)
+        self._read_ahead(number + BATCHES_AHEAD)
+        rows = self._rows[number]
+        if self._is_random:
+            frames = self._starts[number][:, None] + torch.arange(self._frames, device=self._home)  # (n, T)
+            motions = self._motions[frames].transpose(1, 2).contiguous()
+        else:
+            motions = self._motions[rows]
+        return motions.to(self._device), self._labels[rows].to(self._device)
+
+    def _read_ahead(self, number: int) -> None:
+        """Ask the operating system to fetch a batch of this epoch from the disk while earlier ones are trained on."""
+        if self._file is None or number >= self.batches_per_epoch:
+            return
+        frame = 4 * self._motions[0].numel()  # bytes of what is counted: a frame of random crops, else a motion
+        firsts = self._starts[number] if self._is_random else self._rows[number]
+        length = frame * (self._frames if self._is_random else 1)
+        for first in firsts.tolist():
+            start = first * frame // mmap.PAGESIZE * mmap.PAGESIZE
+            self._file.madvise(mmap.MADV_WILLNEED, start, first * frame + length - start)
+
+    def _begin(self, epoch: int) -> None:
+        """Shuffle the lanes. Every worker draws for all lanes and keeps its own."""
+        random = np.random.default_rng([*self._entropy, epoch])
+        keys = np.where(self._lanes >= 0, random.random(self._lanes.shape), np.inf)
+        if self._weights is None:
+            chosen = np.argsort(keys, axis=1, kind="stable")[self._own, : self.batches_per_epoch]
+        else:
+            uniform = random.random((len(self._lanes), self.batches_per_epoch))[self._own]
+            chosen = np.stack(
+                [np.searchsorted(w, u, side="right") for w, u in zip(self._weights, uniform, strict=True)]
+            )
+        rows = np.take_along_axis(self._lanes[self._own], chosen, axis=1)  # (B/W, batches): rows of the dataset
+        rows = np.searchsorted(self._own_rows, rows).T
+        self._rows = torch.from_numpy(rows).to(self._home)
+        if self._is_random:
+            part = random.random((self.batches_per_epoch, len(self._lanes)))[:, self._own]
+            starts = self._first_frame[rows] + np.floor(part * self._num_starts[rows]).astype(np.int64)
+            self._starts = torch.from_numpy(starts).to(self._home)
+        self._epoch = epoch
+
+    def _class_weights(self, labels: np.ndarray) -> np.ndarray:
+        """Return the running sum of the rows' chances, 1 / (rows of the class in the lane): (B/W, longest lane)."""
+        lanes = self._lanes[self._own]
+        chances = np.zeros(lanes.shape)
+        for lane, row in zip(lanes, chances, strict=True):
+            classes, counts = np.unique(labels[lane[lane >= 0]], return_counts=True)
+            row[lane >= 0] = 1 / (len(classes) * counts[np.searchsorted(classes, labels[lane[lane >= 0]])])
+        sums = chances.cumsum(axis=1)
+        return sums / sums[:, -1:]
+
+    def _load_recordings(self, view: DataView) -> MotionTensors:
+        """Load whole recordings to crop from, each padded to at least T frames."""
+        lengths = np.maximum(view.dataset.ids["num_frames"][self._own_rows], self._frames)
+        self._first_frame = np.cumsum(lengths) - lengths
+        self._num_starts = lengths - self._frames + 1
+        return load_recordings(view, self._own_rows, lengths)
+
+
+def _lanes(rows: np.ndarray, batch_size: int) -> np.ndarray:
+    """Cut rows into lanes: (B, longest lane), -1 after a shorter lane's end.
+
+    Fewer rows than lanes: lane i holds row i modulo their number.
+    """
+    if len(rows) < batch_size:
+        return rows[np.arange(batch_size) % len(rows)][:, None]
+    bounds = np.arange(batch_size + 1) * len(rows) // batch_size
+    index = bounds[:-1, None] + np.arange(np.diff(bounds).max())
+    return np.where(index < bounds[1:, None], rows[np.minimum(index, len(rows) - 1)], -1)
+
+
+def _own_lanes(batch_size: int, rank: int, world_size: int) -> slice:
+    if batch_size % world_size:
+        raise UserError(f"training.batch_size is {batch_size}, which {world_size} workers cannot share evenly")
+    share = batch_size // world_size
+    return slice(rank * share, (rank + 1) * share)

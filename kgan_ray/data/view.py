@@ -1,0 +1,96 @@
+"""A dataset bound to data settings: the one door to loaded motions.
+
+Shapes: N motions, C coordinates, T frames, V joints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from kgan_ray.data.batches import Batches
+from kgan_ray.data.loading import MotionTensors, load_motions
+from kgan_ray.settings import DataSettings
+from kgan_ray.skeleton import MotionSpec
+
+if TYPE_CHECKING:
+    from kgan_ray.data.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class DataView:
+    """A dataset as `settings` see it: which rows train and which test, and what motions are made of them.
+
+    `Dataset.view` makes it. Like a dataset, it is cheap to make and to pickle.
+    """
+
+    dataset: Dataset
+    settings: DataSettings
+
+    @property
+    def hash(self) -> str:
+        """Name the dataset's content: 16 hexadecimal digits."""
+        return self.dataset.hash
+
+    @property
+    def path(self) -> str:
+        return self.dataset.path
+
+    @cached_property
+    def spec(self) -> MotionSpec:
+        """Describe the motions, as the networks need to know them."""
+        manifest, settings = self.dataset.manifest, self.settings
+        return MotionSpec(
+            layout=manifest.layout,
+            coordinates=manifest.coordinates,
+            frames=settings.frames,
+            class_names=manifest.class_names,
+            value_range=manifest.ranges[settings.benchmark][settings.centre],
+            centre=settings.centre,
+        )
+
+    def rows(self, split: str) -> np.ndarray:
+        """Return the indices (N,) of a split's rows ("train" or "test") in the dataset, in file order."""
+        return self.dataset.rows_of(self.settings.benchmark, split)
+
+    def labels(self, split: str) -> np.ndarray:
+        """Return the labels (N,) of a split, in file order, without reading its motions."""
+        return self.dataset.ids["label"][self.rows(split)]
+
+    def load(self, split: str, *, rank: int = 0, world_size: int = 1) -> MotionTensors:
+        """Load the motions of a split in file order, or the part of them that is this worker's.
+
+        The window "random" gives the middle of each recording here, so that statistics of a split are always the
+        same. Values beyond the range of the training split are clamped to it.
+        """
+        rows = self.rows(split)
+        return load_motions(self, rows[len(rows) * rank // world_size : len(rows) * (rank + 1) // world_size])
+
+    def batches(
+        self,
+        *,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        device: str | torch.device = "cpu",
+        balanced: bool = False,
+    ) -> Batches:
+        """Load what this worker trains on, and return its slice of the endless sequence of global batches.
+
+        With `balanced`, every lane draws its rows with replacement, all classes as often as one another. Raises
+        UserError for workers that cannot share a batch evenly.
+        """
+        return Batches(
+            self,
+            batch_size=batch_size,
+            seed=seed,
+            rank=rank,
+            world_size=world_size,
+            device=device,
+            balanced=balanced,
+        )
