@@ -6,8 +6,9 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -73,6 +74,35 @@ def print_settings(settings: Settings) -> None:
     """Every dotted setting with its value, one a line, as --set takes them."""
     for name, value in flatten(settings).items():
         print(f"{name}={value if isinstance(value, str) else json.dumps(value)}")
+
+
+class ProgressLine:
+    """One line on stderr: on a terminal it renews itself, in a log it is printed every ten seconds.
+
+    Leaving the `with` block ends the line, so that what is printed next begins on a new one.
+    """
+
+    SECONDS_BETWEEN_LINES = 10.0  # in a log
+
+    def __enter__(self) -> Self:
+        self._is_terminal = sys.stderr.isatty()
+        self._is_open = False
+        self._printed_at = time.monotonic()
+        return self
+
+    def __call__(self, text: str) -> None:
+        """Show the text in place of the one before."""
+        if self._is_terminal:
+            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+            self._is_open = True
+        elif time.monotonic() - self._printed_at >= self.SECONDS_BETWEEN_LINES:
+            print(text, file=sys.stderr, flush=True)
+            self._printed_at = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_open:
+            print(file=sys.stderr)
+            self._is_open = False
 
 
 def run_verb(main: Callable[[Sequence[str] | None], int | None]) -> None:

@@ -12,13 +12,12 @@ same command again does nothing. Recordings that cannot be used are set aside wi
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kgan_ray.cli import run_verb, verb_parser
+from kgan_ray.cli import ProgressLine, run_verb, verb_parser
 from kgan_ray.settings import UserError
 
 if TYPE_CHECKING:
@@ -35,9 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from kgan_ray.data.sources.ntu import read_missing_list
 
     sources = _sources(options)
-    shown = _ProgressLine()
     started = time.perf_counter()
-    try:
+    with ProgressLine() as line:
         dataset, is_new = ingest(
             sources,
             options.output,
@@ -45,10 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             train_ids=_train_ids(options),
             min_per_class=options.min_per_class,
             force=options.force,
-            progress=shown,
+            progress=line,
         )
-    finally:
-        shown.end()
     if not is_new:
         print(f"{options.output}: already prepared from the same sources and options (hash {dataset.hash})")
         return 0
@@ -142,28 +138,6 @@ def _train_ids(options: argparse.Namespace) -> dict[str, tuple[int, ...]]:
             except ValueError:
                 raise UserError(f"--train-{column}s {text}: expected numbers with commas, such as 1,2,5") from None
     return chosen
-
-
-class _ProgressLine:
-    """One line on stderr that renews itself on a terminal, and a line every ten seconds in a log."""
-
-    def __init__(self) -> None:
-        self._is_terminal = sys.stderr.isatty()
-        self._is_open = False
-        self._printed_at = time.monotonic()
-
-    def __call__(self, text: str) -> None:
-        if self._is_terminal:
-            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-            self._is_open = True
-        elif time.monotonic() - self._printed_at > 10:
-            print(text, file=sys.stderr, flush=True)
-            self._printed_at = time.monotonic()
-
-    def end(self) -> None:
-        if self._is_open:
-            print(file=sys.stderr)
-            self._is_open = False
 
 
 def _print_summary(dataset: Dataset, seconds: float) -> None:

@@ -8,13 +8,12 @@ Running the same command again continues from the newest checkpoint.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kgan_ray.cli import add_settings_options, print_settings, run_verb, settings_of, verb_parser
+from kgan_ray.cli import ProgressLine, add_settings_options, print_settings, run_verb, settings_of, verb_parser
 from kgan_ray.settings import (
     MAY_CHANGE,
     Settings,
@@ -29,7 +28,7 @@ from kgan_ray.storage import AnyPath, any_path
 if TYPE_CHECKING:
     from kgan_ray.tracking.run import Run
     from kgan_ray.training.launch import RunRecord
-    from kgan_ray.training.progress import Outcome, Progress
+    from kgan_ray.training.progress import Outcome
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,21 +82,24 @@ def train_run(settings: Settings, name: str, results: AnyPath) -> int:
     _check_same_settings(folder, settings)
     prepare_store(uri)
     run, record = _open_run(uri, settings, name, folder)
-    shown = _ProgressLine()
     print(f"training {name} in {folder}; Ctrl-C stops it, the same command goes on", flush=True)
     started = time.perf_counter()
     try:
-        outcome = launch_training(
-            settings, str(settings.data.path), str(folder.absolute()), name=name, record=record, show=shown
-        )
+        with ProgressLine() as line:
+            outcome = launch_training(
+                settings,
+                str(settings.data.path),
+                str(folder.absolute()),
+                name=name,
+                record=record,
+                show=lambda progress: line(progress.line()),
+            )
     except KeyboardInterrupt:
-        shown.end()
         run.finish("KILLED")
         raise
     except UserError:
         run.finish("FAILED")
         raise
-    shown.end()
     run.finish("FINISHED" if outcome.status != "diverged" else "FAILED")
     _print_outcome(outcome, time.perf_counter() - started, folder)
     print(f"compare the runs:  {ui_command(uri, record.experiment)}")
@@ -147,25 +149,6 @@ def _open_run(uri: str, settings: Settings, name: str, folder: AnyPath) -> tuple
     run.set_tags({"folder": str(folder), "seed": str(settings.seed)})
     file.write_text(json.dumps({"uri": uri, "id": run.id}), encoding="utf-8")
     return run, RunRecord(uri=uri, experiment=experiment, name=name, id=run.id)
-
-
-class _ProgressLine:
-    """One line that renews itself on a terminal, and a line every ten seconds in a log."""
-
-    def __init__(self) -> None:
-        self._is_terminal = sys.stderr.isatty()
-        self._printed_at = 0.0
-
-    def __call__(self, progress: Progress) -> None:
-        if self._is_terminal:
-            print(f"\r\033[K{progress.line()}", end="", file=sys.stderr, flush=True)
-        elif time.monotonic() - self._printed_at > 10:
-            print(progress.line(), file=sys.stderr, flush=True)
-            self._printed_at = time.monotonic()
-
-    def end(self) -> None:
-        if self._is_terminal:
-            print(file=sys.stderr)
 
 
 def _print_outcome(outcome: Outcome, seconds: float, folder: AnyPath) -> None:
