@@ -54,8 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     from kgan_ray.data.dataset import Dataset
     from kgan_ray.metrics.motion_file import SUFFIXES
+    from kgan_ray.metrics.names import check_metric_name
     from kgan_ray.metrics.repeats import estimates, read_record, record_of
-    from kgan_ray.metrics.suite import DivergedError, Evaluator, check_metric_name
+    from kgan_ray.metrics.suite import DivergedError, Evaluator
     from kgan_ray.training.checkpoint import load_generator
 
     for name in options.metrics or ():

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    from kgan_ray.tuning.running.budget import Budget, parse_budget
+    from kgan_ray.tuning.question.sections import Budget
+    from kgan_ray.tuning.running.budget import parse_budget
 
     parser = verb_parser("tune", __doc__)
     parser.add_argument("--space", metavar="FILE", help="the question, for example search_spaces/disc.yaml")

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.multiprocessing
+from torch.multiprocessing.spawn import spawn
 
 from kgan_ray.benchmarks.timing import ntu60_gan, seconds
 from kgan_ray.training import distributed
@@ -82,7 +82,7 @@ def measure(device: str = "cpu") -> Scaling:
     if processes < 2:
         return Scaling(alone, math.nan, math.nan, Traffic(math.nan, math.nan))
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(_work_together, args=(folder, device), nprocs=2)
+        spawn(_work_together, args=(folder, device), nprocs=2)
         found: dict[str, Any] = torch.load(f"{folder}/found")
     return Scaling(alone, found["together"], found["all_reduce"], Traffic(**found["traffic"]))
 

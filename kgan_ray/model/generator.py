@@ -115,7 +115,7 @@ class Generator(PublishedState):
         k, c = point.shape[:2]
         joints = geometry.joint_map(self.edge_importance[index])  # (K, V, V')
         y = x @ point.flatten(0, 1).T  # (N, T, V, K * C_out)
-        if (k, v, geometry.out_joints) == (1, 1, 1):
+        if k == v == geometry.out_joints == 1:
             y = y * joints.view(1)
         else:
             joints = joints.permute(2, 1, 0).reshape(-1, v * k)  # (V', V * K)

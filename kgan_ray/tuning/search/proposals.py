@@ -13,7 +13,8 @@ import numpy as np
 
 from kgan_ray.settings import Settings, override
 from kgan_ray.tuning.question.domains import Domain
-from kgan_ray.tuning.question.space import Scheduler, Search, Space
+from kgan_ray.tuning.question.sections import Scheduler, Search
+from kgan_ray.tuning.question.space import Space
 
 if TYPE_CHECKING:
     from optuna import Trial
