@@ -279,6 +279,7 @@ def _run_shown(runner: Runner, guess: float | None) -> bool:
 
 def _conclude(sweep: Sweep, folder: AnyPath, parent: Run, open_record: str) -> int:
     from kgan_ray.text import duration
+    from kgan_ray.tuning.answer.results import Results
     from kgan_ray.tuning.report.files import write_report
     from kgan_ray.tuning.report.mlflow_view import record_verdicts
     from kgan_ray.tuning.report.registry import register_best
@@ -286,12 +287,13 @@ def _conclude(sweep: Sweep, folder: AnyPath, parent: Run, open_record: str) -> i
 
     console().print(trials_table(sweep, sweep.trials))
     print()
-    for verdict in sweep.verdicts:
-        print(verdict["sentence"])
-    write_report(sweep, folder / "report", parent, folder / "trials")
-    record_verdicts(sweep, parent)
+    results = Results(sweep)
+    for verdict in results.verdicts:
+        print(verdict.sentence)
+    write_report(results, folder / "report", parent, folder / "trials")
+    record_verdicts(results, parent)
     print(f"\nwall time {duration(sweep.seconds)}; report: {folder / 'report' / 'report.html'}")
-    if model := register_best(sweep, folder):
+    if model := register_best(results, folder):
         print(f"best confirmed generator: {model} in MLflow's model registry")
     print(f"compare the runs:  {open_record}")
     return 0

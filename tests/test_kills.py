@@ -6,6 +6,7 @@ import contextlib
 import random
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -13,7 +14,7 @@ import pytest
 
 from helpers.processes import wait_for
 from helpers.sweeps import mlflow_runs, start_sweep
-from kgan_ray.tuning.report.tables import configuration_rows, trial_rows
+from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.state import load_sweep
 
 NUM_KILLS = 20
@@ -77,6 +78,6 @@ def is_worker(process: psutil.Process) -> bool:
 
 
 def table(folder: Path) -> list:
-    sweep = load_sweep(folder)
-    trials = [{name: value for name, value in row.items() if name != "seconds"} for row in trial_rows(sweep)]
-    return [configuration_rows(sweep), sorted(trials, key=lambda row: row["trial"]), sweep.verdicts]
+    results = Results(load_sweep(folder))
+    trials = [replace(row, seconds=0.0) for row in results.trial_rows]
+    return [results.rows, sorted(trials, key=lambda row: row.trial), results.verdicts]

@@ -8,7 +8,7 @@ from helpers.sweep_records import BASELINE, BETTER, make
 from kgan_ray.settings import flatten
 from kgan_ray.tracking.run import start_run
 from kgan_ray.tracking.store import prepare_store
-from kgan_ray.tuning.answer.results import groups_of, verdicts_of
+from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.question.space import base_settings, parse_space
 from kgan_ray.tuning.report.mlflow_view import open_parent, record_verdicts
 from kgan_ray.tuning.state import CONFIRM, Sweep
@@ -38,8 +38,7 @@ def test_verdicts_are_tags_of_the_sweep_and_of_every_run_that_they_rest_on(tmp_p
                 trial = make(f"{group}-{name}-{seed}", CONFIRM, name, overrides, value, seed=seed, group=group)
                 trial.run_id = start_run(uri, experiment="two", name=trial.name, parent_id=parent.id).id
                 sweep.trials.append(trial)
-    sweep.verdicts = [verdict.as_dict() for group in groups_of(sweep) for verdict in verdicts_of(sweep, group)]
-    record_verdicts(sweep, parent)
+    record_verdicts(Results(sweep), parent)
 
     client = MlflowClient(tracking_uri=uri)
     told = client.get_run(parent.id).data.tags

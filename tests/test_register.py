@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from helpers.networks import motion_spec, narrow
-from kgan_ray.settings import UserError
+from kgan_ray.settings import UserError, flatten, resolve_settings
 from kgan_ray.tracking.run import start_run
 from kgan_ray.tracking.store import prepare_store
 from kgan_ray.training.checkpoint import CheckpointStore
 from kgan_ray.training.gan import GAN
-from kgan_ray.tuning.report.registry import best_confirmed, register_best
+from kgan_ray.tuning.answer.results import Results
+from kgan_ray.tuning.report.registry import register_best
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
 
 
@@ -30,7 +31,8 @@ def run_of(configuration: str, seed: int, value: float, stage: str = CONFIRM, **
 
 
 def sweep_of(trials: list[Trial], uri: str = "") -> Sweep:
-    return Sweep(name="disc", space={}, settings={}, metric="fid", mode="min", uri=uri, trials=trials)
+    settings = flatten(resolve_settings("demo"))
+    return Sweep(name="disc", space={}, settings=settings, metric="fid", mode="min", uri=uri, trials=trials)
 
 
 def test_the_best_run_of_the_best_configuration_is_chosen():
@@ -40,8 +42,8 @@ def test_the_best_run_of_the_best_configuration_is_chosen():
         run_of("good", 2, 0.1, status="diverged"),
         run_of("explored", 0, 0.5, stage=EXPLORE),
     ]  # fmt: skip
-    assert best_confirmed(sweep_of(trials)).name == "confirm-good-1"
-    assert best_confirmed(sweep_of(trials[-1:])) is None
+    assert Results(sweep_of(trials)).best_run().name == "confirm-good-1"
+    assert Results(sweep_of(trials[-1:])).best_run() is None
 
 
 def test_the_registered_model_generates_the_checkpoints_motions(tmp_path, monkeypatch):
@@ -56,7 +58,7 @@ def test_the_registered_model_generates_the_checkpoints_motions(tmp_path, monkey
     store = CheckpointStore(str(tmp_path / "trials" / trial.name / "checkpoints"))
     store.save(gan, {"step": 0, "metrics": {"fid": 3.0}, "dataset": "d"})
 
-    model = mlflow.pyfunc.load_model(register_best(sweep_of([trial], uri), tmp_path))
+    model = mlflow.pyfunc.load_model(register_best(Results(sweep_of([trial], uri)), tmp_path))
     labels = [2, 0, 2]
     made = model.predict(pd.DataFrame({"label": labels}), params={"seed": 5, "truncation": 0.9})
     expected = gan.spec.to_metres(gan.sample_few(torch.tensor(labels), seed=5, truncation=0.9)).numpy()
@@ -65,4 +67,4 @@ def test_the_registered_model_generates_the_checkpoints_motions(tmp_path, monkey
         model.predict(pd.DataFrame({"label": [4]}))
     versions = mlflow.MlflowClient(uri).search_model_versions("name='kgan_ray-disc'")
     assert [(one.tags["configuration"], one.tags["fid"]) for one in versions] == [("good", "3")]
-    assert register_best(sweep_of([trial], uri), tmp_path) == "models:/kgan_ray-disc/2"
+    assert register_best(Results(sweep_of([trial], uri)), tmp_path) == "models:/kgan_ray-disc/2"

@@ -8,31 +8,33 @@ import pytest
 from PIL import Image
 
 from helpers.networks import motion_spec, narrow
-from helpers.sweep_records import finished_sweep
-from kgan_ray.report import find_sweep, main
+from helpers.sweep_records import finished_sweep, make
+from kgan_ray.report import main
 from kgan_ray.settings import UserError
 from kgan_ray.tracking.run import start_run
-from kgan_ray.tracking.store import prepare_store
+from kgan_ray.tracking.store import client_of, prepare_store
 from kgan_ray.training.checkpoint import CheckpointStore
 from kgan_ray.training.gan import GAN
+from kgan_ray.tuning.answer.results import Measure, Results
 from kgan_ray.tuning.report import tables
 from kgan_ray.tuning.report.files import write_report
-from kgan_ray.tuning.state import CONFIRM
+from kgan_ray.tuning.state import CONFIRM, find_sweep
 
 
 def test_the_table_holds_means_spreads_and_the_verdict():
-    rows = {row["configuration"]: row for row in tables.configuration_rows(finished_sweep())}
-    assert list(rows) == ["baseline", "explore-01"]
-    assert (rows["baseline"]["fid"], rows["baseline"]["fid_sd"], rows["baseline"]["runs"]) == (100.0, 10.0, 3)
-    assert rows["explore-01"]["effect"] == -50.0
-    assert rows["explore-01"]["low"] < -50 < rows["explore-01"]["high"] < 0
-    assert rows["explore-01"]["verdict"] == "better"
-    assert rows["explore-01"]["accuracy"] == 0.5
-    assert "discriminator/loss" not in rows["baseline"]
+    baseline, better = Results(finished_sweep()).rows
+    assert (baseline.configuration, better.configuration) == ("baseline", "explore-01")
+    assert (baseline.measures["fid"], baseline.finished) == (Measure(100.0, 10.0), 3)
+    assert baseline.verdict is None
+    assert better.verdict.effect == -50.0
+    assert better.verdict.low < -50 < better.verdict.high < 0
+    assert better.verdict.word == "better"
+    assert better.measures["accuracy"].mean == 0.5
+    assert list(baseline.measures) == ["fid", "accuracy"]  # losses are no metrics
 
 
 def test_markdown_has_one_row_a_configuration_and_no_ragged_table():
-    page = tables.markdown(finished_sweep())
+    page = tables.markdown(Results(finished_sweep()))
     table = [line for line in page.splitlines() if line.startswith("|")]
     assert any(line.startswith("| explore-01 | pooling=max | 3 | 50.0 ± 2.0 |") for line in table)
     first = table[: table.index("| trial | changes | step | fid | status |")]
@@ -41,7 +43,7 @@ def test_markdown_has_one_row_a_configuration_and_no_ragged_table():
 
 
 def test_csv_reads_back():
-    (row, *_) = csv.DictReader(io.StringIO(tables.csv_text(tables.trial_rows(finished_sweep()))))
+    (row, *_) = csv.DictReader(io.StringIO(tables.trials_csv(Results(finished_sweep()))))
     assert (row["trial"], row["fid"], row["techniques.pooling"]) == ("explore-01", "40.0", "max")
 
 
@@ -51,17 +53,16 @@ def test_runs_measured_differently_are_never_ranked(kind, index):
     sweep = finished_sweep()
     setattr(sweep.trials[index], kind, "f" * 64)
     with pytest.raises(UserError, match=f"cannot be ranked together: their {kind} differs"):
-        tables.markdown(sweep)
+        Results(sweep)
 
 
 def test_published_values_stand_beside_ours():
     sweep = finished_sweep(space={"published": {"xsub": {"baseline": {"fid": 345.069}}}})
     for trial in sweep.stage(CONFIRM):
         trial.group = "xsub"
-    baseline, better = tables.configuration_rows(sweep)
-    assert baseline["fid_published"] == 345.069
-    assert "fid_published" not in better
-    assert "| fid, published |" in tables.markdown(sweep)
+    baseline, better = Results(sweep).rows
+    assert (baseline.measures["fid"].published, better.measures["fid"].published) == (345.069, None)
+    assert "| fid, published |" in tables.markdown(Results(sweep))
 
 
 def test_the_report_is_written_and_logged_to_the_sweeps_run(tmp_path, capsys):
@@ -87,7 +88,9 @@ def test_the_baseline_and_the_best_other_configuration_are_drawn_side_by_side(tm
         gan = GAN(narrow({"seed": number}), motion_spec())
         store = CheckpointStore(str(tmp_path / "trials" / name / "checkpoints"))
         store.save(gan, {"step": 0, "metrics": {"fid": 1.0}, "dataset": "d"})
-    files = {file.name: file for file in write_report(sweep, tmp_path / "report", trials=tmp_path / "trials")}
+    files = {
+        file.name: file for file in write_report(Results(sweep), tmp_path / "report", trials=tmp_path / "trials")
+    }
     sheet, film = (Image.open(files[name]) for name in ("motions.png", "motions.gif"))
     assert sheet.height == 2 * 4 * 110  # two rows for each of four classes
     assert film.n_frames > 1
@@ -98,13 +101,76 @@ def test_the_baseline_and_the_best_other_configuration_are_drawn_side_by_side(tm
 
 def test_a_sweep_that_is_not_there_suggests_one_that_is(tmp_path):
     finished_sweep().save(tmp_path / "disc")
-    with pytest.raises(UserError, match=r"dsc: no sweep of that name in .*Did you mean disc\? there are: disc"):
-        find_sweep("dsc", tmp_path)
+    with pytest.raises(UserError, match=r"no sweep 'dsc'\. Did you mean disc\? There are: disc"):
+        find_sweep(tmp_path, "dsc")
+    assert find_sweep(tmp_path / "elsewhere", str(tmp_path / "disc")) == tmp_path / "disc"
 
 
 def test_a_sweep_without_any_finished_trial_still_reports(tmp_path):
-    sweep = finished_sweep(trials=[], verdicts=[])
-    files = write_report(sweep, tmp_path)
+    sweep = finished_sweep(trials=[])
+    files = write_report(Results(sweep), tmp_path)
     assert [file.name for file in files][:1] == ["report.md"]
     sweep.save(tmp_path)
     assert json.loads((tmp_path / "sweep.json").read_text())["trials"] == []
+
+
+def test_sentence_and_table_agree_in_the_middle_of_a_round(tmp_path):
+    """A second round of seeds was interrupted: what it has measured counts in both, and both are provisional."""
+    judged = Results(finished_sweep(rounds=[3], done=["explore", "confirm-1"]))
+    assert (judged.stage, judged.notice) == ("judged", "")
+    sweep = finished_sweep(rounds=[3, 3], done=["explore", "confirm-1"])
+    for seed, value in ((1003, 250.0), (1004, 240.0)):
+        name = f"confirm-explore-01-{seed}"
+        sweep.trials.append(make(name, CONFIRM, "explore-01", {"techniques.pooling": "max"}, value, seed=seed))
+    sweep.trials.append(
+        sweep.trials[-1].model_copy(
+            update={"name": "confirm-explore-01-1005", "status": "interrupted", "metrics": {}}
+        )
+    )
+    results = Results(sweep)
+    (verdict,) = results.verdicts
+    assert verdict.word == "can't tell"
+    assert "fid 128 against 100" in verdict.sentence
+    page = tables.markdown(results)
+    assert "| explore-01 | pooling=max | 5 | 128 ± 107 |" in page
+    assert "Provisional, in stage confirm, round 2 of 2: 8 of 9 confirmation runs have ended." in page
+    assert not results.is_judged
+
+
+def test_lost_runs_of_the_baseline_are_counted_in_the_verdict():
+    sweep = finished_sweep()
+    changes = {"techniques.pooling": "max"}
+    for trial in sweep.stage(CONFIRM):
+        if trial.configuration == "explore-01":
+            trial.metrics["fid"] += 400.0
+    for seed in (1003, 1004):
+        sweep.trials.append(make(f"b{seed}", CONFIRM, "baseline", {}, 1e9, seed=seed))
+        sweep.trials[-1].status = "diverged"
+        sweep.trials.append(make(f"e{seed}", CONFIRM, "explore-01", changes, 450.0, seed=seed))
+    (verdict,) = Results(sweep).verdicts
+    assert verdict.p_value < 0.05
+    assert verdict.word == "can't tell"
+    assert "2 of the baseline's 5 runs gave no value" in verdict.sentence
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "KILLED"])
+def test_a_report_leaves_the_status_of_the_sweeps_run_as_it_was(tmp_path, status):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    prepare_store(uri)
+    parent = start_run(uri, experiment="disc", name="disc")
+    if status != "RUNNING":
+        parent.finish(status)
+    before = client_of(uri).get_run(parent.id).info
+    finished_sweep(uri=uri, experiment="disc", parent_id=parent.id).save(tmp_path / "disc")
+    assert main(["disc", "--results", str(tmp_path)]) == 0
+    after = client_of(uri).get_run(parent.id).info
+    assert (after.status, after.end_time) == (status, before.end_time)
+
+
+def test_direction_is_the_sweeps_own_before_the_metrics():
+    results = Results(finished_sweep(mode="max"))
+    assert not results.is_low_good("fid")
+    assert not results.is_low_good("accuracy")
+    assert results.is_low_good("kid")
+    assert results.explored[0].name == "explore-02"
+    assert results.best_run().metrics["fid"] == 110.0

@@ -4,26 +4,28 @@ import os
 
 import pytest
 
-from kgan_ray.settings import UserError
-from kgan_ray.status import find_sweep, main, status_lines
+from kgan_ray.settings import UserError, flatten, resolve_settings
+from kgan_ray.status import main
 from kgan_ray.tracking.run import start_run
 from kgan_ray.tracking.store import prepare_store
-from kgan_ray.tuning.state import Sweep, Trial
+from kgan_ray.tuning.answer.results import Results
+from kgan_ray.tuning.report.standing import standing_lines
+from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial, find_sweep
 
 
 def trial(name: str, status: str, fid: float | None = None, **fields) -> Trial:
     metrics = {} if fid is None else {"fid": fid}
+    fields = {"stage": EXPLORE, "configuration": name, **fields}
     return Trial(
-        name=name, stage="explore", configuration=name, overrides={"techniques.pooling": "max"}, seed=0, status=status,
-        metrics=metrics, **fields,
-    )  # fmt: skip
+        name=name, overrides={"techniques.pooling": "max"}, seed=0, status=status, metrics=metrics, **fields
+    )
 
 
 def sweep(*trials: Trial, **fields) -> Sweep:
     return Sweep(
         name="disc",
         space={},
-        settings={"training.steps": 600},
+        settings=flatten(resolve_settings("demo", {"training.steps": 600})),
         metric="fid",
         mode="min",
         trials=list(trials),
@@ -31,8 +33,12 @@ def sweep(*trials: Trial, **fields) -> Sweep:
     )
 
 
+def lines_of(one: Sweep, age: float = 0) -> list[str]:
+    return standing_lines(Results(one), age)
+
+
 def test_counts_the_best_and_the_last_trouble():
-    lines = status_lines(
+    lines = lines_of(
         sweep(
             trial("a", "finished", 30.0),
             trial("b", "stopped", 20.0),
@@ -52,20 +58,27 @@ def test_a_running_trial_is_as_far_as_mlflow_knows(tmp_path):
     prepare_store(uri)
     run = start_run(uri, experiment="disc", name="a")
     run.log_metrics({"discriminator/loss": 1.0, "time/steps_per_second": 2.5}, step=150)
-    lines = status_lines(sweep(trial("a", "running", 30.0, run_id=run.id, step=100), uri=uri), age=0)
+    lines = lines_of(sweep(trial("a", "running", 30.0, run_id=run.id, step=100), uri=uri), age=0)
     assert "  a: step 150/600  2.50 steps/s  fid 30  pooling=max" in lines
 
 
-def test_ten_lines_are_enough_for_many_trials():
-    many = [trial(f"t{number}", "running", float(number)) for number in range(40)]
-    verdicts = [{"sentence": f"verdict {number}"} for number in range(9)]
-    lines = status_lines(sweep(*many, verdicts=verdicts), age=0)
-    assert len(lines) <= 12
-    assert "  and 36 more" in lines
+def test_ten_lines_are_enough_for_many_trials(tmp_path):
+    ended = [
+        trial(f"{name}-{seed}", "finished", 10.0 * number + seed, stage=CONFIRM, configuration=name)
+        for number, name in enumerate(["baseline", *(f"e{k}" for k in range(9))])
+        for seed in range(2)
+    ]
+    running = [trial(f"r{k}", "running", 5.0, stage=CONFIRM, configuration="baseline") for k in range(40)]
+    lost = trial("lost", "diverged", reason="nan", stage=CONFIRM, configuration="baseline")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    prepare_store(uri)
+    lines = lines_of(sweep(*ended, *running, lost, uri=uri, experiment="disc"))
+    assert len(lines) == 10
+    assert lines[1].endswith("; 37 more run")
 
 
 def test_a_sweep_that_has_not_begun():
-    assert status_lines(sweep(), age=0) == [
+    assert lines_of(sweep(), age=0) == [
         "sweep disc: not begun; last change 0:00 ago",
         "trials: 0 of 0 known ones ended (no trials yet)",
     ]
@@ -83,7 +96,26 @@ def test_the_sweep_active_last_is_shown(tmp_path, capsys):
 
 def test_an_unknown_sweep_is_refused_with_the_nearest_name(tmp_path):
     with pytest.raises(UserError, match="no sweep here"):
-        find_sweep(tmp_path, None)
+        find_sweep(tmp_path)
     sweep().save(tmp_path / "disc")
     with pytest.raises(UserError, match=r"no sweep 'dics'\. Did you mean disc"):
         find_sweep(tmp_path, "dics")
+
+
+def test_a_sweep_whose_second_round_runs_is_not_judged():
+    first = [
+        trial(f"{name}-{seed}", "finished", value + seed, stage=CONFIRM, configuration=name)
+        for name, value in (("baseline", 100.0), ("e1", 50.0))
+        for seed in range(3)
+    ]
+    record = sweep(*first, rounds=[3], done=["explore", "confirm-1"])
+    assert lines_of(record)[0] == "sweep disc: judged; last change 0:00 ago"
+    more = trial("e1-3", "running", stage=CONFIRM, configuration="e1")
+    lines = lines_of(record.model_copy(update={"rounds": [3, 2], "trials": [*first, more]}))
+    assert lines[0] == "sweep disc: confirm, round 2 of 2; last change 0:00 ago"
+    assert any(line.startswith("so far: e1: better (fid 51 against 101") for line in lines)
+
+
+def test_the_round_of_population_based_training_that_runs_is_named():
+    done = ["explore-round-01", "explore-round-01-exchanged", "explore-round-02"]
+    assert Results(sweep(trial("a", "running"), done=done)).stage == "explore, round 3"

@@ -17,7 +17,7 @@ from helpers.processes import wait_for
 from helpers.sweeps import SPACE, make_runner, mlflow_runs, num_finished, start_sweep
 from kgan_ray.settings import UserError, flatten, override
 from kgan_ray.tracking.run import Run
-from kgan_ray.tuning.answer.results import check_comparable, verdicts_of
+from kgan_ray.tuning.answer.results import Results, check_comparable
 from kgan_ray.tuning.question.space import base_settings, parse_space
 from kgan_ray.tuning.running.jobs import confirm_jobs, explore_jobs
 from kgan_ray.tuning.running.recorder import FAILURE_ARTIFACT, Keeper
@@ -104,12 +104,12 @@ def test_explored_runs_never_count_as_evidence(tmp_path):
     ]
     explored = [trial("e1", {}, -1e6), trial("e2", {}, 1e6)]
     runner.sweep.trials = [*explored, *confirmed]
-    (verdict,) = verdicts_of(runner.sweep)
+    (verdict,) = Results(runner.sweep).verdicts
     assert (verdict.configuration, verdict.effect, verdict.word) == ("e1", -50.0, "better")
     assert verdict.sentence.startswith("e1: better (fid 51 against 101")
     for one in confirmed:
         one.group = "xview"
-    (verdict,) = verdicts_of(runner.sweep, "xview")
+    (verdict,) = Results(runner.sweep).verdicts
     assert verdict.sentence.startswith("xview e1: better")
 
 
@@ -139,7 +139,7 @@ def simulated_verdicts(tree: dict, number: int) -> list[str]:
         value = stand_in.objective(override(settings, {**job.overrides, "seed": job.seed}))
         more = {"stage": CONFIRM, "configuration": job.configuration, "seed": job.seed}
         sweep.trials.append(trial(job.name, dict(job.overrides), value, **more))
-    return [verdict.word for verdict in verdicts_of(sweep)]
+    return [verdict.word for verdict in Results(sweep).verdicts]
 
 
 def test_a_trials_run_names_its_dataset_and_is_found_again(tmp_path):
@@ -308,7 +308,7 @@ def test_a_whole_sweep_finds_the_planted_effect(tmp_path):
     assert {one.status for one in sweep.stage(EXPLORE)} <= {"finished", "stopped"}
     assert {one.status for one in sweep.stage(CONFIRM)} == {"finished"}
     assert all(len(one.curve) == 3 for one in sweep.stage(CONFIRM))
-    assert len(sweep.verdicts) == 2
+    assert len(Results(sweep).verdicts) == 2
     runs = mlflow_runs(uri)
     assert sorted(runs) == sorted(["test", *(one.name for one in sweep.trials)])
     for one in sweep.trials:
@@ -332,7 +332,7 @@ def test_a_sweep_of_two_objectives_ends_with_verdicts_on_the_first(tmp_path):
     front = explored_front(load_sweep(tmp_path))
     assert front
     assert any("on the Pareto front of fid and accuracy" in line for line in said)
-    assert [verdict["configuration"] for verdict in runner.sweep.verdicts] == front[:1]
+    assert [verdict.configuration for verdict in Results(runner.sweep).verdicts] == front[:1]
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import yaml
 from helpers.commands import ROOT, tune, write_small_space
 from kgan_ray.settings import UserError
 from kgan_ray.tune import code_version, main, resume_command
+from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, load_sweep
 
 DISC = str(ROOT / "search_spaces" / "disc.yaml")
@@ -78,7 +79,7 @@ def test_a_sweep_of_real_training_ends_with_table_verdict_and_command(tmp_path, 
     sweep = load_sweep(results / "small")
     assert [trial.status for trial in sweep.trials] == ["finished"] * 6
     assert (len(sweep.stage(EXPLORE)), len(sweep.stage(CONFIRM))) == (2, 4)
-    assert len(sweep.verdicts) == 1
+    assert len(Results(sweep).verdicts) == 1
     for trial in sweep.trials:
         assert list((results / "small" / "trials" / trial.name / "checkpoints").glob("step-*/weights.safetensors"))
     assert (results / "small" / "report" / "report.md").exists()

@@ -143,16 +143,23 @@ def start_run(
     return run
 
 
+def existing_run(uri: str, run_id: str) -> Run:
+    """Open a run to add to it: whether it runs or how it has ended stays as it is. Raises UserError if it is unknown."""
+    from mlflow.exceptions import MlflowException
+
+    client = client_of(uri)
+    try:
+        client.get_run(run_id)
+    except MlflowException as error:
+        raise UserError(f"the MLflow record at {uri} has no run {run_id}: {error}") from None
+    return Run(client, run_id, continued=True)
+
+
 def end_run(uri: str, run_id: str, status: str, tags: Mapping[str, Any]) -> None:
     """Tag a run and end it, in as few calls as there can be: on SQLite each takes 10 ms. `status` as in `Run.finish`."""
     run = Run(client_of(uri), run_id, continued=True)
     run.set_tags(tags)
     run.finish(status)
-
-
-def tag_run(uri: str, run_id: str, tags: Mapping[str, Any]) -> None:
-    """Set tags of a run, ended or not."""
-    Run(client_of(uri), run_id, continued=True).set_tags(tags)
 
 
 def log_text(uri: str, run_id: str, text: str, file: str) -> None:

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kgan_ray.settings import UserError
-from kgan_ray.storage import AnyPath, write_whole
+from kgan_ray.storage import AnyPath, any_path, folders_with, write_whole
+from kgan_ray.text import close_match
 
 FORMAT_VERSION = 1
 FILE = "sweep.json"
@@ -102,3 +103,21 @@ def load_sweep(folder: AnyPath) -> Sweep:
         raise UserError(f"{folder}: no sweep here (expected a folder with {FILE}, which `tune` writes)") from None
     except (OSError, ValueError, TypeError, KeyError, ValidationError) as error:
         raise UserError(f"{file}: not a sweep's record: {str(error).splitlines()[0]}") from None
+
+
+def find_sweep(results: AnyPath, name: str | None = None) -> AnyPath:
+    """Return the folder of the sweep `name` in `results`, or the sweep's folder that `name` is a path of.
+
+    Without a name it is the sweep whose record changed last. Raises UserError where there is none.
+    """
+    for folder in (results / name, any_path(name)) if name else ():
+        if (folder / FILE).exists():
+            return folder
+    names = [folder.name for folder in folders_with(results, FILE)]
+    if not names:
+        raise UserError(f"{results}: no sweep here (expected folders with {FILE}, which `tune` writes)")
+    if name is not None:
+        raise UserError(
+            f"{results}: no sweep {name!r}.{close_match(name, names)} There are: {', '.join(sorted(names))}"
+        )
+    return results / names[-1]

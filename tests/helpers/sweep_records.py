@@ -1,7 +1,6 @@
 """Records of sweeps that have ended, made by hand."""
 
 from kgan_ray.settings import flatten, resolve_settings
-from kgan_ray.tuning.answer.results import verdicts_of
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
 
 BASELINE, BETTER = (100.0, 110.0, 90.0), (50.0, 52.0, 48.0)
@@ -20,7 +19,6 @@ def finished_sweep(**more) -> Sweep:
     for name, overrides, values in (("baseline", {}, BASELINE), ("explore-01", changes, BETTER)):
         for seed, value in enumerate(values, 1000):
             sweep.trials.append(make(f"confirm-{name}-{seed}", CONFIRM, name, overrides, value, seed=seed))
-    sweep.verdicts = [verdict.as_dict() for verdict in verdicts_of(sweep)]
     return sweep.model_copy(update=more)
 
 

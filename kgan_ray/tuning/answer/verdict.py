@@ -7,14 +7,17 @@ narrow for three or five runs.
 Means are compared by their difference, or by their ratio: then test, interval and power are those of the logarithms,
 and means are geometric. A metric whose spread between seeds grows with its value (an FID that is 100 ± 20 here and
 700 ± 500 there) shows by its ratio, with few seeds, what the difference hides.
+
+A run that diverged or failed has no value, and the runs that remain are the lucky ones. So a configuration that lost
+runs is never called better, and none is called worse than a baseline that lost runs.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy import stats
@@ -29,59 +32,78 @@ _SMALLEST = 1e-12  # what a distance counts as that came out as 0: its logarithm
 
 Word = Literal["better", "worse", "can't tell"]
 Compare = Literal["difference", "ratio"]
+Mode = Literal["min", "max"]  # whether low or high values are good
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The values that one configuration's runs gave, and how many further runs were lost: diverged or failed."""
+
+    values: tuple[float, ...]
+    lost: int = 0
+
+    @property
+    def runs(self) -> int:
+        return len(self.values) + self.lost
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One configuration against the baseline. `effect` = its mean - the baseline's, or / the baseline's."""
+    """What the runs of one configuration prove beside the baseline's."""
 
     configuration: str
-    runs: int
-    failed: int  # runs that diverged or failed, and have no value
-    mean: float  # geometric where ratios are compared
-    baseline: float
+    metric: str
     compare: Compare
-    effect: float
+    own: Sample
+    baseline: Sample
+    effect: float  # the configuration's mean - the baseline's, or / the baseline's
     low: float  # 95 % interval of the effect
     high: float
     p_value: float  # corrected for the number of comparisons
     word: Word
     more_seeds: int | None  # for "can't tell": about how many would tell; None = too many to say
-    sentence: str
+    group: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    @property
+    def mean(self) -> float:
+        """The mean of the configuration's values; geometric where ratios are compared."""
+        return _mean(self.own, self.compare)
 
+    @property
+    def baseline_mean(self) -> float:
+        return _mean(self.baseline, self.compare)
 
-def judge(
-    baseline: Sequence[float],
-    candidates: Mapping[str, Sequence[float]],
-    *,
-    mode: Literal["min", "max"],
-    metric: str = "fid",
-    failed: Mapping[str, int] | None = None,
-    compare: Compare = "difference",
-) -> list[Verdict]:
-    """Compare every candidate's runs with the baseline's.
-
-    Args:
-        baseline: the metric's value in each of the baseline's runs.
-        candidates: likewise for each configuration.
-        mode: whether low ("min") or high ("max") values are good.
-        failed: per configuration the number of further runs that gave no value. Such a configuration is never
-            called better: only its lucky runs were measured.
-        compare: "ratio" is for values above 0.
-    """
-    failed = failed or {}
-    scale = _SCALES[compare]
-    base = scale.forth(baseline)
-    corrected = holm([welch(scale.forth(values), base) for values in candidates.values()])
-    return [
-        _verdict(
-            name, scale.forth(values), base, p_value, mode, metric, failed.get(name, 0), len(candidates), compare
+    @property
+    def sentence(self) -> str:
+        """The verdict in words, with the figures that it rests on."""
+        name = f"{self.group} {self.configuration}".strip()
+        if not (self.own.values and self.baseline.values):
+            who = "the baseline" if self.own.values else self.configuration
+            return f"{name}: {self.word}: no run of {who} gave a value of {self.metric}"
+        word = f"{self.word}: {self._advice}" if self.word == "can't tell" else self.word
+        kind = " (geometric means)" if self.compare == "ratio" else ""
+        effect, low, high = (_signed(value, self.compare) for value in (self.effect, self.low, self.high))
+        figures = (
+            f"{self.metric} {number(self.mean)} against {number(self.baseline_mean)}{kind}, "
+            f"{self.compare} {effect} [{low}, {high}], p = {self.p_value:.2g}"
         )
-        for (name, values), p_value in zip(candidates.items(), corrected, strict=True)
-    ]
+        return f"{name}: {word} ({figures}{self._losses})"
+
+    @property
+    def _advice(self) -> str:
+        if self.p_value < LEVEL:
+            return "the lost runs are missing from the comparison"
+        if self.more_seeds is None:
+            return f"any difference is small beside the spread between seeds (over {MOST_SEEDS} more seeds needed)"
+        return f"about {self.more_seeds} more seed{'s' if self.more_seeds > 1 else ''} needed"
+
+    @property
+    def _losses(self) -> str:
+        """`; 1 of 3 runs and 2 of the baseline's 5 runs gave no value`, or the empty string."""
+        parts = [f"{self.own.lost} of {self.own.runs} runs"] if self.own.lost else []
+        if self.baseline.lost:
+            parts.append(f"{self.baseline.lost} of the baseline's {self.baseline.runs} runs")
+        return f"; {' and '.join(parts)} gave no value" if parts else ""
 
 
 @dataclass(frozen=True)
@@ -98,90 +120,62 @@ _SCALES: dict[Compare, _Scale] = {
 }
 
 
-def _verdict(
-    name: str,
-    values: Sequence[float],
-    baseline: Sequence[float],
-    p_value: float,
-    mode: Literal["min", "max"],
-    metric: str,
-    failed: int,
-    comparisons: int,
-    compare: Compare,
-) -> Verdict:
-    """`values` and `baseline` are on the scale that `compare` names."""
-    back = _SCALES[compare].back
-    if not values or not baseline:
-        nan = math.nan
-        who = name if not values else "the baseline"
-        sentence = f"{name}: can't tell: no run of {who} gave a value of {metric}"
-        mean = back(float(np.mean(values))) if values else nan
-        base = back(float(np.mean(baseline))) if baseline else nan
-        return Verdict(
-            name, len(values), failed, mean, base, compare, nan, nan, nan, 1.0, "can't tell", None, sentence
+def judge(
+    baseline: Sample,
+    candidates: Mapping[str, Sample],
+    *,
+    mode: Mode,
+    metric: str = "fid",
+    compare: Compare = "difference",
+    group: str = "",
+) -> list[Verdict]:
+    """Compare every candidate's runs with the baseline's. `compare="ratio"` is for values above 0."""
+    scale = _SCALES[compare]
+    base = scale.forth(baseline.values)
+    p_values = holm([welch(scale.forth(own.values), base) for own in candidates.values()])
+    verdicts = []
+    for (name, own), p_value in zip(candidates.items(), p_values, strict=True):
+        values = scale.forth(own.values)
+        difference = float(np.mean(values) - np.mean(base)) if values and base else math.nan
+        low, high = bootstrap_interval(values, base)
+        is_better = (difference < 0) == (mode == "min")
+        is_biased = own.lost > 0 if is_better else baseline.lost > 0  # towards what the values say
+        word: Word = "can't tell"
+        if p_value < LEVEL and not is_biased:
+            word = "better" if is_better else "worse"
+        verdicts.append(
+            Verdict(
+                name,
+                metric,
+                compare,
+                own,
+                baseline,
+                effect=scale.back(difference),
+                low=scale.back(low),
+                high=scale.back(high),
+                p_value=p_value,
+                word=word,
+                more_seeds=more_seeds_needed(values, base, LEVEL / len(candidates)),
+                group=group,
+            )
         )
-    difference = float(np.mean(values) - np.mean(baseline))
-    low, high = bootstrap_interval(values, baseline)
-    word: Word = "can't tell"
-    if p_value < LEVEL:
-        word = "better" if (difference < 0) == (mode == "min") else "worse"
-    if word == "better" and failed:
-        word = "can't tell"
-    more = more_seeds_needed(values, baseline, LEVEL / comparisons) if word == "can't tell" else None
-    mean, base = back(float(np.mean(values))), back(float(np.mean(baseline)))
-    kind = "" if compare == "difference" else " (geometric means)"
-    effect, least, most = (_shown(back(value), compare) for value in (difference, low, high))
-    figures = (
-        f"{metric} {number(mean)} against {number(base)}{kind}, {compare} {effect} [{least}, {most}], "
-        f"p = {p_value:.2g}"
-    )
-    told = f"{word}: {_advice(more, failed, p_value)}" if word == "can't tell" else word
-    lost = f"; {failed} of {failed + len(values)} runs gave no value" if failed else ""
-    sentence = f"{name}: {told} ({figures}{lost})"
-    return Verdict(
-        name,
-        len(values),
-        failed,
-        mean,
-        base,
-        compare,
-        back(difference),
-        back(low),
-        back(high),
-        p_value,
-        word,
-        more,
-        sentence,
-    )
-
-
-def _shown(effect: float, compare: Compare) -> str:
-    """`+12.5` for a difference, `0.42` for a ratio."""
-    sign = "+" if compare == "difference" and effect >= 0 else ""
-    return sign + number(effect) if math.isfinite(effect) else str(effect)
-
-
-def _advice(more: int | None, failed: int, p_value: float) -> str:
-    if failed and p_value < LEVEL:
-        return "the runs that failed are missing from the comparison"
-    if more is None:
-        return f"any difference is small beside the spread between seeds (over {MOST_SEEDS} more seeds needed)"
-    return f"about {more} more seed{'s' if more > 1 else ''} needed"
+    return verdicts
 
 
 def welch(one: Sequence[float], other: Sequence[float]) -> float:
-    """Two-sided p value for equal means, whatever the variances; 1 where a side has fewer than two values."""
+    """Return Welch's two-sided p value for equal means, whatever the variances.
+
+    Where it is not defined: 1 if a side has fewer than two values; 1 or 0 if neither side has any spread.
+    """
     if min(len(one), len(other)) < 2:
         return 1.0
-    spread, freedom = _standard_error(one, other)
-    difference = float(np.mean(one) - np.mean(other))
-    if spread == 0.0:
-        return 1.0 if difference == 0.0 else 0.0
-    return float(2 * stats.t.sf(abs(difference) / spread, freedom))
+    if _is_constant(one) and _is_constant(other):
+        return 1.0 if one[0] == other[0] else 0.0
+    return float(stats.ttest_ind(one, other, equal_var=False).pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values corrected so that the chance of any false alarm stays below the level (Holm, 1979)."""
+    """Correct p values so that the chance of any false alarm stays below the level (Holm, 1979)."""
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     corrected, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(order):
@@ -191,28 +185,31 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def bootstrap_interval(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
-    """The expanded bootstrap percentile interval, 95 %, of mean(one) - mean(other); seeded, so always the same.
+    """Return the expanded bootstrap percentile interval, 95 %, of mean(one) - mean(other); seeded, so always the same.
 
     The percentiles are moved outwards so that for normal data the interval is as wide as Student's (Hesterberg,
-    2015, section 4.4); with few runs that means nearly the whole range of the resampled differences.
+    2015, section 4.4); with few runs that means nearly the whole range of the resampled differences. With fewer than
+    two values on a side it is endless.
     """
-    difference = float(np.mean(one) - np.mean(other))
     if min(len(one), len(other)) < 2:
         return -math.inf, math.inf
-    _, freedom = _standard_error(one, other)
+    difference = float(np.mean(one) - np.mean(other))
+    if _is_constant(one) and _is_constant(other):
+        return difference, difference
+    freedom = stats.ttest_ind(one, other, equal_var=False).df
     smallest = min(len(one), len(other))
     reach = math.sqrt(smallest / (smallest - 1)) * stats.t.ppf(1 - LEVEL / 2, freedom)
     tail = float(stats.norm.sf(reach))
-    source = np.random.default_rng(0)
+    random = np.random.default_rng(0)
     means = [
-        source.choice(np.asarray(values, float), (_RESAMPLES, len(values))).mean(axis=1) for values in (one, other)
+        random.choice(np.asarray(values, float), (_RESAMPLES, len(values))).mean(axis=1) for values in (one, other)
     ]
     low, high = np.quantile(means[0] - means[1], [tail, 1 - tail])
     return min(float(low), difference), max(float(high), difference)
 
 
 def more_seeds_needed(one: Sequence[float], other: Sequence[float], level: float) -> int | None:
-    """About how many more runs of each would show a difference as large as the one seen, with a power of 80 %.
+    """Estimate how many more runs of each would show a difference as large as the one seen, with a power of 80 %.
 
     None where it would be more than `MOST_SEEDS`. With fewer than two runs there is no spread to reckon with: the
     answer is what makes three.
@@ -231,11 +228,16 @@ def more_seeds_needed(one: Sequence[float], other: Sequence[float], level: float
     return int(enough[0]) - fewest if len(enough) else None
 
 
-def _standard_error(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
-    """Of the difference of the means, and its degrees of freedom (Welch, 1947)."""
-    parts = [float(np.var(values, ddof=1)) / len(values) for values in (one, other)]
-    total = sum(parts)
-    if total == 0.0:
-        return 0.0, float(len(one) + len(other) - 2)
-    weights = sum(part**2 / (len(values) - 1) for part, values in zip(parts, (one, other), strict=True))
-    return math.sqrt(total), total**2 / weights
+def _mean(sample: Sample, compare: Compare) -> float:
+    scale = _SCALES[compare]
+    return scale.back(float(np.mean(scale.forth(sample.values)))) if sample.values else math.nan
+
+
+def _is_constant(values: Sequence[float]) -> bool:
+    return len(set(values)) == 1
+
+
+def _signed(effect: float, compare: Compare) -> str:
+    """`+12.5` for a difference, `0.42` for a ratio."""
+    sign = "+" if compare == "difference" and effect >= 0 else ""
+    return sign + number(effect) if math.isfinite(effect) else str(effect)

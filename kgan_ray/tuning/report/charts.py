@@ -11,7 +11,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from kgan_ray.text import number
 from kgan_ray.tuning.answer.effects import Effect, Point, shown
-from kgan_ray.tuning.report.tables import Row
+from kgan_ray.tuning.answer.verdict import Verdict
 from kgan_ray.tuning.search.pareto import pareto_front
 from kgan_ray.tuning.state import Trial
 
@@ -64,30 +64,30 @@ def bands(runs: Sequence[Trial], metric: str) -> str:
     return _svg(parts, left + _WIDTH + 220, top + height + 52, label)
 
 
-def intervals(rows: Sequence[Row], metric: str) -> str:
+def intervals(verdicts: Sequence[Verdict], metric: str) -> str:
     """Each configuration's difference or ratio to the baseline with its 95 % interval, and a line where there is none.
 
-    `rows` are those of `tables.configuration_rows` that have an effect; one without an interval is left out.
+    A verdict without an interval is left out.
     """
-    rows = [row for row in rows if math.isfinite(row["low"]) and math.isfinite(row["high"])]
-    if not rows:
+    verdicts = [verdict for verdict in verdicts if math.isfinite(verdict.low) and math.isfinite(verdict.high)]
+    if not verdicts:
         return ""
-    is_ratio = rows[0]["compare"] == "ratio"
+    is_ratio = verdicts[0].compare == "ratio"
     same = 1.0 if is_ratio else 0.0
-    values = [same, *(row[end] for row in rows for end in ("low", "high"))]
+    values = [same, *(end for verdict in verdicts for end in (verdict.low, verdict.high))]
     x = _scale(values, _LEFT, _LEFT + _WIDTH, log=is_ratio)
-    bottom = 30 * len(rows) + 16
+    bottom = 30 * len(verdicts) + 16
     parts = [
         f'<line class="axis" x1="{x(same):.1f}" x2="{x(same):.1f}" y1="4" y2="{bottom}" stroke-dasharray="4 3"/>',
         _line(_LEFT, bottom, _LEFT + _WIDTH, bottom),
         *(_text(x(value), bottom + 18, number(value), "middle") for value in _ticks(values, log=is_ratio)),
     ]
-    for index, row in enumerate(rows):
+    for index, row in enumerate(verdicts):
         y = 30 * index + 20
-        parts.append(_text(_LEFT - 12, y + 4, f"{row['group']} {row['configuration']}".strip(), "end"))
+        parts.append(_text(_LEFT - 12, y + 4, f"{row.group} {row.configuration}".strip(), "end"))
         parts.append(
-            f'<line x1="{x(row["low"]):.1f}" x2="{x(row["high"]):.1f}" y1="{y}" y2="{y}" stroke="currentColor" '
-            f'stroke-width="2"/><circle cx="{x(row["effect"]):.1f}" cy="{y}" r="5" fill="currentColor"/>'
+            f'<line x1="{x(row.low):.1f}" x2="{x(row.high):.1f}" y1="{y}" y2="{y}" stroke="currentColor" '
+            f'stroke-width="2"/><circle cx="{x(row.effect):.1f}" cy="{y}" r="5" fill="currentColor"/>'
         )
     kind = "ratio of geometric means to the baseline's" if is_ratio else "difference to the baseline"
     label = f"{kind} in {metric} (95 % interval{', logarithmic' if is_ratio else ''})"

@@ -1,40 +1,54 @@
-"""The files of a sweep's report: tables, page, learning curves; written to a folder and logged to MLflow."""
+"""The report's folder: tables, page and pictures, written and logged to MLflow."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from kgan_ray.storage import AnyPath, written_locally
-from kgan_ray.tracking.run import Run
-from kgan_ray.tuning.answer.results import groups_of
+from kgan_ray.storage import AnyPath, any_path, written_locally
+from kgan_ray.tracking.run import Run, existing_run
+from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.report import tables
 from kgan_ray.tuning.report.page import html
 from kgan_ray.tuning.report.side_by_side import draw_side_by_side
-from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
+from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial, find_sweep, load_sweep
 from kgan_ray.visual.charts import learning_curves
 
 
+def report_sweep(
+    name: str, results_folder: AnyPath, output: str | None = None, *, log: bool = True
+) -> list[AnyPath]:
+    """Write the report of a sweep as its record stands, running or not; returns the files, the Markdown page first.
+
+    `output` is where to write (default: the sweep's folder/report). With `log` the files are also stored with the
+    sweep's run in MLflow, whose status stays as it is. Raises UserError where there is no such sweep.
+    """
+    folder = find_sweep(results_folder, name)
+    sweep = load_sweep(folder)
+    run = existing_run(sweep.uri, sweep.parent_id) if log and sweep.parent_id else None
+    place = any_path(output) if output else folder / "report"
+    return write_report(Results(sweep), place, run, folder / "trials")
+
+
 def write_report(
-    sweep: Sweep, folder: AnyPath, run: Run | None = None, trials: AnyPath | None = None
+    results: Results, folder: AnyPath, run: Run | None = None, trials: AnyPath | None = None
 ) -> list[AnyPath]:
     """Write the report's files into `folder`, the Markdown page first, and log them to `run`; returns their paths.
 
     `trials` is the folder of the trials' checkpoints, from which the best configuration's motions and the baseline's
-    are drawn. Raises UserError where runs would be ranked that were measured with different extractors or data.
+    are drawn.
     """
-    page = tables.markdown(sweep)
     texts = {
-        "report.md": page,
-        "configurations.csv": tables.csv_text(tables.configuration_rows(sweep)),
-        "trials.csv": tables.csv_text(tables.trial_rows(sweep)),
+        "report.md": tables.markdown(results),
+        "configurations.csv": tables.configurations_csv(results),
+        "trials.csv": tables.trials_csv(results),
     }
     with written_locally(folder) as local:
         for name, text in texts.items():
             (local / name).write_text(text, encoding="utf-8")
-        pictures = draw_side_by_side(sweep, trials, local) if trials else []
-        pictures += draw_curves(sweep, local)
-        (local / "report.html").write_text(html(sweep, pictures), encoding="utf-8")
+        pictures = draw_side_by_side(results, trials, local) if trials else []
+        pictures += draw_curves(results.sweep, results.groups, local)
+        (local / "report.html").write_text(html(results, pictures), encoding="utf-8")
         names = [*texts, "report.html", *(picture.name for picture in pictures)]
         if run:
             for name in names:
@@ -42,13 +56,13 @@ def write_report(
     return [folder / name for name in names]
 
 
-def draw_curves(sweep: Sweep, folder: Path) -> list[Path]:
+def draw_curves(sweep: Sweep, groups: Sequence[str], folder: Path) -> list[Path]:
     """Learning curves of the objective: one picture of the explored trials, one of each confirmed group."""
     pictures: dict[str, tuple[str, dict[str, list[tuple[int, float]]]]] = {}
     explored = _curves(sweep.stage(EXPLORE))
     if explored:
         pictures["curves-explore.png"] = (f"{sweep.name}: explored trials", explored)
-    for group in groups_of(sweep):
+    for group in groups:
         runs = [trial for trial in sweep.stage(CONFIRM) if trial.group == group]
         title = f"{sweep.name}: confirmation runs" + (f", {group}" if group else "")
         name = f"curves-confirm-{group}.png" if group else "curves-confirm.png"

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from kgan_ray.settings import Settings, flatten
 from kgan_ray.text import safe_name
-from kgan_ray.tracking.run import Run, start_run, tag_run
+from kgan_ray.tracking.run import Run, existing_run, start_run
 from kgan_ray.tracking.store import set_runs_view
+from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.question.space import Space
-from kgan_ray.tuning.report.tables import configuration_rows, confirmed_lines
-from kgan_ray.tuning.state import CONFIRM, Sweep
+from kgan_ray.tuning.report.tables import comparison_lines
+from kgan_ray.tuning.state import Sweep
 
 DESCRIPTION = "mlflow.note.content"
 VERDICT_TAG = "verdict"
@@ -40,19 +41,16 @@ def open_parent(sweep: Sweep, space: Space, settings: Settings, code: str) -> Ru
     return run
 
 
-def record_verdicts(sweep: Sweep, parent: Run) -> None:
-    """The comparison as the sweep's description; each verdict as a tag of the sweep and of every run that it rests on."""
-    words = {
-        (row["group"], row["configuration"]): row["verdict"]
-        for row in configuration_rows(sweep)
-        if row["effect"] is not None
-    }
+def record_verdicts(results: Results, parent: Run) -> None:
+    """Describe the comparison on the sweep's run, and tag each verdict there and on every run that it rests on."""
+    words = {(row.group, row.configuration): row.verdict.word for row in results.rows if row.verdict}
     parent.set_tags(
         {
-            DESCRIPTION: "\n".join(confirmed_lines(sweep)),
+            DESCRIPTION: "\n".join(comparison_lines(results)),
             **{safe_name(".".join(filter(None, (VERDICT_TAG, *names)))): word for names, word in words.items()},
         }
     )
-    for trial in sweep.stage(CONFIRM):
-        if trial.run_id and (word := words.get((trial.group, trial.configuration))):
-            tag_run(sweep.uri, trial.run_id, {VERDICT_TAG: word})
+    for row in results.rows:
+        for trial in row.runs:
+            if trial.run_id and row.verdict:
+                existing_run(results.sweep.uri, trial.run_id).set_tags({VERDICT_TAG: row.verdict.word})

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
-from kgan_ray.metrics.names import lower_is_better
-from kgan_ray.text import duration, number, short_overrides
+from kgan_ray.text import duration
 from kgan_ray.tuning.answer.effects import effects_of, explored_points
-from kgan_ray.tuning.answer.results import groups_of
+from kgan_ray.tuning.answer.results import Results
+from kgan_ray.tuning.answer.verdict import Verdict
 from kgan_ray.tuning.report import charts, tables
-from kgan_ray.tuning.state import CONFIRM, Sweep
+from kgan_ray.tuning.state import CONFIRM
 
 _LONGEST_UNWRAPPED = 40  # characters of a table cell
 _STYLE = """
@@ -39,47 +38,32 @@ _TITLES = {
 }
 
 
-def html(sweep: Sweep, pictures: Sequence[Path]) -> str:
-    """The page. `pictures` are PNG and GIF files, put into it; raises UserError as `tables.configuration_rows` does."""
-    rows = tables.configuration_rows(sweep)
+def html(results: Results, pictures: Sequence[Path]) -> str:
+    """Return the page. `pictures` are PNG and GIF files, put into it."""
+    sweep = results.sweep
     parts = [f"<h1>Sweep {escape(sweep.name)}</h1>"]
-    if sweep.verdicts:
-        parts += ["<h2>Verdicts</h2>", "<ul>"]
-        parts += [_verdict(verdict) for verdict in sweep.verdicts]
+    if results.verdicts:
+        parts += ["<h2>Verdicts</h2>", f"<p>{escape(results.notice)}</p>" if results.notice else "", "<ul>"]
+        parts += [_verdict(verdict) for verdict in results.verdicts]
         parts.append("</ul>")
-    if rows:
-        parts += ["<h2>Confirmed configurations</h2>", _configurations(sweep, rows)]
-        parts.append(charts.intervals([row for row in rows if row["effect"] is not None], sweep.metric))
-    for group in groups_of(sweep):
+    if results.rows:
+        parts += ["<h2>Confirmed configurations</h2>", _table(tables.configuration_cells(results))]
+        parts.append(charts.intervals(results.verdicts, sweep.metric))
+    for group in results.groups:
         drawing = charts.bands([run for run in sweep.stage(CONFIRM) if run.group == group], sweep.metric)
         if drawing:
             title = f"Learning curves {group}".strip()
             parts.append(f"<h2>{escape(title)}: mean over seeds, band from lowest to highest</h2>{drawing}")
-    parts += [_pareto(sweep, rows, group) for group in groups_of(sweep)]
-    parts.append(_effects(sweep))
+    parts += [_pareto(results, group) for group in results.groups]
+    parts.append(_effects(results))
     for picture in pictures:
         data = base64.b64encode(picture.read_bytes()).decode()
         title = _TITLES.get(picture.name, picture.stem.replace("curves-", "Every run's learning curve: "))
         kind = picture.suffix.removeprefix(".")
         parts.append(f'<h2>{escape(title)}</h2><img alt="{escape(title)}" src="data:image/{kind};base64,{data}">')
-    explored = tables.ranked_explored(sweep)
-    if explored:
+    if results.explored:
         parts.append("<h2>Explored trials: candidates, not evidence</h2>")
-        parts.append(
-            _table(
-                ["trial", "changes", "step", sweep.metric, "status"],
-                [
-                    [
-                        trial.name,
-                        short_overrides(trial.overrides),
-                        trial.step,
-                        number(trial.value(sweep.metric)),
-                        trial.status + (f": {trial.reason}" if trial.reason else ""),
-                    ]
-                    for trial in explored
-                ],
-            )
-        )
+        parts.append(_table(tables.explored_cells(results)))
     extractors = ", ".join(sorted({value[:12] for value in sweep.extractors.values()})) or "-"
     parts.append(
         f"<footer>Dataset {sweep.dataset_hash[:12] or '-'}, extractor {escape(extractors)}, "
@@ -89,17 +73,20 @@ def html(sweep: Sweep, pictures: Sequence[Path]) -> str:
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
 
 
-def _pareto(sweep: Sweep, rows: Sequence[tables.Row], group: str) -> str:
+def _pareto(results: Results, group: str) -> str:
     """The objective against every other metric that the confirmed runs measured."""
     drawings = []
-    for metric in tables.metric_names(sweep, sweep.stage(CONFIRM))[1:]:
+    objective, *others = results.metrics
+    for metric in others:
         values = {
-            row["configuration"]: (row[sweep.metric], row[metric])
-            for row in rows
-            if row["group"] == group and row[sweep.metric] is not None and row.get(metric) is not None
+            row.configuration: (across, up)
+            for row in results.rows
+            if row.group == group
+            and (across := row.measures[objective].mean) is not None
+            and (up := row.measures[metric].mean) is not None
         }
-        is_low_good = (sweep.mode == "min", lower_is_better(metric))
-        drawings.append(charts.pareto(values, (sweep.metric, metric), is_low_good))
+        is_low_good = (results.is_low_good(objective), results.is_low_good(metric))
+        drawings.append(charts.pareto(values, (objective, metric), is_low_good))
     title = escape(f"Pareto front {group}".strip())
     return (
         f"<h2>{title}: confirmed configurations, orange where no other beats both</h2>{''.join(drawings)}"
@@ -108,51 +95,44 @@ def _pareto(sweep: Sweep, rows: Sequence[tables.Row], group: str) -> str:
     )
 
 
-def _effects(sweep: Sweep) -> str:
+def _effects(results: Results) -> str:
     """What each searched setting did, over the explored trials."""
+    sweep = results.sweep
     step, points = explored_points(sweep)
     effects = effects_of(points)
     if not effects:
         return ""
     settings = [effect.setting for effect in effects]
-    is_low_good = sweep.mode == "min"
     return (
         "<h2>Effect of each setting</h2>"
         f"<p>Over the {len(points)} explored trials that have a value, at step {step}, which all of them reached; "
         "one seed each, so this shows where to look and proves nothing.</p>"
         + charts.main_effects(effects, sweep.metric)
         + "<h2>Explored configurations</h2>"
-        + charts.parallel_axes(points, settings, sweep.metric, is_low_good=is_low_good)
+        + charts.parallel_axes(points, settings, sweep.metric, is_low_good=results.lowest_is_best)
     )
 
 
-def _verdict(verdict: Mapping[str, Any]) -> str:
-    kind = verdict["word"] if verdict["word"] in ("better", "worse") else ""
-    return f'<li class="{kind}">{escape(verdict["sentence"])}</li>'
+def _verdict(verdict: Verdict) -> str:
+    kind = verdict.word if verdict.word in ("better", "worse") else ""
+    return f'<li class="{kind}">{escape(verdict.sentence)}</li>'
 
 
-def _configurations(sweep: Sweep, rows: Sequence[tables.Row]) -> str:
-    metrics = tables.metric_names(sweep, sweep.stage(CONFIRM))
-    shown = [tables.shown_row(row, metrics) for row in rows]
-    columns = list(dict.fromkeys(name for row in shown for name in row))
-    return _table(columns, [[row.get(name, "") for name in columns] for row in shown])
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def _table(lines: Sequence[tables.Cells]) -> str:
+    columns = list(dict.fromkeys(name for line in lines for name in line))
+    rows = [[line.get(name, "") for name in columns] for line in lines]
     head = "".join(f"<th{_kind([row[k] for row in rows])}>{escape(name)}</th>" for k, name in enumerate(columns))
     body = "".join(
         "<tr>"
-        + "".join(
-            f"<td{_kind([other[k] for other in rows])}>{escape(str(cell))}</td>" for k, cell in enumerate(row)
-        )
+        + "".join(f"<td{_kind([other[k] for other in rows])}>{escape(cell)}</td>" for k, cell in enumerate(row))
         + "</tr>"
         for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _kind(cells: Sequence[Any]) -> str:
+def _kind(cells: Sequence[str]) -> str:
     """A column of numbers is set to the right; one with a cell of a line or more, a schedule's, is wrapped."""
-    if all(str(cell)[:1] in "-0123456789" for cell in cells):
+    if all(cell[:1] in "-0123456789" for cell in cells):
         return ' class="number"'
-    return ' class="text"' if any(len(str(cell)) > _LONGEST_UNWRAPPED for cell in cells) else ""
+    return ' class="text"' if any(len(cell) > _LONGEST_UNWRAPPED for cell in cells) else ""

@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from statistics import fmean
 
 from kgan_ray.storage import AnyPath
 from kgan_ray.tracking.run import register_model
 from kgan_ray.training.checkpoint import CheckpointStore, read_checkpoint
-from kgan_ray.tuning.state import CONFIRM, Sweep, Trial
+from kgan_ray.tuning.answer.results import Results
 
 MODEL_PREFIX = "kgan_ray-"
 
 
-def best_confirmed(sweep: Sweep, among: Callable[[Trial], bool] = lambda trial: True) -> Trial | None:
-    """The best run of the configuration whose confirmation runs (`among` these) are best on average; None without any."""
-    sign = 1 if sweep.mode == "min" else -1
-    runs: dict[tuple[str, str], list[tuple[float, Trial]]] = {}
-    for trial in sweep.stage(CONFIRM):
-        value = trial.value(sweep.metric)
-        if value is not None and trial.status == "finished" and among(trial):
-            runs.setdefault((trial.group, trial.configuration), []).append((sign * value, trial))
-    if not runs:
-        return None
-    best = min(runs.values(), key=lambda scored: fmean(value for value, _ in scored))
-    return min(best, key=lambda pair: pair[0])[1]
-
-
-def register_best(sweep: Sweep, folder: AnyPath) -> str | None:
+def register_best(results: Results, folder: AnyPath) -> str | None:
     """Register the best confirmed run's best checkpoint; returns `models:/NAME/VERSION`.
 
     None where no confirmed run has an MLflow run and a checkpoint that this machine can read.
     """
-    trial = best_confirmed(sweep)
+    sweep, trial = results.sweep, results.best_run()
     if trial is None or not trial.run_id:
         return None
     store = CheckpointStore(str(folder / "trials" / trial.name / "checkpoints"))
-    checkpoint = store.best(sweep.metric, lowest=sweep.mode == "min")
+    checkpoint = store.best(sweep.metric, lowest=results.lowest_is_best)
     if checkpoint is None:
         return None
     name = MODEL_PREFIX + re.sub(r"[/:]", "-", sweep.name)

@@ -8,21 +8,21 @@ import torch
 
 from kgan_ray.storage import AnyPath
 from kgan_ray.training.checkpoint import CheckpointStore, load_generator
+from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.question.space import BASELINE
-from kgan_ray.tuning.report.registry import best_confirmed
-from kgan_ray.tuning.state import Sweep, Trial
+from kgan_ray.tuning.state import Trial
 from kgan_ray.visual.sources import Titled
 from kgan_ray.visual.stick import animate, contact_sheet
 
 MOST_CLASSES = 6
 
 
-def draw_side_by_side(sweep: Sweep, trials: AnyPath, folder: Path) -> list[Path]:
+def draw_side_by_side(results: Results, trials: AnyPath, folder: Path) -> list[Path]:
     """Write motions.png and motions.gif into `folder`; nothing where the two runs' checkpoints are not in `trials`."""
     generators = {}
-    for trial in _compared(sweep):
+    for trial in _compared(results):
         store = CheckpointStore(str(trials / trial.name / "checkpoints"))
-        checkpoint = store.best(sweep.metric, lowest=sweep.mode == "min")
+        checkpoint = store.best(results.sweep.metric, lowest=results.lowest_is_best)
         if checkpoint is None:
             return []
         with store.on_this_machine(checkpoint) as local:
@@ -41,10 +41,10 @@ def draw_side_by_side(sweep: Sweep, trials: AnyPath, folder: Path) -> list[Path]
     return [sheet, film]
 
 
-def _compared(sweep: Sweep) -> list[Trial]:
+def _compared(results: Results) -> list[Trial]:
     """The best runs of the baseline and of the best other configuration, of the same group."""
-    best = best_confirmed(sweep, lambda trial: trial.configuration != BASELINE)
+    best = results.best_run(lambda row: row.configuration != BASELINE)
     if best is None:
         return []
-    base = best_confirmed(sweep, lambda trial: trial.configuration == BASELINE and trial.group == best.group)
+    base = results.best_run(lambda row: row.configuration == BASELINE and row.group == best.group)
     return [base, best] if base else []

@@ -19,7 +19,6 @@ from kgan_ray.settings import Settings, UserError, flatten, override
 from kgan_ray.storage import AnyPath
 from kgan_ray.tracking.store import is_local_file
 from kgan_ray.training.progress import ProgressBoard, start_board
-from kgan_ray.tuning.answer.results import groups_of, verdicts_of
 from kgan_ray.tuning.plan import Job, Plan, Report, unpacked
 from kgan_ray.tuning.question.sections import Budget
 from kgan_ray.tuning.question.space import Space
@@ -137,9 +136,7 @@ class Runner:
         self.announce(f"{EXPLORE}: round {number} copies {told}")
 
     def judge(self) -> None:
-        """Record the verdicts on the confirmation runs so far."""
-        verdicts = [verdict for group in groups_of(self.sweep) for verdict in verdicts_of(self.sweep, group)]
-        self.sweep.verdicts = [verdict.as_dict() for verdict in verdicts]
+        """Write the record."""
         self.sweep.save(self.folder)
 
     def num_missing(self) -> int:
