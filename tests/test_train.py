@@ -83,6 +83,20 @@ def test_more_workers_than_the_cluster_has_are_refused_at_once(tiny, tmp_path):
     (line,) = done.stderr.strip().splitlines()
     assert "64 workers need 64 CPUs" in line
     assert "the cluster has" in line
+    assert not (tmp_path / "results").exists(), "nothing is claimed before it is checked"
+
+
+@pytest.mark.slow
+def test_a_run_is_started_from_python_and_says_where_its_record_is(tiny, tmp_path):
+    code = (
+        "import sys; from kgan_ray.settings import resolve_settings; from kgan_ray.training.service import train_run;"
+        "settings = resolve_settings(None, __import__('json').loads(sys.argv[1]));"
+        "trained = train_run(settings, 'run', sys.argv[2]);"
+        "print(trained.outcome.status, trained.outcome.step, trained.record.id)"
+    )
+    status, step, run_id = finished([sys.executable, "-c", code, json.dumps(flatten(tiny)), str(tmp_path)]).split()
+    assert (status, step) == ("finished", "6")
+    assert mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_run(run_id).info.status == "FINISHED"
 
 
 @pytest.mark.slow

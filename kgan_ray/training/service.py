@@ -1,0 +1,132 @@
+"""One training run from beginning to end: what the verb `train` calls, and Python users too."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kgan_ray.cluster import connect, runs_that_fit
+from kgan_ray.data.dataset import Dataset
+from kgan_ray.data.prepare.ingest import demo_dataset
+from kgan_ray.metrics.names import check_metric_name
+from kgan_ray.settings import (
+    MAY_CHANGE,
+    Settings,
+    UserError,
+    changed_settings,
+    flatten,
+    override,
+    settings_from_flat,
+)
+from kgan_ray.storage import AnyPath, any_path
+from kgan_ray.tracking.run import Run, start_run
+from kgan_ray.tracking.store import prepare_store, tracking_uri, ui_command
+from kgan_ray.training.launch import RunRecord, launch_training
+from kgan_ray.training.progress import Outcome, Progress
+
+DEMO_FOLDER = Path("datasets/demo")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A training run that has ended: how, and where its checkpoints and its record are."""
+
+    outcome: Outcome
+    folder: AnyPath
+    record: RunRecord
+    seconds: float
+
+    @property
+    def checkpoints(self) -> AnyPath:
+        return self.folder / "checkpoints"
+
+    @property
+    def open_command(self) -> str:
+        """The shell command that opens the record."""
+        return ui_command(self.record.uri, self.record.experiment)
+
+
+def train_run(
+    settings: Settings,
+    name: str,
+    results: str = "results",
+    *,
+    show: Callable[[Progress], None] | None = None,
+    say: Say = lambda line: None,
+) -> TrainedRun:
+    """Train `name` in the folder results/`name`, recorded in MLflow, or go on from its newest checkpoint.
+
+    Args:
+        settings: without `data.path` the demo data is used, and made where missing.
+        results: a local folder, or a URI that every worker can reach.
+        show: takes the progress, from a thread, each time that there is some.
+        say: takes the lines that tell a person what happens before training starts.
+
+    Raises UserError for settings, data, a cluster or a folder that do not fit together. Until all of that is checked
+    nothing is written: the folder holds no name that would refuse other settings.
+    """
+    home = any_path(results)
+    folder = home / name
+    for metric in settings.evaluation.metrics:
+        check_metric_name(metric, where="evaluation.metrics")
+    uri = tracking_uri(settings.tracking, home)
+    dataset = open_dataset(settings, say)
+    dataset.view(settings.data)
+    settings = override(settings, {"data.path": dataset.path})  # the whole path: workers start elsewhere
+    _refuse_other_settings(folder, settings)
+    connect()
+    runs_that_fit(settings.resources, where="--workers")
+
+    prepare_store(uri)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "settings.json").write_text(json.dumps(flatten(settings), indent=1), encoding="utf-8")
+    run, record = _open_run(uri, settings, name, folder)
+    say(f"training {name} in {folder}; Ctrl-C stops it, the same command goes on")
+    started = time.perf_counter()
+    try:
+        outcome = launch_training(
+            settings, dataset.path, str(folder.absolute()), name=name, record=record, show=show
+        )
+    except BaseException as error:
+        run.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    run.finish("FAILED" if outcome.status == "diverged" else "FINISHED")
+    return TrainedRun(outcome, folder, record, time.perf_counter() - started)
+
+
+def open_dataset(settings: Settings, say: Say) -> Dataset:
+    """Open the dataset that the settings name, or the demo's, which is made on first use."""
+    if settings.data.path is not None:
+        return Dataset.open(settings.data.path)
+    say(f"no --data given: using the demo data set of synthetic motion in {DEMO_FOLDER}")
+    return demo_dataset(DEMO_FOLDER)
+
+
+def _refuse_other_settings(folder: AnyPath, settings: Settings) -> None:
+    """Raise UserError if the folder holds a run that was started with settings that change what it computes."""
+    file = folder / "settings.json"
+    if not file.exists():
+        return
+    before = settings_from_flat(json.loads(file.read_text(encoding="utf-8")), where=str(file))
+    changes = changed_settings(before, settings, free=(*MAY_CHANGE, "training.steps"))
+    for name, (earlier, value) in changes.items():
+        raise UserError(
+            f"{folder} holds a run with {name}={earlier}, this one has {value}; "
+            f"choose another --name, or give the same settings to continue"
+        )
+
+
+def _open_run(uri: str, settings: Settings, name: str, folder: AnyPath) -> tuple[Run, RunRecord]:
+    """Start the MLflow run, or go on with the one that this folder was recorded in before."""
+    experiment = settings.tracking.experiment or "train"
+    file = folder / "run.json"
+    earlier = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    run_id = earlier["id"] if earlier.get("uri") == uri else None
+    run = start_run(uri, experiment=experiment, name=name, run_id=run_id, params=flatten(settings))
+    run.set_tags({"folder": str(folder), "seed": str(settings.seed)})
+    file.write_text(json.dumps({"uri": uri, "id": run.id}), encoding="utf-8")
+    return run, RunRecord(uri=uri, experiment=experiment, name=name, id=run.id)
