@@ -1,7 +1,7 @@
 """The published networks and training step, written down literally: slow, plain, and what the fast ones must equal.
 
 Parameter names are the published ones, so states go back and forth. Everything is (N, C, T, V), as in the paper.
-The tests compare losses with `LiteralGAN`, `benchmark --reference` its speed.
+The tests compare losses with `LiteralGAN`, the verb benchmark its speed.
 Source: Degardin et al., "Generative Adversarial Graph Convolutional Networks", WACV 2022, arXiv 2110.11191.
 """
 
