@@ -227,10 +227,10 @@ def training(device: str) -> list[Row]:
 
 def _each_networks_step(gan: GAN, motions: Tensor, labels: Tensor, device: str) -> dict[str, float]:
     """Seconds of a discriminator step and of a generator step."""
-    z = gan._normal(len(motions), gan.settings.model.latent_dim)
+    z = gan.draws.normal(len(motions), gan.settings.model.latent_dim)
     work = {
-        "discriminator": lambda: gan._discriminator_step(motions, labels, z),
-        "generator": lambda: gan._generator_step(z, labels),
+        "discriminator": lambda: gan.discriminator_step(motions, labels, z),
+        "generator": lambda: gan.generator_step(z, labels),
     }
     return {name: min(seconds(step, device) for _ in range(ROUNDS)) for name, step in work.items()}
 

@@ -26,7 +26,7 @@ def rehearse_and_repeat(work, state: TrainedState):
 def captured(gan: GAN) -> CapturedStep:
     networks = [gan.generator, gan.discriminator, gan.average]
     optimisers = [gan.generator_adam, gan.discriminator_adam]
-    state = TrainedState(networks, optimisers, [gan.chance, gan.technique_chance])
+    state = TrainedState(networks, optimisers, [gan.draws.random, gan.draws.technique_random])
     return CapturedStep(gan._compute, state, record=rehearse_and_repeat)
 
 

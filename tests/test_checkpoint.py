@@ -17,8 +17,8 @@ def gan(tiny, demo):
 
 
 def batch(gan):
-    chance = torch.Generator().manual_seed(0)
-    motions = torch.rand(8, *gan.spec.shape, generator=chance) * 2 - 1
+    random = torch.Generator().manual_seed(0)
+    motions = torch.rand(8, *gan.spec.shape, generator=random) * 2 - 1
     return motions, torch.arange(8) % gan.spec.num_classes
 
 

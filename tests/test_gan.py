@@ -9,7 +9,8 @@ from kgan_ray.model.variation import quantile
 from kgan_ray.settings import Settings, override
 from kgan_ray.skeleton import NTU25, SkeletonGraph
 from kgan_ray.training import distributed
-from kgan_ray.training.gan import GAN, build_networks
+from kgan_ray.training.gan import GAN
+from kgan_ray.training.networks import build_networks
 
 TECHNIQUES = {
     "techniques.pooling": "max",
@@ -62,16 +63,16 @@ def test_twenty_steps_give_the_losses_of_the_published_step_written_down_literal
     )
     literal.generator.load_state_dict(gan.generator.published_state())
     literal.discriminator.load_state_dict(gan.discriminator.published_state())
-    chance = torch.Generator()
-    chance.set_state(gan.chance.get_state())
+    random = torch.Generator()
+    random.set_state(gan.draws.random.get_state())
     for step in range(20):
         motions, labels = batch(spec, size=4, seed=step)
-        z = torch.randn(4, 16, generator=chance)
-        noise = gan.generator.split_noise(torch.randn(4, gan.generator.noise_width, generator=chance))
-        mix = torch.rand(4, generator=chance)[:, None, None, None]
+        z = torch.randn(4, 16, generator=random)
+        noise = gan.generator.split_noise(torch.randn(4, gan.generator.noise_width, generator=random))
+        mix = torch.rand(4, generator=random)[:, None, None, None]
         second = noise
         if step % 5 == 0:
-            second = gan.generator.split_noise(torch.randn(4, gan.generator.noise_width, generator=chance))
+            second = gan.generator.split_noise(torch.randn(4, gan.generator.noise_width, generator=random))
         expected = literal.step(motions, labels, z, mix, noise, second)
         found = gan.step(motions, labels)
         for name, value in expected.items():
@@ -160,7 +161,7 @@ def test_the_mask_puts_noise_on_the_share_of_a_fake_that_its_quantile_leaves(spe
     plain = GAN(narrow(), spec)
     z, labels = torch.randn(8, 12), torch.arange(8) % 4
     with torch.no_grad():
-        added = gan._judged_fakes(z, labels) - plain._judged_fakes(z, labels)
+        added = gan.judged_fakes(z, labels) - plain.judged_fakes(z, labels)
     moved = added != 0
     assert float(moved.float().mean()) == pytest.approx(0.3, abs=0.01)
     assert float(added[moved].std()) == pytest.approx(0.5, rel=0.1)
@@ -177,11 +178,11 @@ def test_the_mask_chooses_what_reacts_most_to_the_latent(spec):
         torch.randn(8, width, generator=torch.Generator().manual_seed(settings.seed))
     )
     technique = torch.Generator()
-    technique.set_state(gan.technique_chance.get_state())
+    technique.set_state(gan.draws.technique_random.get_state())
     moved_z = z + 0.01 * torch.randn(8, 12, generator=technique)
     with torch.no_grad():
         fake, moved = gan.generator(z, labels, noise), gan.generator(moved_z, labels, noise)
-        judged = gan._judged_fakes(z, labels)
+        judged = gan.judged_fakes(z, labels)
     change = (fake - moved).abs()
     assert torch.equal(judged != fake, change >= change.quantile(0.5))
 

@@ -15,9 +15,9 @@ from kgan_ray.training.gan import GAN
 def checkpoint(tiny, demo, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     gan = GAN(tiny, demo.view(tiny.data).spec)
-    chance = torch.Generator().manual_seed(0)
+    random = torch.Generator().manual_seed(0)
     for _ in range(2):  # so that running statistics are those of some training
-        gan.step(torch.rand(8, *gan.spec.shape, generator=chance) * 2 - 1, torch.arange(8))
+        gan.step(torch.rand(8, *gan.spec.shape, generator=random) * 2 - 1, torch.arange(8))
     CheckpointStore(str(folder / "checkpoints")).save(gan, {"metrics": {}, "dataset": demo.hash})
     return str(folder)
 

@@ -97,7 +97,7 @@ def test_the_pass_written_out_gives_what_differentiating_twice_gives(options):
     real, fake = torch.randn(2, n, 3, frames, 25, dtype=torch.float64)
     between = interpolate(real, fake, torch.rand(n, 1, 1, 1, dtype=torch.float64))
     labels = torch.tensor([3, 0, 1])
-    noise = net.draw_noise(n, device=real.device, calls=3).map(torch.Tensor.double)
+    noise = net.draw_noise(n, device=real.device, num_batches=3).map(torch.Tensor.double)
 
     ends = torch.cat([real, fake])
     real_score, fake_score = net(ends, labels.repeat(2), noise.map(lambda t: t[: 2 * n])).chunk(2)
@@ -151,7 +151,7 @@ def test_max_pooling_takes_the_largest_value_of_each_feature():
 
 def test_scalar_noise_is_one_number_per_call_and_block():
     net = Discriminator(3, 4, 16, 16, width=0.1, techniques=TechniqueSettings(input_noise_std=0.5))
-    noise = net.draw_noise(4, device=torch.device("cpu"), calls=2, generator=torch.Generator().manual_seed(0))
+    noise = net.draw_noise(4, device=torch.device("cpu"), num_batches=2, random=torch.Generator().manual_seed(0))
     assert noise.label is None
     for block in noise.blocks:
         values = block.flatten()

@@ -182,23 +182,25 @@ class Discriminator(PublishedState):
         return scores
 
     def draw_noise(
-        self, size: int, *, device: torch.device, calls: int = 1, generator: torch.Generator | None = None
+        self, size: int, *, device: torch.device, num_batches: int = 1, random: torch.Generator | None = None
     ) -> DiscriminatorNoise:
-        """The techniques' noise for `calls` calls of `size` motions each, one after the other along N.
+        """Draw the techniques' noise for batches of `size` motions each, one after the other along N.
 
-        Scalar input noise is one number per call and block, as published; nothing is drawn for what is off.
+        Scalar input noise is one number per batch and block, as published; nothing is drawn for what is off.
         """
         techniques = self.techniques
-        count = calls * size
+        count = num_batches * size
 
         def normal(*shape: int) -> Tensor:
-            return torch.randn(shape, device=device, generator=generator)
+            return torch.randn(shape, device=device, generator=random)
 
         noise = DiscriminatorNoise()
         if techniques.label_noise_std:
             noise.label = techniques.label_noise_std * normal(count, self.num_classes)
         if techniques.input_noise_std and techniques.input_noise_kind == "scalar":
-            scalars = techniques.input_noise_std * normal(calls, len(NOISY_BLOCKS)).repeat_interleave(size, dim=0)
+            scalars = techniques.input_noise_std * normal(num_batches, len(NOISY_BLOCKS)).repeat_interleave(
+                size, dim=0
+            )
             noise.blocks = [scalars[:, i, None, None, None] for i in range(len(NOISY_BLOCKS))]
         elif techniques.input_noise_std:
             noise.blocks = [

@@ -16,7 +16,7 @@ _group: dist.ProcessGroup | None = None  # None: all of the workers
 
 
 def take_part(workers: int) -> bool:
-    """Let only the first `workers` ranks work together from now on. Whether this is one of them. All ranks call it."""
+    """Let only the first `workers` ranks work together from now on; return whether this is one. All ranks call it."""
     global _group
     _group = None
     if not _together() or workers == dist.get_world_size():
@@ -67,10 +67,15 @@ def average_tensors(tensors: list[Tensor]) -> None:
         tensor.copy_(part.view_as(tensor))
 
 
-def own_slice(drawn: Tensor) -> Tensor:
-    """This worker's rows of something drawn for the global batch, alike on all workers."""
-    size = len(drawn) // world_size()
-    return drawn[rank() * size : (rank() + 1) * size]
+def own_rows(batch: Tensor) -> Tensor:
+    """Return this worker's rows of a global batch, which is alike on all workers."""
+    size = len(batch) // world_size()
+    return batch[rank() * size : (rank() + 1) * size]
+
+
+def own_rows_of_each(stacked: Tensor, num_batches: int) -> Tensor:
+    """`stacked` holds `num_batches` global batches; return this worker's rows of each."""
+    return torch.cat([own_rows(batch) for batch in stacked.chunk(num_batches)])
 
 
 class _SumOverWorkers(torch.autograd.Function):
@@ -90,12 +95,12 @@ class _SumOverWorkers(torch.autograd.Function):
 
 
 def sum_over_workers(x: Tensor) -> Tensor:
-    """The sum over all workers; differentiable. All ranks take part."""
+    """Sum over all workers, differentiably. All ranks take part."""
     return _SumOverWorkers.apply(x) if _together() else x
 
 
 def gathered(x: Tensor) -> Tensor:
-    """The rows of all workers, in rank order. All ranks take part."""
+    """Return the rows of all workers, in rank order. All ranks take part."""
     if not _together():
         return x
     parts = [torch.empty_like(x) for _ in range(world_size())]
@@ -104,7 +109,10 @@ def gathered(x: Tensor) -> Tensor:
 
 
 def gathered_at_zero(x: Tensor, counts: Sequence[int]) -> Tensor | None:
-    """On rank 0 the rows of all workers, in rank order; None elsewhere. Worker r has counts[r]. All ranks take part."""
+    """Return the rows of all workers on rank 0, in rank order, and None elsewhere. Worker r has counts[r].
+
+    All ranks take part.
+    """
     if not _together():
         return x
     most = max(counts)
@@ -116,7 +124,7 @@ def gathered_at_zero(x: Tensor, counts: Sequence[int]) -> Tensor | None:
 
 
 def any_rank(value: bool) -> bool:
-    """Whether it is true on any worker. All ranks take part."""
+    """Return whether it is true on any worker. All ranks take part."""
     if not _together():
         return value
     flag = torch.tensor(float(value), device=_device())
@@ -125,7 +133,7 @@ def any_rank(value: bool) -> bool:
 
 
 def from_rank_zero(value: T) -> T:
-    """Rank 0's (picklable) value, on all ranks. All ranks take part."""
+    """Return rank 0's (picklable) value, on all ranks. All ranks take part."""
     if not _together():
         return value
     box: list[Any] = [value]
@@ -134,7 +142,7 @@ def from_rank_zero(value: T) -> T:
 
 
 def _device() -> torch.device:
-    """Where tensors must live for this process group."""
+    """Return where tensors must be for this process group."""
     return (
         torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
     )

@@ -1,7 +1,7 @@
 """The GAN: both networks, both optimisers, the generator's average, the random state, and one training step.
 
-It knows no Ray and no data. With several workers (torch.distributed) every random number is drawn for the global
-batch from the one seed and each worker takes its slice: n workers with batch B / n do what one does with batch B.
+It knows no Ray and no data. With several workers (torch.distributed) each takes its rows of everything: n workers
+with batch B / n do what one does with batch B.
 """
 
 from __future__ import annotations
@@ -14,69 +14,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kgan_ray.model import Discriminator, Generator
 from kgan_ray.model.batch_norm import BatchStatistics
-from kgan_ray.model.discriminator import DiscriminatorNoise
 from kgan_ray.model.discriminator_pass import DiscriminatorPass
 from kgan_ray.model.sampling import sample
 from kgan_ray.model.variation import quantile
 from kgan_ray.settings import Settings, UserError
 from kgan_ray.skeleton import MotionSpec
 from kgan_ray.training import distributed
-from kgan_ray.training.captured import CapturedStep, TrainedState
+from kgan_ray.training.captured import CapturedStep, Metrics, TrainedState
+from kgan_ray.training.draws import Draws
 from kgan_ray.training.losses import discriminator_loss, generator_loss, interpolate, slope_penalty
 from kgan_ray.training.memory import keep_freed_memory
-
-
-def build_networks(settings: Settings, spec: MotionSpec) -> tuple[Generator, Discriminator]:
-    """New networks, drawn from `settings.seed` and nothing else."""
-    model = settings.model
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        generator = Generator(
-            latent_dim=model.latent_dim,
-            coordinates=spec.coordinates,
-            num_classes=spec.num_classes,
-            frames=spec.frames,
-            mapping_depth=model.mapping_depth,
-            layout=spec.layout,
-            width=model.width,
-            mapping_gain=model.mapping_gain,
-        )
-        discriminator = Discriminator(
-            coordinates=spec.coordinates,
-            num_classes=spec.num_classes,
-            frames=spec.frames,
-            latent_dim=model.latent_dim,
-            layout=spec.layout,
-            techniques=settings.techniques,
-            width=model.width,
-            projection=model.projection,
-            auxiliary_classifier=model.auxiliary_classifier,
-        )
-    return generator, discriminator
-
-
-@torch.no_grad()
-def update_average(average: Generator, generator: Generator, decay: float) -> None:
-    """average <- decay average + (1 - decay) generator; buffers, such as running statistics, are copied."""
-    torch._foreach_lerp_(list(average.parameters()), list(generator.parameters()), 1 - decay)
-    for held, new in zip(average.buffers(), generator.buffers(), strict=True):
-        held.copy_(new)
+from kgan_ray.training.networks import build_networks, update_average
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Whether this process's float32 products on an NVIDIA GPU may round their factors to TF32's 10 bits.
+    """Let this process's float32 products on an NVIDIA GPU round their factors to TF32's 10 bits, or not.
 
     cuDNN's convolutions do so unless told otherwise: "float32" means float32.
     """
     torch.backends.cuda.matmul.allow_tf32 = allowed
     torch.backends.cudnn.allow_tf32 = allowed
-
-
-def own_slice_of_calls(drawn: Tensor, calls: int) -> Tensor:
-    """This worker's rows of every call of something drawn for `calls` calls, one after the other."""
-    return torch.cat([distributed.own_slice(call) for call in drawn.chunk(calls)])
 
 
 class GAN:
@@ -99,10 +57,8 @@ class GAN:
         training = settings.training
         self.generator_adam = self._adam(self.generator, training.generator_learning_rate)
         self.discriminator_adam = self._adam(self.discriminator, training.discriminator_learning_rate)
-        # Techniques draw from a generator of their own: switching one on leaves every other draw as it was.
-        self.chance = torch.Generator(self.device).manual_seed(settings.seed)
-        self.technique_chance = torch.Generator(self.device).manual_seed(settings.seed + 1_000_003)
-        self._generator_metrics: dict[str, Tensor] = {}
+        self.draws = Draws(settings.seed, self.device)
+        self._generator_metrics: Metrics = {}
         self._captured = self._capture()
 
     def _adam(self, network: torch.nn.Module, learning_rate: float) -> torch.optim.Adam:
@@ -112,8 +68,8 @@ class GAN:
             network.parameters(), lr=learning_rate, betas=betas, fused=True, capturable=capturable
         )
 
-    def step(self, motions: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """One discriminator step, and every `n_critic`-th time, from the first on, a generator step on the same z.
+    def step(self, motions: Tensor, labels: Tensor) -> Metrics:
+        """Take one discriminator step, and every `n_critic`-th time, from the first on, a generator step on the same z.
 
         motions (N, C, T, V) and labels (N,) are this worker's share of the global batch. The metrics are scalars on
         the device, means over this worker's share; nothing waits for the device.
@@ -125,18 +81,18 @@ class GAN:
         self.step_count += 1
         return metrics | self._generator_metrics
 
-    def _compute(self, motions: Tensor, labels: Tensor, with_generator: bool) -> dict[str, Tensor]:
-        """A step's whole work on the device; which kind it is, is decided outside."""
-        z = self._normal(len(motions), self.settings.model.latent_dim)
-        metrics = self._discriminator_step(motions, labels, z)
+    def _compute(self, motions: Tensor, labels: Tensor, with_generator: bool) -> Metrics:
+        """Do a step's whole work on the device; which kind it is, is decided outside."""
+        z = self.draws.normal(len(motions), self.settings.model.latent_dim)
+        metrics = self.discriminator_step(motions, labels, z)
         if with_generator:
-            metrics |= self._generator_step(z, labels)
+            metrics |= self.generator_step(z, labels)
             if self.average is not None:
                 update_average(self.average, self.generator, self.settings.training.ema_decay)
         return metrics
 
     def _capture(self) -> CapturedStep | None:
-        """The step as a CUDA graph, if the settings ask for it; recorded when it first runs.
+        """Return the step as a CUDA graph, if the settings ask for it; recorded when it first runs.
 
         Raises UserError where there is no GPU, or more than one worker.
         """
@@ -151,22 +107,26 @@ class GAN:
         networks = [self.generator, self.discriminator, *([self.average] if self.average else [])]
         optimisers = [self.generator_adam, self.discriminator_adam]
         return CapturedStep(
-            self._compute, TrainedState(networks, optimisers, [self.chance, self.technique_chance])
+            self._compute, TrainedState(networks, optimisers, [self.draws.random, self.draws.technique_random])
         )
 
-    def _discriminator_step(self, motions: Tensor, labels: Tensor, z: Tensor) -> dict[str, Tensor]:
+    def discriminator_step(self, motions: Tensor, labels: Tensor, z: Tensor) -> Metrics:
+        """Move the discriminator by the loss and the gradient penalty, on these motions and on fakes of z."""
         net, training, size = self.discriminator, self.settings.training, len(motions)
+
+        # Forward: real motions, fakes and interpolates of the two, one after the other along N.
         real_and_fake, between = slice(0, 2 * size), slice(2 * size, 3 * size)
         with torch.no_grad():
-            fake = self._judged_fakes(z, labels)
-            mix = self._uniform(size)[:, None, None, None]
+            fake = self.judged_fakes(z, labels)
+            mix = self.draws.uniform(size)[:, None, None, None]
             motions = torch.cat([motions, fake, interpolate(motions, fake, mix)])
         all_labels = labels.repeat(3)
-        noise = self._discriminator_noise(size, calls=3)
+        noise = self.draws.discriminator_noise(net, size, num_batches=3)
         weights, label_terms = net.block_weights(), net.label_terms(all_labels, noise.label)
         blocks = DiscriminatorPass(net, weights, self._dtype)
-
         features = blocks.forward(motions, label_terms, noise).requires_grad_()
+
+        # Scores and losses, and what they send down from the features: for the interpolates, the slope of their score.
         real_score, fake_score, between_score = net.score(features, all_labels).chunk(3)
         loss = discriminator_loss(real_score, fake_score)
         metrics = {
@@ -179,14 +139,18 @@ class GAN:
             loss = loss + training.auxiliary_weight * class_loss
         (downward,) = torch.autograd.grad(loss + between_score.sum(), features, retain_graph=True)
 
+        # Slope of the score along the interpolates, and its penalty.
         slope = blocks.transposed(downward, slopes_of=between).requires_grad_()
         penalty = slope_penalty(slope)
         (direction,) = torch.autograd.grad(training.gradient_penalty * penalty, slope)
-        tangent = blocks.tangent(direction, between)  # d(penalty)/d(head) = d(score of the tangent)/d(head)
+
+        # Tangent: the penalty's gradient goes forward; d(penalty)/d(head) = d(score of the tangent)/d(head).
+        tangent = blocks.tangent(direction, between)
         tangent_score = (net.score(tangent, labels) - net.fcn.bias).sum()
+
+        # Gradients to parameters: the blocks' are written out, autograd takes them on and adds the head's.
         gradients, term_gradients = blocks.gradients(real_and_fake)
         term_gradients[between] = 0  # the label shifts what enters the blocks, not its slope
-
         self.discriminator_adam.zero_grad()
         tensors = [t for block in weights for t in block.parts() if t is not None]
         torch.autograd.backward(
@@ -198,14 +162,19 @@ class GAN:
         metrics["discriminator/loss"] = loss.detach() + training.gradient_penalty * penalty.detach()
         return metrics
 
-    def _generator_step(self, z: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def generator_step(self, z: Tensor, labels: Tensor) -> Metrics:
+        """Move the generator by the discriminator's score of fakes of z."""
         net = self.discriminator
-        fake = self._judged_fakes(z, labels)
-        noise = self._discriminator_noise(len(z), calls=1)
+
+        # Forward.
+        fake = self.judged_fakes(z, labels)
+        noise = self.draws.discriminator_noise(net, len(z), num_batches=1)
         with torch.no_grad():
             weights, label_terms = net.block_weights(), net.label_terms(labels, noise.label)
         blocks = DiscriminatorPass(net, weights, self._dtype)
         features = blocks.forward(fake, label_terms, noise).requires_grad_()
+
+        # Scores and losses.
         loss = generator_loss(net.score(features, labels))
         metrics = {"generator/loss": loss.detach()}
         if self.settings.model.auxiliary_classifier:
@@ -213,25 +182,27 @@ class GAN:
             metrics["generator/class_loss"] = class_loss.detach()
             loss = loss + self.settings.training.auxiliary_generator_weight * class_loss
         (downward,) = torch.autograd.grad(loss, features)
+
+        # Gradients to parameters, by way of the fakes.
         self.generator_adam.zero_grad()
         fake.backward(blocks.transposed(downward, keep=False))
         distributed.average_gradients(self.generator.parameters())
         self.generator_adam.step()
         return metrics
 
-    def _judged_fakes(self, z: Tensor, labels: Tensor) -> Tensor:
-        """Fakes of z, with noise on their most sensitive parts if the quantile mask is on."""
-        noise = self._generator_noise(len(z))
-        fake = self.generator(z, labels, noise)
+    def judged_fakes(self, z: Tensor, labels: Tensor) -> Tensor:
+        """Generate fakes (N, C, T, V) of z, with noise on their most sensitive parts if the quantile mask is on."""
+        noise = self.draws.generator_noise(self.generator, len(z))
+        fake: Tensor = self.generator(z, labels, noise)
         techniques = self.settings.techniques
         if techniques.mask_quantile is None:
             return fake
-        moved_z = z + techniques.mask_latent_std * self._technique_normal(*z.shape)
+        moved_z = z + techniques.mask_latent_std * self.draws.technique_normal(*z.shape)
         unseen = dataclasses.replace(self.generator.statistics, updates=False)
         with torch.no_grad(), self.generator.using_statistics(unseen):
             change = (fake - self.generator(moved_z, labels, noise)).abs()
             threshold = quantile(distributed.gathered(change), techniques.mask_quantile)
-        added = techniques.mask_noise_std * self._technique_normal(*fake.shape)
+        added = techniques.mask_noise_std * self.draws.technique_normal(*fake.shape)
         return fake + (change >= threshold) * added
 
     @property
@@ -241,30 +212,6 @@ class GAN:
             if self.settings.training.precision == "bfloat16"
             else self.discriminator.fcn.weight.dtype
         )
-
-    def _normal(self, size: int, width: int) -> Tensor:
-        drawn = torch.randn(size * distributed.world_size(), width, device=self.device, generator=self.chance)
-        return distributed.own_slice(drawn)
-
-    def _uniform(self, size: int) -> Tensor:
-        drawn = torch.rand(size * distributed.world_size(), device=self.device, generator=self.chance)
-        return distributed.own_slice(drawn)
-
-    def _technique_normal(self, size: int, *shape: int) -> Tensor:
-        drawn = torch.randn(
-            size * distributed.world_size(), *shape, device=self.device, generator=self.technique_chance
-        )
-        return distributed.own_slice(drawn)
-
-    def _generator_noise(self, size: int) -> list[Tensor]:
-        return self.generator.split_noise(self._normal(size, self.generator.noise_width))
-
-    def _discriminator_noise(self, size: int, calls: int) -> DiscriminatorNoise:
-        workers = distributed.world_size()
-        drawn = self.discriminator.draw_noise(
-            size * workers, device=self.device, calls=calls, generator=self.technique_chance
-        )
-        return drawn if workers == 1 else drawn.map(lambda t: own_slice_of_calls(t, calls))
 
     def sample(
         self,
@@ -276,7 +223,7 @@ class GAN:
         batch_norm: Literal["running", "batch"] = "running",
         batch_size: int = 512,
     ) -> Tensor:
-        """Motions (N, C, T, V) of these labels (N,), from the average if there is one; see `model.sampling.sample`.
+        """Generate motions (N, C, T, V) of labels (N,), by the average if there is one; see `model.sampling.sample`.
 
         No random state of the training is touched, and no other worker is waited for.
         """
@@ -291,7 +238,7 @@ class GAN:
         )
 
     def sample_few(self, labels: Tensor, *, seed: int = 0, truncation: float = 1.0) -> Tensor:
-        """Motions (N, C, T, V) of one or a few labels (N,), as an evaluation of many would see them.
+        """Generate motions (N, C, T, V) of one or a few labels (N,), as an evaluation of many would see them.
 
         With evaluation.batch_norm "batch" they are drawn among a whole batch: a handful has no statistics of its own.
         """
@@ -302,7 +249,7 @@ class GAN:
         return motions[: len(labels)]
 
     def state_dict(self) -> dict[str, Any]:
-        """All that must survive: weights, optimisers, random state, step."""
+        """Return all that must survive a restart: weights, optimisers, random state, step."""
         nets = {"generator": self.generator, "discriminator": self.discriminator, "average": self.average}
         return {
             "weights": {f"{net}.{name}": t for net, m in nets.items() if m for name, t in m.state_dict().items()},
@@ -310,7 +257,7 @@ class GAN:
                 "generator": self.generator_adam.state_dict(),
                 "discriminator": self.discriminator_adam.state_dict(),
             },
-            "random": {"chance": self.chance.get_state(), "technique_chance": self.technique_chance.get_state()},
+            "random": self.draws.state_dict(),
             "step": self.step_count,
             "generator_metrics": self._generator_metrics,
         }
@@ -331,8 +278,7 @@ class GAN:
         for name, adam in (("generator", self.generator_adam), ("discriminator", self.discriminator_adam)):
             # A schedule changes rates on the way: the groups that were saved hold those of the part before.
             adam.load_state_dict({**optimisers[name], "param_groups": adam.state_dict()["param_groups"]})
-        self.chance.set_state(state["random"]["chance"].cpu())
-        self.technique_chance.set_state(state["random"]["technique_chance"].cpu())
+        self.draws.load_state_dict(state["random"])
         self.step_count = state["step"]
         self._generator_metrics = {name: t.to(self.device) for name, t in state["generator_metrics"].items()}
         self._captured = self._capture()  # a recording holds the optimisers' earlier tensors
