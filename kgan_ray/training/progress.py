@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from kgan_ray.cluster import meanwhile, on_this_node
 
@@ -45,6 +45,20 @@ class Outcome:
     step: int
     metrics: dict[str, float]
     reason: str = ""
+
+
+class Context(Protocol):
+    """The loop's view of the process that runs it."""
+
+    rank: int
+    world_size: int
+    device: str
+
+    def report(self, metrics: dict[str, float]) -> None:
+        """Called on every rank after each evaluation; only rank 0's metrics are full."""
+
+    def progress(self, progress: Progress) -> None:
+        """Called on rank 0 every `training.log_every` steps."""
 
 
 @dataclass(frozen=True)

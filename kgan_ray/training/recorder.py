@@ -1,0 +1,151 @@
+"""What rank 0 keeps of a run: its checkpoints, and its curves, samples and speed in MLflow."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from kgan_ray.data.view import DataView
+from kgan_ray.metrics.names import lower_is_better
+from kgan_ray.metrics.suite import Evaluator
+from kgan_ray.settings import Settings
+from kgan_ray.training.checkpoint import Checkpoint, CheckpointStore
+from kgan_ray.training.gan import GAN
+from kgan_ray.training.progress import Context, Progress
+from kgan_ray.visual.stick import contact_sheet
+
+if TYPE_CHECKING:
+    from kgan_ray.tracking.run import Run
+
+
+@dataclass
+class Stopwatch:
+    """Seconds spent on each part of the loop since the last log."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
+
+    def lap(self, part: str) -> None:
+        """Count the time since the last lap as this part's."""
+        now = time.perf_counter()
+        self.seconds[part] = self.seconds.get(part, 0.0) + now - self.started
+        self.started = now
+
+    @property
+    def total(self) -> float:
+        return sum(self.seconds.values())
+
+
+class Recorder:
+    """Keeps the checkpoints and the MLflow record of a run. Rank 0 alone has one."""
+
+    SECONDS_BETWEEN_SAMPLES = 300.0
+
+    def __init__(
+        self,
+        settings: Settings,
+        view: DataView,
+        gan: GAN,
+        store: CheckpointStore,
+        run: Run | None,
+        resumed: Checkpoint | None,
+    ) -> None:
+        self.settings, self.view, self.gan, self.store, self.run = settings, view, gan, store, run
+        self.metrics: dict[str, float] = dict(resumed.state["metrics"]) if resumed else {}
+        self.evaluator = Evaluator(view, settings.evaluation, device=gan.device, progress=lambda line: None)
+        self.sampled_at = time.perf_counter()
+        self.logged_at = gan.step_count
+        if run:
+            run.set_tags({"dataset": view.hash, "extractor": self.evaluator.extractor_hash})
+
+    @property
+    def objective(self) -> str:
+        """The metric that ranks checkpoints."""
+        return self.settings.evaluation.metrics[0]
+
+    def evaluated(self, scores: Mapping[str, float], seconds: float) -> None:
+        """Record scores as metric/<name>."""
+        self.metrics.update(scores)
+        self._record({f"metric/{name}": value for name, value in scores.items()})
+        self._record({"time/evaluation_seconds": seconds})
+        if self.run and time.perf_counter() - self.sampled_at > self.SECONDS_BETWEEN_SAMPLES:
+            self.log_samples()
+
+    def log(self, tensors: Mapping[str, torch.Tensor], watch: Stopwatch, context: Context) -> str:
+        """Record the losses and the speed; return which loss is not finite, or the empty string."""
+        losses = {name: float(value) for name, value in tensors.items()}  # synchronises
+        watch.lap("step")  # the steps that a GPU still had to do
+        step, steps = self.gan.step_count, self.settings.training.steps
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                return f"{name} is {value} at step {step}"
+        self.metrics.update(losses)
+        rate = (step - self.logged_at) / watch.total
+        self.logged_at = step
+        speed = {
+            "time/steps_per_second": rate,
+            "time/motions_per_second": rate * self.settings.training.batch_size,
+            "time/workers": float(context.world_size),
+            "time/loader_share": watch.seconds["loader"] / watch.total,
+        }
+        if self.gan.device.type == "cuda":
+            speed["memory/device_bytes"] = float(torch.cuda.max_memory_allocated())
+        self._record({**losses, **speed})
+        self.metrics["steps_per_second"] = rate
+        context.progress(Progress(step, steps, rate, (steps - step) / rate, dict(self.metrics)))
+        return ""
+
+    def save(self) -> None:
+        """Write a checkpoint, and delete those that neither are recent nor the best."""
+        state = {
+            "step": self.gan.step_count,
+            "metrics": self.metrics,
+            "dataset": self.view.hash,
+            "extractor": self.evaluator.extractor_hash,
+            "run": self.run.id if self.run else None,
+        }
+        self.store.save(self.gan, state)
+        lowest = lower_is_better(self.objective)
+        with suppress(OSError):  # a store that fails for a while: the next save deletes them
+            self.store.prune(self.settings.training.keep_checkpoints, self.objective, lowest=lowest)
+
+    def log_samples(self) -> None:
+        """Store a contact sheet of one motion a class as an artifact of the run."""
+        if not self.run:
+            return
+        spec = self.gan.spec
+        labels = torch.arange(min(spec.num_classes, 12))
+        motions = spec.to_metres(self.gan.sample_few(labels, seed=self.settings.evaluation.seed).cpu()).numpy()
+        with tempfile.TemporaryDirectory() as scratch:
+            sheet = Path(scratch) / f"samples-step-{self.gan.step_count:08d}.png"
+            contact_sheet(list(zip(spec.class_names, motions, strict=False)), spec.layout, sheet)
+            self.run.log_artifact(sheet, "samples")
+        self.sampled_at = time.perf_counter()
+
+    def finish(self, status: str) -> None:
+        """Store samples and the best and the newest checkpoint in MLflow."""
+        if not self.run:
+            return
+        self.run.set_tags({"outcome": status})
+        if status != "diverged":
+            self.log_samples()
+        lowest = lower_is_better(self.objective)
+        folders = self.store.folders()
+        if not folders:
+            return
+        for name, folder in (("best", self.store.best(self.objective, lowest=lowest)), ("newest", folders[-1])):
+            if folder:
+                with self.store.on_this_machine(folder) as local:
+                    self.run.log_artifact(local, f"checkpoints/{name}")
+
+    def _record(self, metrics: dict[str, float]) -> None:
+        if self.run:
+            self.run.log_metrics(metrics, self.gan.step_count)
