@@ -3,9 +3,11 @@
 import csv
 import io
 import json
+import re
 
 import pytest
 from PIL import Image
+from plotly.offline import get_plotlyjs
 
 from helpers.networks import motion_spec, narrow
 from helpers.sweep_records import finished_sweep, make
@@ -18,6 +20,7 @@ from kgan_ray.training.gan import GAN
 from kgan_ray.tuning.answer.results import Measure, Results
 from kgan_ray.tuning.report import tables
 from kgan_ray.tuning.report.files import write_report
+from kgan_ray.tuning.report.page import html
 from kgan_ray.tuning.state import CONFIRM, find_sweep
 
 
@@ -73,13 +76,27 @@ def test_the_report_is_written_and_logged_to_the_sweeps_run(tmp_path, capsys):
     finished_sweep(uri=uri, experiment="disc", parent_id=parent.id).save(folder)
     assert main(["disc", "--results", str(tmp_path / "results")]) == 0
     written = sorted(file.name for file in (folder / "report").iterdir())
-    assert {"configurations.csv", "curves-confirm.png", "curves-explore.png", "report.md", "trials.csv"} <= set(
-        written
-    )
+    assert written == ["configurations.csv", "report.html", "report.md", "trials.csv"]
     logged = tmp_path / "mlartifacts" / "disc" / parent.id / "artifacts" / "report"
     assert sorted(file.name for file in logged.iterdir()) == written
     assert "explore-01: better" in capsys.readouterr().out
-    assert (folder / "report" / "curves-confirm.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_needs_nothing_else():
+    """One script of Plotly's serves all charts, and no element of ours fetches anything."""
+    page = html(Results(finished_sweep(name="a <b>")), [])
+    ours = page.replace(get_plotlyjs(), "", 1)
+    assert len(ours) < 0.1 * len(page)
+    assert get_plotlyjs() not in ours
+    assert not re.search(r"(src|href)=|https?://|@import|NaN", ours)
+    assert "<h1>a &lt;b&gt;</h1>" in ours
+    assert ours.count('<div class="chart"') == 6
+    for data in re.findall(r'<script type="application/json">(.*?)</script>', ours):
+        assert json.loads(data)["data"]
+
+
+def test_a_page_without_charts_carries_no_script():
+    assert "<script" not in html(Results(finished_sweep(trials=[])), [])
 
 
 def test_the_baseline_and_the_best_other_configuration_are_drawn_side_by_side(tmp_path):

@@ -2,15 +2,15 @@
 
 Trials that the scheduler ended early are compared with the others at the last step that all of them reached. The
 importance of a setting is the part of the spread between trials that goes with its value: epsilon squared (Kelley,
-1935), the correlation ratio without its upward bias, so that a setting that does nothing scores about zero.
+1935), the correlation ratio without its upward bias, so that a setting that does nothing scores about zero. Optuna's
+importances are shares of their own sum: there a setting that does nothing, searched alone, scores 100 %.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -23,47 +23,62 @@ _NUM_RANGES = 3
 
 @dataclass(frozen=True)
 class Point:
-    """One explored trial: what it chose, and its objective at the common step."""
+    """One explored trial: the settings that it chose, and its objective at the common step."""
 
     trial: str
-    chosen: dict[str, Any]
+    chosen: Mapping[str, object]
     value: float
 
 
 @dataclass(frozen=True)
+class Level:
+    """One value, or range of values, of a setting, and the trials that chose it."""
+
+    name: str
+    points: tuple[Point, ...]
+
+    @property
+    def values(self) -> list[float]:
+        return [point.value for point in self.points]
+
+
+@dataclass(frozen=True)
 class Effect:
-    """One setting's main effect: the objective of the trials at each of its values or ranges of values."""
+    """One setting's main effect: the objective of the trials at each of its levels."""
 
     setting: str
-    levels: tuple[tuple[str, tuple[float, ...]], ...]
+    levels: tuple[Level, ...]
     importance: float  # part of the spread between trials, 0 to 1
 
 
 def explored_points(sweep: Sweep) -> tuple[int, list[Point]]:
-    """The last step that all explored trials reached, and their objective there. Trials without a value are left out."""
+    """Return the last step that all explored trials reached, and the trials' objective there; without a value, none."""
     trials = [trial for trial in sweep.stage(EXPLORE) if trial.curve and trial.value(sweep.metric) is not None]
     if not trials:
         return 0, []
     step = min(max(at for at, _ in trial.curve) for trial in trials)
     points = [
-        Point(trial.name, trial.overrides, value) for trial in trials if (value := _at(trial, step)) is not None
+        Point(trial.name, trial.overrides, value)
+        for trial in trials
+        if (value := _value_at(trial, step)) is not None
     ]
     return step, points
 
 
 def effects_of(points: Sequence[Point]) -> list[Effect]:
-    """The main effect of every setting that takes at least two values, the most important first."""
+    """Return the main effect of every setting that takes at least two values, the most important first."""
     settings = dict.fromkeys(name for point in points for name in point.chosen)
-    effects = []
-    for setting in settings:
-        levels = _levels(setting, points)
-        if len(levels) > 1:
-            effects.append(Effect(setting, levels, importance([values for _, values in levels])))
+    by_setting = {setting: _levels(setting, points) for setting in settings}
+    effects = [
+        Effect(setting, levels, importance([level.values for level in levels]))
+        for setting, levels in by_setting.items()
+        if len(levels) > 1
+    ]
     return sorted(effects, key=lambda effect: -effect.importance)
 
 
 def importance(levels: Sequence[Sequence[float]]) -> float:
-    """Epsilon squared: 0 where the levels do not differ beyond chance, 1 where they explain everything.
+    """Return epsilon squared: 0 where the levels do not differ beyond chance, 1 where they explain everything.
 
     Positive values are compared as logarithms: an FID of 200 is to 100 as 2000 is to 1000.
     """
@@ -79,40 +94,44 @@ def importance(levels: Sequence[Sequence[float]]) -> float:
     return max(0.0, (between - (len(groups) - 1) * within / freedom) / total)
 
 
-def _levels(setting: str, points: Sequence[Point]) -> tuple[tuple[str, tuple[float, ...]], ...]:
-    found = [(point.chosen.get(setting), point.value) for point in points]
-    is_number = all(_is_number(value) or value is None for value, _ in found)
-    numbers = sorted({value for value, _ in found if value is not None}) if is_number else []
-    levels: dict[str, list[float]] = {}
-    if len(numbers) <= _MOST_VALUES:
-        for value, objective in sorted(found, key=lambda pair: _order(pair[0])):
-            levels.setdefault(shown(value), []).append(objective)
-    else:
-        for part in np.array_split(numbers, _NUM_RANGES):
-            inside = [
-                objective for value, objective in found if value is not None and part[0] <= value <= part[-1]
-            ]
-            levels[f"{number(float(part[0]))} to {number(float(part[-1]))}"] = inside
-        if off := [objective for value, objective in found if value is None]:
-            levels[shown(None)] = off
-    return tuple((name, tuple(values)) for name, values in levels.items())
-
-
-def shown(value: Any) -> str:
-    """A setting's value as the drawings label it."""
+def value_label(value: object) -> str:
+    """Return a setting's value as drawings label it: `off` for None, numbers to four digits."""
     if value is None:
         return "off"
     return number(value) if isinstance(value, float) else str(value)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def label_order(value: object) -> tuple[bool, float, str]:
+    """Return the sort key of a setting's values: numbers by size, then everything else by its label."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return False, float(value), ""
+    return True, 0.0, value_label(value)
 
 
-def _order(value: Any) -> tuple[int, float, str]:
-    return (0, float(value), "") if _is_number(value) else (1, 0.0, shown(value))
+def _levels(setting: str, points: Sequence[Point]) -> tuple[Level, ...]:
+    """A level a value; a number with many values has a level a third of them, and one for `off`."""
+    by_value: dict[object, list[Point]] = {}
+    for point in points:
+        by_value.setdefault(point.chosen.get(setting), []).append(point)
+    values = sorted(by_value, key=label_order)
+    numbers = [value for value in values if label_order(value)[0] is False]
+    others = [value for value in values if label_order(value)[0] and value is not None]
+    if others or len(numbers) <= _MOST_VALUES:
+        return tuple(Level(value_label(value), tuple(by_value[value])) for value in values)
+    thirds = [part.tolist() for part in np.array_split(np.array(numbers, object), _NUM_RANGES)]
+    levels = [
+        Level(
+            f"{number(part[0], 3)} to {number(part[-1], 3)}",
+            tuple(point for value in part for point in by_value[value]),
+        )
+        for part in thirds
+    ]
+    if None in by_value:
+        levels.append(Level(value_label(None), tuple(by_value[None])))
+    return tuple(levels)
 
 
-def _at(trial: Trial, step: int) -> float | None:
+def _value_at(trial: Trial, step: int) -> float | None:
+    """The trial's last finite objective up to a step."""
     before = [value for at, value in trial.curve if at <= step and math.isfinite(value)]
     return before[-1] if before else None

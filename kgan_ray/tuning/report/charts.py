@@ -1,252 +1,208 @@
-"""Drawings of the report's page as inline SVG, which follows the page's colours."""
+"""Charts of runs and configurations, as Plotly figures. Each function returns None where there is nothing to draw.
+
+Backgrounds are transparent and colours are of middle lightness, so that one figure is read on white and on black; the
+page sets the colour of the text.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from html import escape
-from typing import Any
+from collections.abc import Sequence
 
-from matplotlib.ticker import LogLocator, MaxNLocator
+import plotly.graph_objects as go
 
-from kgan_ray.text import number
-from kgan_ray.tuning.answer.effects import Effect, Point, shown
+from kgan_ray.text import short_overrides, with_spread
+from kgan_ray.tuning.answer.results import ConfigurationRow
 from kgan_ray.tuning.answer.verdict import Verdict
 from kgan_ray.tuning.search.pareto import pareto_front
 from kgan_ray.tuning.state import Trial
 
-_LEFT, _WIDTH = 220, 640  # pixels: where the drawing begins, and how wide it is
-_COLOURS = (
-    "#8a8a8a",
-    "#2f7ed8",
-    "#d9822b",
-    "#2a9d6a",
-    "#b0509b",
-    "#c23b3b",
-)  # the baseline is grey; seen on both grounds
-_FEWEST_TICKS, _MOST_TICKS = 3, 8
-_MOST_LISTED = 6  # a number with more values than this is placed by its size
-_MOST_NAMED = 12  # values of a listed setting that are written beside its axis
-
-Place = Callable[[float], float]
+GREY, BLUE, ORANGE, GREEN, PURPLE, RED = "#8a8a8a", "#2f7ed8", "#d9822b", "#2a9d6a", "#b0509b", "#d04545"
+_CONFIGURATIONS = (GREY, BLUE, ORANGE, GREEN, PURPLE, RED)  # the baseline comes first
+_WORDS = {"better": GREEN, "worse": RED, "can't tell": GREY}
+_FIGURES = ".4~r"  # d3's format of four digits, none of them an exponent
+_MARGIN = 0.07  # of a logarithmic axis, at each end
+_NARROW = 0.7  # decades: an axis of fewer has ticks at equal distances
+_GRID = "rgba(128, 128, 128, 0.25)"
 
 
-def bands(runs: Sequence[Trial], metric: str) -> str:
-    """Learning curves of the confirmed configurations: the mean over seeds, in a band from the lowest to the highest."""
-    curves: dict[str, dict[int, list[float]]] = {}
-    for trial in runs:
-        for step, value in trial.curve:
-            if math.isfinite(value):
-                curves.setdefault(trial.configuration, {}).setdefault(step, []).append(value)
-    values = [value for curve in curves.values() for found in curve.values() for value in found]
-    steps = [step for curve in curves.values() for step in curve]
-    if len(set(steps)) < 2:
-        return ""
-    left, top, height = 90, 10, 300
-    x, y = _scale(steps, left, left + _WIDTH, log=False), _scale(values, top + height, top)
-    parts = [_frame(left, top, _WIDTH, height)]
-    parts += [_text(x(step), top + height + 18, str(round(step)), "middle") for step in _ticks(steps, log=False)]
-    parts += [_text(left - 8, y(value) + 4, number(value), "end") for value in _ticks(values, log=min(values) > 0)]
-    for index, (name, curve) in enumerate(curves.items()):
-        colour = _COLOURS[index % len(_COLOURS)]
-        ordered = sorted(curve.items())
-        upper = [f"{x(step):.1f},{y(max(found)):.1f}" for step, found in ordered]
-        lower = [f"{x(step):.1f},{y(min(found)):.1f}" for step, found in reversed(ordered)]
-        mean = [f"{x(step):.1f},{y(sum(found) / len(found)):.1f}" for step, found in ordered]
-        parts.append(f'<polygon points="{" ".join(upper + lower)}" fill="{colour}" opacity=".2"/>')
-        parts.append(f'<polyline points="{" ".join(mean)}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        at = top + 12 + 20 * index
-        parts.append(f'<rect x="{left + _WIDTH + 16}" y="{at}" width="14" height="10" fill="{colour}"/>')
-        parts.append(_text(left + _WIDTH + 36, at + 10, name, "start"))
-    parts.append(_text(left + _WIDTH / 2, top + height + 40, "step", "middle"))
-    parts.append(_turned(18, top + height / 2, f"{metric}{_log_note(values)}"))
-    label = f"{metric} over training steps: mean over seeds, band from lowest to highest"
-    return _svg(parts, left + _WIDTH + 220, top + height + 52, label)
+def confirmed_curves(rows: Sequence[ConfigurationRow], metric: str) -> go.Figure | None:
+    """Draw each configuration's learning curve: the mean over seeds, a band from lowest to highest, a thin line a run."""
+    figure = go.Figure()
+    drawn: list[float] = []
+    for row, colour in zip(rows, _cycled(len(rows)), strict=True):
+        by_step: dict[int, list[float]] = {}
+        for run in row.runs:
+            for step, value in _finite(run.curve):
+                by_step.setdefault(step, []).append(value)
+        steps = sorted(by_step)
+        drawn += [value for values in by_step.values() for value in values]
+        for ends, fill in ((max, None), (min, "tonexty")):
+            figure.add_scatter(
+                x=steps, y=[ends(by_step[step]) for step in steps], mode="lines", line={"width": 0}, fill=fill,
+                fillcolor=_faint(colour), hoverinfo="skip", legendgroup=row.configuration, showlegend=False,
+            )  # fmt: skip
+        for run in row.runs:
+            name = f"{row.configuration}, seed {run.seed}"
+            _add_curve(figure, run, name, colour, opacity=0.4, group=row.configuration)
+        figure.add_scatter(
+            x=steps, y=[sum(by_step[step]) / len(by_step[step]) for step in steps], mode="lines+markers",
+            line={"width": 2.5, "color": colour}, marker={"size": 6}, name=row.configuration,
+            legendgroup=row.configuration, customdata=[len(by_step[step]) for step in steps],
+            hovertemplate="%{fullData.name}: mean of %{customdata} runs<br>step %{x}: %{y:.4~r}<extra></extra>",
+        )  # fmt: skip
+    if len({step for row in rows for run in row.runs for step, _ in run.curve}) < 2:
+        return None
+    name_axes(figure, "training step", metric, y_values=drawn)
+    return laid_out(figure, height=420)
 
 
-def intervals(verdicts: Sequence[Verdict], metric: str) -> str:
-    """Each configuration's difference or ratio to the baseline with its 95 % interval, and a line where there is none.
-
-    A verdict without an interval is left out.
-    """
-    verdicts = [verdict for verdict in verdicts if math.isfinite(verdict.low) and math.isfinite(verdict.high)]
-    if not verdicts:
-        return ""
-    is_ratio = verdicts[0].compare == "ratio"
-    same = 1.0 if is_ratio else 0.0
-    values = [same, *(end for verdict in verdicts for end in (verdict.low, verdict.high))]
-    x = _scale(values, _LEFT, _LEFT + _WIDTH, log=is_ratio)
-    bottom = 30 * len(verdicts) + 16
-    parts = [
-        f'<line class="axis" x1="{x(same):.1f}" x2="{x(same):.1f}" y1="4" y2="{bottom}" stroke-dasharray="4 3"/>',
-        _line(_LEFT, bottom, _LEFT + _WIDTH, bottom),
-        *(_text(x(value), bottom + 18, number(value), "middle") for value in _ticks(values, log=is_ratio)),
-    ]
-    for index, row in enumerate(verdicts):
-        y = 30 * index + 20
-        parts.append(_text(_LEFT - 12, y + 4, f"{row.group} {row.configuration}".strip(), "end"))
-        parts.append(
-            f'<line x1="{x(row.low):.1f}" x2="{x(row.high):.1f}" y1="{y}" y2="{y}" stroke="currentColor" '
-            f'stroke-width="2"/><circle cx="{x(row.effect):.1f}" cy="{y}" r="5" fill="currentColor"/>'
-        )
-    kind = "ratio of geometric means to the baseline's" if is_ratio else "difference to the baseline"
-    label = f"{kind} in {metric} (95 % interval{', logarithmic' if is_ratio else ''})"
-    parts.append(_text(_LEFT + _WIDTH / 2, bottom + 38, label, "middle"))
-    return _svg(parts, _LEFT + _WIDTH + 60, bottom + 48, label)
+def explored_curves(trials: Sequence[Trial], metric: str, *, is_low_good: bool) -> go.Figure | None:
+    """Draw a line an explored trial; the one that ended best is orange."""
+    ended = [(value, trial) for trial in trials if (value := trial.value(metric)) is not None and trial.curve]
+    if not ended or max(len(trial.curve) for _, trial in ended) < 2:
+        return None
+    _, best = (min if is_low_good else max)(ended, key=lambda pair: pair[0])
+    figure = go.Figure()
+    for trial in [*(trial for trial in trials if trial is not best), best]:  # the best lies over the others
+        name = f"{trial.name}: {short_overrides(trial.overrides)}"
+        if trial is best:
+            _add_curve(figure, trial, name, ORANGE, width=3)
+        else:
+            _add_curve(figure, trial, name, BLUE, opacity=0.5)
+    name_axes(
+        figure, "training step", metric, y_values=[value for trial in trials for _, value in _finite(trial.curve)]
+    )
+    return laid_out(figure, height=380)
 
 
-def main_effects(effects: Sequence[Effect], metric: str) -> str:
-    """A row a value of each setting: every trial's objective as a dot, the mean as a bar."""
-    values = [value for effect in effects for _, found in effect.levels for value in found]
-    if not values:
-        return ""
-    x = _scale(values, _LEFT, _LEFT + _WIDTH)
-    parts, y = [], 10
-    for effect in effects:
-        y += 22
-        parts.append(_text(8, y, f"{effect.setting}: goes with {effect.importance:.0%} of the spread", "start"))
-        for name, found in effect.levels:
-            y += 24
-            parts.append(_line(_LEFT, y, _LEFT + _WIDTH, y))
-            parts.append(_text(_LEFT - 12, y + 4, name, "end"))
-            parts += [
-                f'<circle cx="{x(value):.1f}" cy="{y}" r="4" fill="{_COLOURS[1]}" opacity=".6"/>'
-                for value in found
-            ]
-            mean = x(_mean(found, values))
-            parts.append(f'<rect x="{mean - 1.5:.1f}" y="{y - 9}" width="3" height="18" fill="currentColor"/>')
-        y += 8
-    y += 26
-    parts += [_text(x(value), y, number(value), "middle") for value in _ticks(values, log=min(values) > 0)]
-    parts.append(_text(_LEFT + _WIDTH / 2, y + 22, f"{metric}{_log_note(values)}", "middle"))
-    return _svg(parts, _LEFT + _WIDTH + 60, y + 34, f"{metric} at each value of each searched setting")
-
-
-def parallel_axes(points: Sequence[Point], settings: Sequence[str], metric: str, *, is_low_good: bool) -> str:
-    """A vertical axis a setting and one for the objective; a line a trial, the stronger the better it is."""
-    if len(points) < 2:
-        return ""
-    top, height, gap = 60, 240, max(150, 760 // max(1, len(settings)))
-    parts, texts, places = [], [], []
-    for index, setting in enumerate((*settings, metric)):
-        x = 80 + gap * index
-        found = [point.value if setting == metric else point.chosen.get(setting) for point in points]
-        place, labels = _axis(found, top, top + height, listed=setting != metric)
-        places.append((x, [place(value) for value in found]))
-        parts.append(_line(x, top, x, top + height))
-        texts.append(_text(x, top - 18 - 16 * (index % 2), setting.split(".", 1)[-1], "middle"))
-        texts += [_text(x - 6, place(value) + 4, label, "end") for value, label in labels]
-    ranked = sorted(range(len(points)), key=lambda index: points[index].value, reverse=is_low_good)
-    for rank, index in enumerate(ranked):  # the best is drawn last, over the others
-        line = " ".join(f"{x},{ys[index]:.1f}" for x, ys in places)
-        share = rank / (len(ranked) - 1)
-        colour = _COLOURS[2] if rank == len(ranked) - 1 else _COLOURS[1]
-        parts.append(
-            f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="{1 + 2 * share:.1f}" '
-            f'opacity="{0.2 + 0.8 * share:.2f}"><title>{escape(points[index].trial)}</title></polyline>'
-        )
-    label = f"settings and {metric} of each explored trial; the best is orange"
-    return _svg([*parts, *texts], 80 + gap * len(settings) + 80, top + height + 16, label)
+def intervals(verdicts: Sequence[Verdict], metric: str) -> go.Figure | None:
+    """Draw each configuration's effect with its 95 % interval; a verdict without an interval is left out."""
+    bounded = [verdict for verdict in verdicts if math.isfinite(verdict.low) and math.isfinite(verdict.high)]
+    if not bounded:
+        return None
+    figure = go.Figure()
+    is_ratio = bounded[0].compare == "ratio"
+    names = [f"{verdict.group} {verdict.configuration}".strip() for verdict in bounded]
+    for verdict, name in zip(bounded, names, strict=True):
+        colour = _WORDS[verdict.word]
+        figure.add_scatter(
+            x=[verdict.effect], y=[name], mode="markers+text", text=[verdict.word], textposition="top center",
+            textfont={"color": colour}, marker={"size": 12, "color": colour},
+            error_x={
+                "type": "data", "symmetric": False, "array": [verdict.high - verdict.effect],
+                "arrayminus": [verdict.effect - verdict.low], "thickness": 3, "width": 8, "color": colour,
+            },
+            hovertext=[folded(verdict.sentence)], hoverinfo="text", showlegend=False,
+        )  # fmt: skip
+    figure.add_vline(1 if is_ratio else 0, line={"dash": "dash", "color": GREY}, opacity=0.8)
+    kind = f"ratio of {metric} to the baseline's" if is_ratio else f"difference in {metric} to the baseline"
+    ends = [1.0, *(end for verdict in bounded for end in (verdict.low, verdict.high))]
+    name_axes(figure, kind, "", x_values=ends if is_ratio else [])
+    figure.update_yaxes(
+        range=[len(bounded) - 0.4, -0.7], showgrid=False, categoryorder="array", categoryarray=names
+    )
+    return laid_out(figure, height=110 + 70 * len(bounded))
 
 
 def pareto(
-    values: Mapping[str, tuple[float, float]], metrics: tuple[str, str], is_low_good: tuple[bool, bool]
-) -> str:
-    """Two metrics of each configuration against each other; the front, which nothing beats in both, is joined."""
-    if len(values) < 2:
-        return ""
-    left, top, width, height = 90, 16, 520, 300
-    across, up = zip(*values.values(), strict=True)
-    x, y = _scale(across, left + 30, left + width - 30), _scale(up, top + height - 24, top + 24)
-    front = pareto_front(values, is_low_good)
-    line = " ".join(f"{x(values[name][0]):.1f},{y(values[name][1]):.1f}" for name in front)
-    parts = [_frame(left, top, width, height)]
-    parts.append(f'<polyline points="{line}" fill="none" stroke="{_COLOURS[2]}" stroke-width="2"/>')
-    parts += [
-        _text(x(value), top + height + 18, number(value), "middle")
-        for value in _ticks(across, log=min(across) > 0)
+    rows: Sequence[ConfigurationRow], metrics: tuple[str, str], is_low_good: tuple[bool, bool]
+) -> go.Figure | None:
+    """Draw the configurations' means of two metrics; a line joins the front, which no other beats in both."""
+    means: dict[str, tuple[float, float]] = {}
+    for row in rows:
+        across, up = (row.measures[metric].mean for metric in metrics)
+        if across is not None and up is not None:
+            means[row.configuration] = (across, up)
+    if len(means) < 2:
+        return None
+    front = pareto_front(means, is_low_good)
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[means[name][0] for name in front], y=[means[name][1] for name in front], mode="lines",
+        line={"color": ORANGE, "width": 2}, hoverinfo="skip",
+    )  # fmt: skip
+    for row in rows:
+        if row.configuration in means:
+            colour = ORANGE if row.configuration in front else BLUE
+            figure.add_scatter(
+                x=[means[row.configuration][0]], y=[means[row.configuration][1]], mode="markers+text",
+                text=[row.configuration], textposition="top center", cliponaxis=False, marker={"size": 12, "color": colour},
+                hovertext=[_measures(row, metrics)], hoverinfo="text",
+            )  # fmt: skip
+    figure.update_traces(showlegend=False)
+    across_values, up_values = zip(*means.values(), strict=True)
+    name_axes(figure, *metrics, x_values=across_values, y_values=up_values)
+    return laid_out(figure, height=400, top=40)
+
+
+def _add_curve(
+    figure: go.Figure,
+    run: Trial,
+    name: str,
+    colour: str,
+    *,
+    width: float = 1.2,
+    opacity: float = 1,
+    group: str = "",
+) -> None:
+    points = _finite(run.curve)
+    figure.add_scatter(
+        x=[step for step, _ in points], y=[value for _, value in points], mode="lines+markers", opacity=opacity, marker={"size": 4},
+        line={"width": width, "color": colour}, name=folded(name), legendgroup=group, showlegend=False,
+        hovertemplate="%{fullData.name}<br>step %{x}: %{y:.4~r}<extra></extra>",
+    )  # fmt: skip
+
+
+def name_axes(
+    figure: go.Figure, x: str, y: str, *, x_values: Sequence[float] = (), y_values: Sequence[float] = ()
+) -> None:
+    """Title the axes; one whose values are given, and all positive, is logarithmic."""
+    for update, title, values in ((figure.update_xaxes, x, x_values), (figure.update_yaxes, y, y_values)):
+        update(title=title, gridcolor=_GRID, linecolor=_GRID, zeroline=False, automargin=True)
+        if values and min(values) > 0:
+            low, high = math.log10(min(values)), math.log10(max(values))
+            margin = _MARGIN * (high - low) or _MARGIN
+            update(type="log", range=[low - margin, high + margin], tickformat=_FIGURES, nticks=8)
+            if high - low > _NARROW:
+                update(dtick="D2", minorloglabels="complete")  # labels at 1, 2, 5, 10, ...
+
+
+def laid_out(figure: go.Figure, *, height: int, top: int = 20, sides: int = 10) -> go.Figure:
+    return figure.update_layout(
+        template="none", height=height, margin={"l": sides, "r": sides, "t": top, "b": 10},
+        paper_bgcolor="rgba(0, 0, 0, 0)", plot_bgcolor="rgba(0, 0, 0, 0)",
+        font={"family": "system-ui, sans-serif", "size": 13}, hovermode="closest", hoverlabel={"align": "left"},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0.0},
+        modebar={"bgcolor": "rgba(0, 0, 0, 0)", "color": GREY, "activecolor": BLUE},
+    )  # fmt: skip
+
+
+def _finite(curve: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    return [(step, value) for step, value in curve if math.isfinite(value)]
+
+
+def _measures(row: ConfigurationRow, metrics: Sequence[str]) -> str:
+    lines = [
+        f"{metric} {with_spread(row.measures[metric].mean, row.measures[metric].deviation)}" for metric in metrics
     ]
-    parts += [_text(left - 8, y(value) + 4, number(value), "end") for value in _ticks(up, log=min(up) > 0)]
-    for name, (first, second) in values.items():
-        colour = _COLOURS[2] if name in front else _COLOURS[1]
-        parts.append(f'<circle cx="{x(first):.1f}" cy="{y(second):.1f}" r="5" fill="{colour}"/>')
-        parts.append(_text(x(first) + 9, y(second) - 7, name, "start"))
-    parts.append(_text(left + width / 2, top + height + 40, metrics[0] + _log_note(across), "middle"))
-    parts.append(_turned(18, top + height / 2, metrics[1] + _log_note(up)))
-    label = f"{metrics[1]} against {metrics[0]}, the mean of each configuration; the front is orange"
-    return _svg(parts, left + width + 140, top + height + 52, label)
+    return "<br>".join([f"<b>{row.configuration}</b>, {row.finished} runs", *lines])
 
 
-def _axis(
-    found: Sequence[Any], top: int, bottom: int, *, listed: bool
-) -> tuple[Callable[[Any], float], list[tuple[Any, str]]]:
-    """Where each value lies on a vertical axis, and what is written beside it."""
-    is_number = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in found)
-    distinct = list(dict.fromkeys(found))
-    if is_number and (not listed or len(distinct) > _MOST_LISTED):
-        place = _scale(found, bottom, top)
-        return place, [(value, number(value)) for value in _ticks(found, log=min(found) > 0)]
-    names = {shown(value): value for value in distinct}
-    order = sorted(names, key=lambda name: (isinstance(names[name], str), _size(names[name]), name))
-    step = (bottom - top) / max(1, len(order) - 1)
-    heights = {name: bottom - step * index for index, name in enumerate(order)}
-    few = order if len(order) <= _MOST_NAMED else [order[0], order[-1]]
-    return lambda value: heights[shown(value)], [(names[name], name) for name in few]
+def folded(text: str) -> str:
+    """A long text in lines, as Plotly writes them; a space after every comma may end one."""
+    lines = [""]
+    for part in text.replace("<", "&lt;").split(", "):
+        if len(lines[-1]) + len(part) > 80:
+            lines.append("")
+        lines[-1] += part + ", "
+    return "<br>".join(lines).removesuffix(", ")
 
 
-def _size(value: Any) -> float:
-    return float(value) if isinstance(value, (int, float)) else math.inf
+def _faint(colour: str) -> str:
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, 0.15)"
 
 
-def _mean(found: Sequence[float], values: Sequence[float]) -> float:
-    if min(values) > 0:
-        return math.exp(sum(math.log(value) for value in found) / len(found))
-    return sum(found) / len(found)
-
-
-def _scale(values: Sequence[float], first: float, last: float, *, log: bool | None = None) -> Place:
-    """The axis from `first` (the lowest value) to `last`, in pixels; logarithmic where all values are positive."""
-    is_log = min(values) > 0 if log is None else log
-    measure: Place = math.log if is_log else float
-    low, high = measure(min(values)), measure(max(values))
-    reach = (high - low) or 1.0
-    return lambda value: first + (last - first) * (measure(value) - low) / reach
-
-
-def _ticks(values: Sequence[float], *, log: bool) -> list[float]:
-    """Round numbers from the lowest to the highest value; on a logarithmic axis 1, 2, 5, 10, ... or powers of ten."""
-    low, high = min(values), max(values)
-    if low == high:
-        return [low]
-    decades = [LogLocator(subs=subs, numticks=_MOST_TICKS**2) for subs in ((1.0, 2.0, 5.0), (1.0,))] if log else []
-    for locator in (*decades, MaxNLocator(_MOST_TICKS - 2, steps=[1, 2, 2.5, 5, 10])):
-        ticks = [float(tick) for tick in locator.tick_values(low, high) if low <= tick <= high]
-        if _FEWEST_TICKS <= len(ticks) <= _MOST_TICKS:
-            break
-    return ticks
-
-
-def _log_note(values: Sequence[float]) -> str:
-    return " (logarithmic)" if min(values) > 0 else ""
-
-
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
-
-
-def _turned(x: float, y: float, text: str) -> str:
-    turn = f'transform="rotate(-90 {x} {y})"'
-    return f'<text x="{x}" y="{y}" {turn} text-anchor="middle">{escape(text)}</text>'
-
-
-def _line(x: float, y: float, to_x: float, to_y: float) -> str:
-    return f'<line class="axis" x1="{x}" y1="{y}" x2="{to_x}" y2="{to_y}"/>'
-
-
-def _frame(x: float, y: float, width: float, height: float) -> str:
-    return _line(x, y, x, y + height) + _line(x, y + height, x + width, y + height)
-
-
-def _svg(parts: Sequence[str], width: float, height: float, label: str) -> str:
-    size = f'viewBox="0 0 {width:.0f} {height:.0f}" style="width: 100%; max-width: {width:.0f}px"'
-    return f'<svg role="img" aria-label="{escape(label)}" {size}>{"".join(parts)}</svg>'
+def _cycled(count: int) -> list[str]:
+    return [_CONFIGURATIONS[index % len(_CONFIGURATIONS)] for index in range(count)]

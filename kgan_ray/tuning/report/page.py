@@ -1,37 +1,24 @@
-"""A sweep's results as one self-contained HTML page, readable in light and dark."""
+"""The results as one HTML page that needs nothing else: read offline, in light and dark, its charts alive."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
+
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
 
 from kgan_ray.text import duration
 from kgan_ray.tuning.answer.effects import effects_of, explored_points
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.answer.verdict import Verdict
-from kgan_ray.tuning.report import charts, tables
-from kgan_ray.tuning.state import CONFIRM
+from kgan_ray.tuning.report import charts, setting_charts, tables
+from kgan_ray.tuning.search.candidates import described_front
 
+_HERE = Path(__file__).parent
 _LONGEST_UNWRAPPED = 40  # characters of a table cell
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8882; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1360px; margin: 2em auto; padding: 0 1em; }
-h1 { font-size: 1.5em } h2 { font-size: 1.15em; margin-top: 2em }
-table { border-collapse: collapse; display: block; overflow-x: auto }
-th, td { padding: .3em .6em; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap }
-td.text { white-space: normal; min-width: 14em }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
-li { margin: .3em 0 }
-.better { color: light-dark(#07622f, #6fd08c) }
-.worse { color: light-dark(#a11d1d, #ff8f8f) }
-img { max-width: 100%; background: white; border-radius: 6px; padding: 4px }
-svg text { fill: currentColor; font-size: 13px; paint-order: stroke; stroke: Canvas; stroke-width: 3px }
-svg .axis { stroke: currentColor; opacity: .5 }
-footer { margin-top: 3em; opacity: .7; font-size: .9em }
-"""
-
 _TITLES = {
     "motions.png": "Motions: the baseline and the best other configuration, the best run of each, first pose to last",
     "motions.gif": "The same in motion",
@@ -41,94 +28,143 @@ _TITLES = {
 def html(results: Results, pictures: Sequence[Path]) -> str:
     """Return the page. `pictures` are PNG and GIF files, put into it."""
     sweep = results.sweep
-    parts = [f"<h1>Sweep {escape(sweep.name)}</h1>"]
-    if results.verdicts:
-        parts += ["<h2>Verdicts</h2>", f"<p>{escape(results.notice)}</p>" if results.notice else "", "<ul>"]
-        parts += [_verdict(verdict) for verdict in results.verdicts]
-        parts.append("</ul>")
-    if results.rows:
-        parts += ["<h2>Confirmed configurations</h2>", _table(tables.configuration_cells(results))]
-        parts.append(charts.intervals(results.verdicts, sweep.metric))
-    for group in results.groups:
-        drawing = charts.bands([run for run in sweep.stage(CONFIRM) if run.group == group], sweep.metric)
-        if drawing:
-            title = f"Learning curves {group}".strip()
-            parts.append(f"<h2>{escape(title)}: mean over seeds, band from lowest to highest</h2>{drawing}")
-    parts += [_pareto(results, group) for group in results.groups]
-    parts.append(_effects(results))
-    for picture in pictures:
-        data = base64.b64encode(picture.read_bytes()).decode()
-        title = _TITLES.get(picture.name, picture.stem.replace("curves-", "Every run's learning curve: "))
-        kind = picture.suffix.removeprefix(".")
-        parts.append(f'<h2>{escape(title)}</h2><img alt="{escape(title)}" src="data:image/{kind};base64,{data}">')
-    if results.explored:
-        parts.append("<h2>Explored trials: candidates, not evidence</h2>")
-        parts.append(_table(tables.explored_cells(results)))
-    extractors = ", ".join(sorted({value[:12] for value in sweep.extractors.values()})) or "-"
-    parts.append(
-        f"<footer>Dataset {sweep.dataset_hash[:12] or '-'}, extractor {escape(extractors)}, "
-        f"{len(sweep.trials)} trials in {duration(sweep.seconds)}.</footer>"
+    title = escape(f"Sweep {sweep.name}")
+    body = "\n".join(
+        [_head(results), *_comparison(results), *_pictures(pictures), *_search(results), _foot(results)]
     )
-    head = f'<meta charset="utf-8"><title>Sweep {escape(sweep.name)}</title><style>{_STYLE}</style>'
-    return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
-
-
-def _pareto(results: Results, group: str) -> str:
-    """The objective against every other metric that the confirmed runs measured."""
-    drawings = []
-    objective, *others = results.metrics
-    for metric in others:
-        values = {
-            row.configuration: (across, up)
-            for row in results.rows
-            if row.group == group
-            and (across := row.measures[objective].mean) is not None
-            and (up := row.measures[metric].mean) is not None
-        }
-        is_low_good = (results.is_low_good(objective), results.is_low_good(metric))
-        drawings.append(charts.pareto(values, (objective, metric), is_low_good))
-    title = escape(f"Pareto front {group}".strip())
+    has_charts = 'class="chart"' in body
+    style, draw = ((_HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    scripts = f"<script>{get_plotlyjs()}</script>\n<script>{draw}</script>" if has_charts else ""
     return (
-        f"<h2>{title}: confirmed configurations, orange where no other beats both</h2>{''.join(drawings)}"
-        if any(drawings)
-        else ""
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{style}</style></head>\n<body>\n{body}\n{scripts}\n</body></html>\n"
     )
 
 
-def _effects(results: Results) -> str:
-    """What each searched setting did, over the explored trials."""
+def _head(results: Results) -> str:
     sweep = results.sweep
-    step, points = explored_points(sweep)
+    good = "lower" if results.lowest_is_best else "higher"
+    lines = [
+        f"<h1>{escape(sweep.name)}</h1>",
+        f'<p class="quiet">A sweep of {len(sweep.trials)} trials in {duration(sweep.seconds)}. '
+        f"Objective: {escape(sweep.metric)}, {good} is better. Stage: {escape(results.stage)}.</p>",
+    ]
+    if results.notice:
+        lines.append(f'<p class="notice">{escape(results.notice)}</p>')
+    if results.verdicts:
+        lines.append(f'<ul class="verdicts">{"".join(map(_verdict, results.verdicts))}</ul>')
+    return "\n".join(lines)
+
+
+def _comparison(results: Results) -> Iterator[str]:
+    """What the confirmation runs show: table, intervals, curves, and the front of every further metric."""
+    if not results.rows:
+        return
+    objective, *others = results.metrics
+    yield _section("Confirmed configurations", "Each was run again with fresh seeds. " + tables.legend(results))
+    yield _table(tables.configuration_cells(results))
+    if figure := charts.intervals(results.verdicts, objective):
+        yield _section(
+            "Effects",
+            "Dot: the effect. Bar: its 95 % interval. On the dashed line a configuration equals the baseline.",
+        )
+        yield _chart(figure)
+    for group in results.groups:
+        rows = [row for row in results.rows if row.group == group]
+        if figure := charts.confirmed_curves(rows, objective):
+            yield _section(
+                f"Learning curves {group}".strip(),
+                "Thick: the mean over seeds. Thin: each run. Band: from the lowest to the highest run. "
+                "A click on a name hides its curves.",
+            )
+            yield _chart(figure)
+        for metric in others:
+            is_low_good = (results.is_low_good(objective), results.is_low_good(metric))
+            if figure := charts.pareto(rows, (objective, metric), is_low_good):
+                yield _section(
+                    f"{metric} against {objective} {group}".strip(),
+                    "The mean of each configuration. Orange is on the Pareto front: no other is better in both.",
+                )
+                yield _chart(figure)
+
+
+def _search(results: Results) -> Iterator[str]:
+    """What the explored trials show: the effect of each setting, all settings at once, curves, the table."""
+    if not results.explored:
+        return
+    metric, is_low_good = results.sweep.metric, results.lowest_is_best
+    step, points = explored_points(results.sweep)
     effects = effects_of(points)
-    if not effects:
-        return ""
-    settings = [effect.setting for effect in effects]
-    return (
-        "<h2>Effect of each setting</h2>"
-        f"<p>Over the {len(points)} explored trials that have a value, at step {step}, which all of them reached; "
-        "one seed each, so this shows where to look and proves nothing.</p>"
-        + charts.main_effects(effects, sweep.metric)
-        + "<h2>Explored configurations</h2>"
-        + charts.parallel_axes(points, settings, sweep.metric, is_low_good=results.lowest_is_best)
+    if figure := setting_charts.main_effects(effects, metric):
+        yield _section(
+            "Effect of each setting",
+            f"The {len(points)} explored trials that have a value, at step {step}, which all of them reached. "
+            "Dot: a trial. Orange: the mean. One seed each: this shows where to look and proves nothing.",
+        )
+        yield _chart(figure)
+        settings = [effect.setting for effect in effects]
+        if figure := setting_charts.parallel_coordinates(points, settings, metric, is_low_good=is_low_good):
+            yield _section(
+                "Explored configurations",
+                "A line a trial, orange for the best. Drag along an axis to keep the trials of that range; "
+                "drag an axis by its name to move it.",
+            )
+            yield _chart(figure)
+    if figure := charts.explored_curves(results.explored, metric, is_low_good=is_low_good):
+        yield _section("Learning curves of the explored trials", "A line a trial, orange for the best.")
+        yield _chart(figure)
+    chosen = described_front(results.sweep, results.front) if results.front else ""
+    yield _section(
+        "Explored trials",
+        "One seed each: candidates, not evidence."
+        + (f" Confirmed are {chosen}: {', '.join(results.front)}." if chosen else ""),
     )
+    yield _table(tables.explored_cells(results))
+
+
+def _pictures(pictures: Sequence[Path]) -> Iterator[str]:
+    for picture in pictures:
+        title = _TITLES[picture.name]
+        data = base64.b64encode(picture.read_bytes()).decode()
+        yield _section(title)
+        yield f'<img alt="{title}" src="data:image/{picture.suffix.removeprefix(".")};base64,{data}">'
+
+
+def _foot(results: Results) -> str:
+    sweep = results.sweep
+    extractors = ", ".join(sorted({value[:12] for value in sweep.extractors.values()})) or "-"
+    return f"<footer>Dataset {sweep.dataset_hash[:12] or '-'}, extractor {escape(extractors)}.</footer>"
+
+
+def _section(title: str, explanation: str = "") -> str:
+    text = f'\n<p class="quiet">{escape(explanation)}</p>' if explanation else ""
+    return f"<h2>{escape(title)}</h2>{text}"
+
+
+def _chart(figure: go.Figure) -> str:
+    """The figure as data, which the page's one script draws."""
+    data = figure.to_json().replace("</", "<\\/")
+    height = figure.layout.height
+    return f'<div class="chart" style="height: {height}px"><script type="application/json">{data}</script></div>'
 
 
 def _verdict(verdict: Verdict) -> str:
     kind = verdict.word if verdict.word in ("better", "worse") else ""
-    return f'<li class="{kind}">{escape(verdict.sentence)}</li>'
+    name, _, rest = verdict.sentence.partition(f": {verdict.word}")
+    return f'<li class="{kind}">{escape(name)}: <b>{escape(verdict.word)}</b>{escape(rest)}</li>'
 
 
 def _table(lines: Sequence[tables.Cells]) -> str:
     columns = list(dict.fromkeys(name for line in lines for name in line))
     rows = [[line.get(name, "") for name in columns] for line in lines]
-    head = "".join(f"<th{_kind([row[k] for row in rows])}>{escape(name)}</th>" for k, name in enumerate(columns))
+    kinds = [_kind([row[index] for row in rows]) for index in range(len(columns))]
+    head = "".join(f"<th{kind}>{escape(name)}</th>" for kind, name in zip(kinds, columns, strict=True))
     body = "".join(
-        "<tr>"
-        + "".join(f"<td{_kind([other[k] for other in rows])}>{escape(cell)}</td>" for k, cell in enumerate(row))
-        + "</tr>"
+        f"<tr>{''.join(f'<td{kind}>{escape(cell)}</td>' for kind, cell in zip(kinds, row, strict=True))}</tr>"
         for row in rows
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _kind(cells: Sequence[str]) -> str:
