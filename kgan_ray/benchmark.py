@@ -239,8 +239,8 @@ def evaluation(device: str) -> list[Row]:
     """Seconds of one evaluation as it happens in training: 2 000 generated motions, fid and accuracy."""
     import torch
 
-    from kgan_ray.metrics.extractor import Classifier
-    from kgan_ray.metrics.scores import Gaussian, frechet_distance
+    from kgan_ray.metrics.classifier import Classifier
+    from kgan_ray.metrics.frechet import Gaussian, frechet_distance
 
     gan = ntu60_gan(device)
     classifier = Classifier(gan.spec).to(device).eval()

@@ -6,11 +6,9 @@ python -m kgan_ray.evaluate motions.npy --labels labels.npy --data datasets/ntu6
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kgan_ray.cli import add_settings_options, parse_overrides, print_settings, run_verb, verb_parser
 from kgan_ray.settings import Settings, UserError, override, resolve_settings
@@ -18,9 +16,6 @@ from kgan_ray.settings import Settings, UserError, override, resolve_settings
 if TYPE_CHECKING:
     import argparse
 
-    from kgan_ray.metrics.repeats import Estimate
-    from kgan_ray.metrics.suite import Evaluator
-    from kgan_ray.skeleton import MotionSpec
     from kgan_ray.training.gan import GAN
 
 
@@ -52,11 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from kgan_ray.data.dataset import Dataset
     from kgan_ray.metrics.motion_file import SUFFIXES
     from kgan_ray.metrics.names import check_metric_name
-    from kgan_ray.metrics.repeats import estimates, read_record, record_of
-    from kgan_ray.metrics.suite import DivergedError, Evaluator
+    from kgan_ray.metrics.service import evaluate_generator, evaluate_motions
     from kgan_ray.training.checkpoint import load_generator
 
     for name in options.metrics or ():
@@ -69,32 +62,37 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.dry_run:
         print_settings(settings)
         return 0
-    for name in settings.evaluation.metrics:
-        check_metric_name(name, where="evaluation.metrics")
-    if settings.data.path is None:
-        raise UserError("--data is missing: the dataset to measure against")
-    evaluator = Evaluator(
-        Dataset.open(settings.data.path).view(settings.data), settings.evaluation, options.device
-    )
+    floors, device = not options.no_floor, options.device
+    compare = Path(options.compare) if options.compare else None
     if gan:
-        _check_same_motions(options.source, gan.spec, evaluator)
-    about = _about(options, settings, evaluator)
-    earlier = read_record(Path(options.compare), about)["scores"] if options.compare else {}
-    try:
-        drawn = _draw(options, settings, evaluator, gan)
-    except DivergedError as error:
-        raise UserError(f"{options.source}: {error}; the generator has diverged") from None
-    scores = estimates(drawn)
-    names = _names(settings)
-    floors = {} if options.no_floor else {"test": evaluator.floor(names), "halves": evaluator.halves(names)}
-    _print_table(about, scores, floors, earlier)
+        evaluation = evaluate_generator(
+            gan,
+            settings,
+            source=options.source,
+            repeats=options.repeats,
+            floors=floors,
+            compare=compare,
+            device=device,
+        )
+    else:
+        labels = Path(options.labels) if options.labels else None
+        evaluation = evaluate_motions(
+            Path(options.source),
+            settings,
+            labels=labels,
+            units=options.units,
+            floors=floors,
+            compare=compare,
+            device=device,
+        )
+    print(evaluation.table())
     if options.output:
-        _write(Path(options.output), record_of(about, scores, repeats=drawn, floor=floors))
+        evaluation.write(Path(options.output))
     return 0
 
 
 def _settings(options: argparse.Namespace, gan: GAN | None) -> Settings:
-    """The checkpoint's settings, or those of --preset, with what the options change."""
+    """Resolve the checkpoint's settings, or those of --preset, with what the options change."""
     if gan and options.preset:
         raise UserError("--preset: a checkpoint brings its own settings; change single ones with --set")
     overrides = parse_overrides(options.overrides)
@@ -106,120 +104,6 @@ def _settings(options: argparse.Namespace, gan: GAN | None) -> Settings:
         "evaluation.truncation": options.truncation,
     }
     return override(settings, {name: value for name, value in given.items() if value is not None})
-
-
-def _check_same_motions(source: str, theirs: MotionSpec, evaluator: Evaluator) -> None:
-    """Refuse a generator of other motions than the dataset's: its scores would not mean anything."""
-    ours = evaluator.spec
-    for name in ("coordinates", "frames", "centre", "class_names", "value_range", "layout"):
-        there, here = getattr(theirs, name), getattr(ours, name)
-        if there != here:
-            shown = (there.name, here.name) if name == "layout" else (there, here)
-            raise UserError(
-                f"{source}: a generator of motions with {name} {shown[0]}; {evaluator.view.path} has {shown[1]}"
-            )
-
-
-def _about(options: argparse.Namespace, settings: Settings, evaluator: Evaluator) -> dict[str, Any]:
-    evaluation = settings.evaluation
-    return {
-        "source": str(options.source),
-        "dataset": evaluator.view.hash,
-        "benchmark": settings.data.benchmark,
-        "extractor": evaluator.extractor_hash,
-        "extractor_accuracy": evaluator.extractor_accuracy,
-        "extractor_confusion": evaluator.extractor.confusion,
-        "extractor_mistakes": evaluator.extractor.mistakes(evaluator.spec.class_names),
-        "num_real": len(evaluator.real.labels),
-        "num_test": len(evaluator.test.labels),
-        "num_motions": evaluation.num_motions,
-        "truncation": evaluation.truncation,
-        "batch_norm": evaluation.batch_norm,
-        "seeds": [evaluation.seed + repeat for repeat in range(options.repeats)],
-    }
-
-
-def _draw(
-    options: argparse.Namespace, settings: Settings, evaluator: Evaluator, gan: GAN | None
-) -> list[dict[str, float]]:
-    """The metrics of every draw."""
-    from kgan_ray.metrics.motion_file import read_motions
-
-    evaluation = settings.evaluation
-    if gan is None:
-        labels = Path(options.labels) if options.labels else None
-        found = read_motions(Path(options.source), labels, evaluator.spec, units=options.units)
-        motions, classes = (tensor.to(evaluator.device) for tensor in (found.motions, found.labels))
-        return [evaluator.score(motions, classes, _names(settings))]
-    return [
-        evaluator.evaluate(
-            lambda labels, seed: gan.sample(
-                labels, seed=seed, truncation=evaluation.truncation, batch_norm=evaluation.batch_norm
-            ),
-            _names(settings),
-            seed=evaluation.seed + repeat,
-        )
-        for repeat in range(options.repeats)
-    ]
-
-
-def _names(settings: Settings) -> tuple[str, ...]:
-    """The metrics asked for; who asks for the accuracy is told that of each class too."""
-    names = settings.evaluation.metrics
-    return (*names, "accuracy_per_class") if "accuracy" in names and "accuracy_per_class" not in names else names
-
-
-def _print_table(
-    about: Mapping[str, Any],
-    scores: Mapping[str, Estimate],
-    floors: Mapping[str, Mapping[str, float]],
-    earlier: Mapping[str, Mapping[str, float]],
-) -> None:
-    print(
-        f"dataset {about['dataset']}  extractor {about['extractor']} ({about['extractor_accuracy']:.1%} of test motions "
-        f"right)  {about['num_real']} real motions  {len(about['seeds'])} draw(s)"
-    )
-    if about["extractor_mistakes"]:
-        print(f"the extractor's most frequent mistakes on test motions: {'; '.join(about['extractor_mistakes'])}")
-    columns = ["metric", "mean", "std", "95 % interval"]
-    columns += ["floor: test", "floor: halves"] if floors else []
-    columns += ["earlier"] if earlier else []
-    rows = [columns]
-    for name, score in scores.items():
-        interval = "-" if score.low is None else f"{score.low:.4g} .. {score.high:.4g}"
-        row = [name, f"{score.mean:.4g}", "-" if score.std is None else f"{score.std:.2g}", interval]
-        row += [_shown(floor.get(name)) for floor in floors.values()]
-        row += [_shown(earlier[name]["mean"] if name in earlier else None)] if earlier else []
-        rows.append(row)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(columns))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
-
-
-def _write(path: Path, record: Mapping[str, Any]) -> None:
-    """The record as JSON; as CSV, one line a metric with what it was measured by."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".json":
-            path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-            return
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            measure = ["source", "dataset", "benchmark", "extractor", "extractor_accuracy", "num_motions"]
-            writer.writerow(
-                ["metric", "mean", "std", "low", "high", "floor_test", "floor_halves", *measure, "seeds"]
-            )
-            for name, score in record["scores"].items():
-                floors = [record["floor"].get(side, {}).get(name) for side in ("test", "halves")]
-                about = [record[key] for key in measure]
-                seeds = " ".join(map(str, record["seeds"]))
-                writer.writerow([name, *score.values(), *floors, *about, seeds])
-    except OSError as error:
-        raise UserError(f"--output {path}: cannot be written ({error.strerror or error})") from None
 
 
 if __name__ == "__main__":

@@ -112,6 +112,7 @@ class EvaluationSettings(FrozenModel):
 
     every_steps: PositiveInt = 10_000
     metrics: tuple[str, ...] = ("fid", "accuracy")
+    mode: Literal["min", "max"] | None = None  # which value of the first one is best; None = as the metric says
     num_motions: PositiveInt = 2_000  # generated for each evaluation, spread evenly over the classes
     batch_norm: Literal["running", "batch"] = "running"  # statistics that the generator's BatchNorm uses
     truncation: float = Field(default=1.0, gt=0.0, le=1.0)  # psi in w; 1 = off

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from kgan_ray.evaluate import main
+from kgan_ray.metrics.evaluation import Estimate
 from kgan_ray.metrics.motion_file import read_motions
-from kgan_ray.metrics.repeats import Estimate
 from kgan_ray.settings import UserError, override
 from kgan_ray.training.checkpoint import write_checkpoint
 from kgan_ray.training.gan import GAN

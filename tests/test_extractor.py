@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 
 from helpers.recordings import REAL_DATA
 from kgan_ray.data.dataset import Dataset
-from kgan_ray.metrics.extractor import FEATURES, Classifier, parents, weights_hash
-from kgan_ray.metrics.extractor_training import augmented, find_extractor, train_classifier
+from kgan_ray.metrics.classifier import FEATURES, Classifier, parents, weights_hash
+from kgan_ray.metrics.extractor import find_extractor
+from kgan_ray.metrics.extractor_training import augmented, train_classifier
 from kgan_ray.settings import UserError, override, resolve_settings
 
 CPU = torch.device("cpu")
@@ -70,8 +71,8 @@ def test_accuracy_and_confusion_stand_beside_the_weights_for_people_to_read(extr
 
 def test_mistakes_are_told_worst_first(extractor):
     confusion = ((8, 2, 0), (0, 5, 5), (0, 0, 9))
-    told = dataclasses.replace(extractor, confusion=confusion).mistakes(["walk", "sit", "wave"])
-    assert told == ["50% of 'sit' taken for 'wave'", "20% of 'walk' taken for 'sit'"]
+    own = dataclasses.replace(extractor, confusion=confusion, class_names=("walk", "sit", "wave"))
+    assert own.mistakes() == ["50% of 'sit' taken for 'wave'", "20% of 'walk' taken for 'sit'"]
 
 
 def test_training_repeats_and_leaves_the_random_state_alone(demo, tiny, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from kgan_ray.metrics.frechet import Gaussian, frechet_distance
 from kgan_ray.metrics.inception import (
     WEIGHTS_VARIABLE,
     as_images,
@@ -16,7 +17,6 @@ from kgan_ray.metrics.inception import (
     load_network,
     weights_file,
 )
-from kgan_ray.metrics.scores import Gaussian, frechet_distance
 from kgan_ray.settings import UserError
 
 

@@ -49,6 +49,17 @@ def test_a_diverged_run_ends_with_its_last_finite_metrics(tiny, tmp_path):
     assert math.isfinite(outcome.metrics["fid"])
 
 
+@pytest.mark.parametrize(("mode", "best"), [("min", min), ("max", max)])
+def test_the_checkpoint_that_is_best_by_the_given_mode_is_kept(tiny, tmp_path, mode, best):
+    changes = {"evaluation.mode": mode, "evaluation.every_steps": 2, "training.keep_checkpoints": 1}
+    context = PlainContext()
+    run(override(tiny, changes), tmp_path, context)
+    fids = {report["step"]: report["fid"] for report in context.reports}
+    assert len(set(fids.values())) == 3
+    kept = {read_checkpoint(folder).state["step"] for folder in (tmp_path / "checkpoints").iterdir()}
+    assert kept == {6, best(fids, key=fids.get)}
+
+
 def test_another_dataset_is_refused(tiny, tmp_path, monkeypatch):
     run(tiny, tmp_path)
     monkeypatch.setattr(loop.Dataset, "hash", "f" * 64, raising=False)

@@ -321,7 +321,7 @@ def test_a_trial_that_diverged_counts_as_bad_as_the_worst_that_did_not():
         (changed("objective", ["fid", "fid"]), "objective: fid, fid names a metric twice"),
         (
             {**changed("objective", "accuracy"), "confirm": {"compare": "ratio"}},
-            "confirm.compare: ratio is for fid, fid_inception, diversity, multimodality; accuracy may be 0 or below",
+            "confirm.compare: ratio is for fid, fid_per_class, diversity, multimodality, fid_inception; accuracy may be 0 or below",
         ),
     ],
 )  # fmt: skip
@@ -375,3 +375,12 @@ def test_set_on_the_command_line_beats_the_file_and_is_checked_against_the_domai
     assert base_settings(space, None, {}).training.steps == 100
     assert base_settings(space, None, {"training.steps": 50}).training.steps == 50
     assert base_settings(space, "ucla-xview", {}).data.benchmark == "xview"
+
+
+def test_a_given_mode_ranks_the_checkpoints_of_every_trial():
+    space = parse_space(changed("objective", "mode", "max"), name="x", where="x.yaml")
+    assert base_settings(space, None, {}).evaluation.mode == space.mode == "max"
+    plain = parse_space(GOOD, name="x", where="x.yaml")
+    assert base_settings(plain, None, {}).evaluation.mode is None
+    with pytest.raises(UserError, match=r"evaluation\.mode is max, .* say objective\.mode instead"):
+        base_settings(plain, None, {"evaluation.mode": "max"})

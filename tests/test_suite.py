@@ -1,13 +1,18 @@
 """The suite by name: what each metric says of good, bad and broken motions."""
 
 import math
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from kgan_ray.metrics.names import METRICS, check_metric_name, lower_is_better
-from kgan_ray.metrics.suite import DivergedError, Evaluator
-from kgan_ray.settings import UserError, override
+from kgan_ray.metrics.names import METRICS, best_is_lowest, check_metric_name, lower_is_better
+from kgan_ray.metrics.sides import DivergedError
+from kgan_ray.metrics.suite import Evaluator
+from kgan_ray.settings import EvaluationSettings, UserError, override
 
 ALWAYS = [name for name in METRICS if name not in ("fid_inception", "fid_per_class")]
 
@@ -24,7 +29,7 @@ def evaluator(demo, tiny, notes):
 
 @pytest.fixture(scope="module")
 def real(evaluator):
-    return evaluator.real.motions, evaluator.real.labels
+    return evaluator.real.motions.values, evaluator.real.labels
 
 
 def test_an_unknown_metric_is_refused_with_the_nearest_name():
@@ -37,6 +42,39 @@ def test_a_distance_is_better_when_lower_and_a_share_when_higher():
     assert lower_is_better("mmd_seq")
     assert not lower_is_better("accuracy")
     assert not lower_is_better("coverage")
+    assert lower_is_better("fid/waving")
+    assert not lower_is_better("accuracy/waving")
+    assert lower_is_better("kid_std")
+
+
+@pytest.mark.parametrize(
+    ("metric", "mode", "lowest"),
+    [("fid", None, True), ("accuracy", None, False), ("fid", "max", False), ("accuracy", "min", True)],
+)
+def test_a_run_ranks_its_checkpoints_by_the_first_metric_and_a_given_mode(metric, mode, lowest):
+    assert best_is_lowest(EvaluationSettings(metrics=(metric, "kid"), mode=mode)) == lowest
+
+
+def test_the_documentation_says_of_every_metric_what_the_table_says():
+    text = (Path(__file__).parents[1] / "docs/metrics.md").read_text(encoding="utf-8")
+    section = text.split("## What each name means")[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line[:2] == "| "]
+    documented = {
+        name: (better, measures)
+        for names, _, measures, better in rows[1:]
+        for name in re.findall(r"`(\w+)`", names)
+    }
+    assert documented == {
+        name: ("lower" if metric.lower_is_better else "higher", "motions" if metric.needs_motions else "features")
+        for name, metric in METRICS.items()
+    }
+
+
+def test_every_metric_is_described_in_a_sentence_and_can_be_asked_for_without_pytorch():
+    assert all(metric.description.startswith(("The ", "`")) for metric in METRICS.values())
+    assert all(metric.description.endswith(".") for metric in METRICS.values())
+    asking = "import kgan_ray.metrics.names, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", asking], check=False).returncode == 0
 
 
 def test_real_motions_against_themselves_are_perfect(evaluator, real):
@@ -48,7 +86,7 @@ def test_real_motions_against_themselves_are_perfect(evaluator, real):
 
 
 def test_every_metric_is_finite_and_an_order_of_motions_means_nothing(evaluator, real):
-    motions, labels = evaluator.test.motions, evaluator.test.labels
+    motions, labels = evaluator.test.motions.values, evaluator.test.labels
     backwards = torch.arange(len(labels)).flip(0)
     values = evaluator.score(motions, labels, ["fid", "kid", "accuracy", "coverage", "mmd_seq"])
     flipped = evaluator.score(
@@ -114,11 +152,14 @@ def test_too_few_motions_for_a_covariance_are_said_once(evaluator, real, notes):
 def test_generated_labels_are_even_and_the_seed_reaches_the_generator(evaluator, demo, tiny, real):
     asked = {}
 
-    def sample(labels, seed):
-        asked.update(labels=labels, seed=seed)
-        return torch.zeros(len(labels), *evaluator.spec.shape)
+    class Zeros:
+        spec = evaluator.spec
 
-    evaluator.evaluate(sample, ["accuracy"], seed=7)
+        def sample(self, labels, **ways):
+            asked.update(labels=labels, **ways)
+            return torch.zeros(len(labels), *evaluator.spec.shape)
+
+    evaluator.evaluate(Zeros(), ["accuracy"], seed=7)
     counts = asked["labels"].bincount()
     assert asked["seed"] == 7
     assert counts[counts > 0].unique().numel() == 1

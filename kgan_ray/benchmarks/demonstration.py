@@ -17,7 +17,7 @@ from torch import Tensor
 from kgan_ray.cli import add_settings_options, run_verb, settings_of, verb_parser
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.loading import MotionTensors
-from kgan_ray.metrics.repeats import Estimate, estimates
+from kgan_ray.metrics.evaluation import Estimate, estimates
 from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import MotionSpec
@@ -156,7 +156,7 @@ def demonstrate(evaluator: Evaluator, *, repeats: int, progress: Callable[[str],
         for seed in range(repeats):
             random = torch.Generator().manual_seed(seed)
             order = torch.randperm(len(test.labels), generator=random)
-            clean = MotionTensors(test.motions.cpu()[order], test.labels.cpu()[order])
+            clean = MotionTensors(test.motions.values.cpu()[order], test.labels.cpu()[order])
             spoilt = spoil(clean, strength, random, evaluator.spec)
             draws.append(evaluator.score(spoilt.motions, spoilt.labels, SHOWN))
         return estimates(draws)

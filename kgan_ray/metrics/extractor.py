@@ -1,128 +1,201 @@
-"""The classifier behind `fid` and `accuracy`: a compact spatial-temporal graph network (after ST-GCN, Yan et al., 2018).
-
-Shapes: N motions, C coordinates, T frames, V joints, D = 128 features.
-
-It sees a motion as recognition networks do (two-stream, Shi et al., 2019): joints relative to the root of their frame,
-bones, and what moved between frames. Graph convolutions over neighbouring joints come first, while frames are still
-apart, then convolutions over time on all joints together; that order is several times cheaper on a CPU than
-alternating the two, and as accurate on small data sets.
-"""
+"""The extractor of a dataset: trained once, and kept beside the dataset under a name that says what it was made from."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from typing import Any
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from kgan_ray.skeleton import MotionSpec, SkeletonGraph, SkeletonLayout
+from kgan_ray.data.dataset import Dataset
+from kgan_ray.data.loading import MotionTensors
+from kgan_ray.data.view import DataView
+from kgan_ray.metrics.classifier import FEATURES, Classifier, weights_hash
+from kgan_ray.metrics.extractor_training import train_classifier
+from kgan_ray.settings import UserError
+from kgan_ray.skeleton import MotionSpec
+from kgan_ray.storage import is_uri, open_store, read_bytes, write_bytes
 
-FEATURES = 128
-_GRAPH_CHANNELS = 24
-_FRAMES_AT_ONCE = 2  # frames that the graph convolutions see together, and the first stride over time
-
-
-def parents(layout: SkeletonLayout) -> list[int]:
-    """Each joint's neighbour on the way to the root; the root is its own."""
-    found = {layout.root: layout.root}
-    while len(found) < layout.num_joints:
-        for a, b in layout.bones:
-            for near, far in ((a, b), (b, a)):
-                if near in found and far not in found:
-                    found[far] = near
-    return [found[joint] for joint in range(layout.num_joints)]
+# Counts up with every change of network or training: an extractor of another recipe is another extractor.
+RECIPE = 3
 
 
-class GraphConvolution(nn.Module):
-    """y_w = sum over partitions k and joints v of A_kvw W_k x_v, with an adjacency that can learn."""
+@dataclass(frozen=True)
+class Extractor:
+    """A trained classifier, and how well it recognises the test split."""
 
-    def __init__(self, layout: SkeletonLayout, inputs: int, outputs: int) -> None:
-        super().__init__()
-        adjacency = torch.from_numpy(SkeletonGraph(layout).levels[0].adjacency)
-        self.adjacency = nn.Parameter(adjacency.clone())  # (3, V, V)
-        self.weight = nn.Parameter(torch.randn(len(adjacency), inputs, outputs) / inputs**0.5)
+    classifier: Classifier
+    hash: str
+    class_names: tuple[str, ...]
+    accuracy: float  # on the test split
+    confusion: tuple[tuple[int, ...], ...]  # [true class][predicted class], test split
+    path: str
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(rows, V * inputs) -> (rows, V * outputs), as one matrix product."""
-        matrix = torch.einsum("kvw,kio->viwo", self.adjacency, self.weight)
-        return x @ matrix.flatten(2).flatten(0, 1)
+    @torch.no_grad()
+    def features(self, motions: Tensor, batch_size: int = 512) -> Tensor:
+        """Compute (N, D) float32 of motions (N, C, T, V), on the classifier's device; batch sizes change its rounding."""
+        device = self.classifier.scale.device
+        if not len(motions):
+            return motions.new_zeros(0, FEATURES, device=device)
+        return torch.cat([self.classifier.features(part.to(device)) for part in motions.split(batch_size)])
 
+    @torch.no_grad()
+    def predict(self, features: Tensor) -> Tensor:
+        """Name the class (N,) of each feature vector (N, D)."""
+        return self.classifier.classify(features).argmax(dim=1)
 
-class TemporalBlock(nn.Module):
-    """Convolution over five frames with a residual."""
-
-    def __init__(self, channels: int, stride: int) -> None:
-        super().__init__()
-        self.convolution = nn.Conv1d(channels, channels, 5, stride, 2, bias=False)
-        self.norm = nn.BatchNorm1d(channels)
-        self.shortcut = nn.Conv1d(channels, channels, 1, stride) if stride > 1 else nn.Identity()
-        self.dropout = nn.Dropout(0.2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = F.relu(self.dropout(self.norm(self.convolution(x))) + self.shortcut(x))
-        return out
-
-
-class Classifier(nn.Module):
-    """Motions (N, C, T, V) in [-1, 1] -> features (N, D) and class scores (N, num_classes)."""
-
-    parents: Tensor
-    scale: Tensor
-
-    def __init__(self, spec: MotionSpec) -> None:
-        super().__init__()
-        layout, coordinates = spec.layout, spec.coordinates
-        self.root = layout.root
-        self.register_buffer("parents", torch.tensor(parents(layout)))
-        self.register_buffer("scale", torch.ones(()))  # of the training motions about their root
-        streams = 3 * coordinates
-        # A large eps: real bones hardly change, and generated ones that do must not be blown up a hundredfold.
-        self.input_norm = nn.BatchNorm1d(streams * layout.num_joints, eps=0.1)
-        self.graph_1 = GraphConvolution(layout, streams * _FRAMES_AT_ONCE, _GRAPH_CHANNELS)
-        self.graph_norm_1 = nn.BatchNorm1d(_GRAPH_CHANNELS)
-        self.graph_2 = GraphConvolution(layout, _GRAPH_CHANNELS, _GRAPH_CHANNELS)
-        self.graph_norm_2 = nn.BatchNorm1d(_GRAPH_CHANNELS)
-        self.gather = nn.Linear(_GRAPH_CHANNELS * layout.num_joints, FEATURES, bias=False)
-        self.gather_norm = nn.BatchNorm1d(FEATURES)
-        self.temporal = nn.Sequential(*(TemporalBlock(FEATURES, stride) for stride in (1, 2, 2)))
-        self.dropout = nn.Dropout(0.4)
-        self.head = nn.Linear(FEATURES, spec.num_classes)
-
-    def streams(self, motions: Tensor) -> Tensor:
-        """Joints about the root, bones and movements, (N, 3 C, T, V)."""
-        joints = motions - motions[..., self.root : self.root + 1]
-        bones = motions - motions[..., self.parents]
-        moved = F.pad(motions.diff(dim=2), (0, 0, 1, 0)) * 5
-        return torch.cat([joints, bones, moved], dim=1) / self.scale
-
-    def features(self, motions: Tensor) -> Tensor:
-        """(N, D)."""
-        x = self.streams(motions)
-        n, c, t, v = x.shape
-        x = self.input_norm(x.permute(0, 1, 3, 2).reshape(n, c * v, t)).view(n, c, v, t // _FRAMES_AT_ONCE, -1)
-        rows = x.permute(0, 3, 2, 1, 4).reshape(-1, v * c * _FRAMES_AT_ONCE)  # (N T/2, V * channels)
-        for graph, norm in ((self.graph_1, self.graph_norm_1), (self.graph_2, self.graph_norm_2)):
-            per_joint = norm(graph(rows).view(-1, _GRAPH_CHANNELS))
-            rows = F.relu(per_joint).view(len(rows), -1)
-        frames = F.relu(self.gather_norm(self.gather(rows))).view(n, -1, FEATURES)
-        features: Tensor = self.temporal(frames.transpose(1, 2)).mean(dim=2)
-        return features
-
-    def forward(self, motions: Tensor) -> Tensor:
-        return self.classify(self.features(motions))
-
-    def classify(self, features: Tensor) -> Tensor:
-        """Class scores of features."""
-        scores: Tensor = self.head(self.dropout(features))
-        return scores
+    def mistakes(self, most: int = 3) -> list[str]:
+        """Name the classes of test motions that it most often takes for another one, worst first."""
+        pairs = [
+            (count / sum(row), self.class_names[true], self.class_names[taken])
+            for true, row in enumerate(self.confusion)
+            for taken, count in enumerate(row)
+            if count and taken != true
+        ]
+        worst = sorted(pairs, key=lambda pair: -pair[0])[:most]
+        return [f"{share:.0%} of {true!r} taken for {taken!r}" for share, true, taken in worst]
 
 
-def weights_hash(state: dict[str, Any]) -> str:
-    """16 hexadecimal digits that name an extractor: its weights, rounded to what float32 keeps on every machine."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        digest.update(name.encode())
-        digest.update(state[name].cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+def find_extractor(
+    view: DataView,
+    device: torch.device,
+    progress: Callable[[str], None],
+    path: str | None = None,
+) -> Extractor:
+    """Load the extractor at `path`, or the dataset's own, which is trained now unless it is cached.
+
+    Several processes may ask at once: one trains, the others wait for it. A dataset behind a URI keeps its extractor
+    beside it too, so that every machine measures with the same one. Raises UserError for a file at `path` that is
+    no extractor, or one of other motions.
+    """
+    dataset = view.dataset
+    if path is not None:
+        return _load(Path(path), view.spec, device)
+    file = cache_folder(dataset) / f"extractor-{_key(view)}.safetensors"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{file}.lock"):
+            if not file.exists() and not _fetched(dataset, file):
+                _train_and_save(view, device, progress, file)
+                _keep_beside(dataset, file)
+    except OSError as error:
+        raise UserError(f"{file.parent}: cannot keep the extractor there ({error.strerror or error})") from None
+    return _load(file, view.spec, device)
+
+
+def cache_folder(dataset: Dataset) -> Path:
+    """Name the dataset's folder `cache` or, behind a URI and where nobody may write, one in the user's own cache."""
+    if not is_uri(dataset.path) and os.access(dataset.path, os.W_OK):
+        return Path(dataset.path) / "cache"
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "kgan_ray" / dataset.hash
+
+
+def _fetched(dataset: Dataset, file: Path) -> bool:
+    """Copy the file from the dataset's store, if it is there. Say whether it is here now."""
+    if not is_uri(dataset.path):
+        return False
+    store, root = open_store(dataset.path)
+    try:
+        data = read_bytes(store, f"{root}/cache/{file.name}")
+    except OSError:
+        return False
+    part = file.with_suffix(".part")
+    part.write_bytes(data)
+    part.replace(file)
+    return True
+
+
+def _keep_beside(dataset: Dataset, file: Path) -> None:
+    """Put the file into the dataset's store, unless this machine may not write there."""
+    if is_uri(dataset.path):
+        store, root = open_store(dataset.path)
+        with contextlib.suppress(OSError):
+            store.create_dir(f"{root}/cache")
+            write_bytes(store, f"{root}/cache/{file.name}", file.read_bytes())
+
+
+def _key(view: DataView) -> str:
+    data = view.settings
+    made_from = [RECIPE, view.hash, data.benchmark, data.frames, data.window, data.centre]
+    return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
+
+
+def _train_and_save(view: DataView, device: torch.device, progress: Callable[[str], None], file: Path) -> None:
+    train, test = view.load("train"), view.load("test")
+    progress(f"training the extractor of {view.path} on {len(train.labels)} motions (once; it is kept)")
+    started = time.perf_counter()
+    classifier = train_classifier(view.spec, train, device=device)
+    confusion = _confusion(classifier, test, device)
+    accuracy = (confusion.diagonal().sum() / confusion.sum()).item()
+    progress(
+        f"extractor: {accuracy:.1%} of {len(test.labels)} test motions right, {time.perf_counter() - started:.0f} s"
+    )
+    about = {
+        "recipe": RECIPE,
+        "dataset": view.hash,
+        "data": view.settings.model_dump(exclude={"path", "held_in"}),
+        "spec": view.spec.model_dump(mode="json"),
+        "accuracy": accuracy,
+        "confusion": confusion.tolist(),
+    }
+    state = {name: tensor.cpu().contiguous() for name, tensor in classifier.state_dict().items()}
+    with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
+        part = Path(scratch) / file.name
+        save_file(state, part, metadata={"about": json.dumps(about)})
+        description = part.with_suffix(".json")  # the same for people to read
+        description.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        description.replace(file.with_suffix(".json"))
+        part.replace(file)
+
+
+@torch.no_grad()
+def _confusion(classifier: Classifier, test: MotionTensors, device: torch.device) -> Tensor:
+    """Count the motions of each true class, a row, that are taken for each class, a column."""
+    size = classifier.head.out_features
+    counts = torch.zeros(size, size, dtype=torch.int64)
+    for motions, labels in zip(test.motions.split(512), test.labels.split(512), strict=True):
+        predicted = classifier(motions.to(device)).argmax(dim=1).cpu()
+        counts += torch.bincount(labels * size + predicted, minlength=counts.numel()).view_as(counts)
+    return counts
+
+
+def _load(file: Path, spec: MotionSpec, device: torch.device) -> Extractor:
+    classifier = Classifier(spec)
+    try:
+        with safe_open(file, "pt") as opened:
+            about = json.loads(opened.metadata()["about"])
+        classifier.load_state_dict(load_file(file))
+    except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
+        raise UserError(f"{file}: not an extractor ({str(error).splitlines()[0]})") from None
+    except RuntimeError:
+        there = about["spec"]
+        raise UserError(
+            f"{file}: an extractor of {there['layout']['name']}, {len(there['class_names'])} classes; "
+            f"here are {spec.layout.name}, {spec.num_classes} classes"
+        ) from None
+    theirs = {name: about["spec"][name] for name in ("frames", "centre", "value_range", "class_names")}
+    ours = spec.model_dump(mode="json", include=set(theirs))
+    for name, value in theirs.items():
+        if value != ours[name]:
+            raise UserError(f"{file}: an extractor of motions with {name} {value}, here it is {ours[name]}")
+    classifier.to(device).eval().requires_grad_(False)
+    return Extractor(
+        classifier=classifier,
+        hash=weights_hash(classifier.state_dict()),
+        class_names=spec.class_names,
+        accuracy=about["accuracy"],
+        confusion=tuple(tuple(row) for row in about["confusion"]),
+        path=str(file),
+    )

@@ -1,36 +1,20 @@
-"""Train the extractor of a dataset once, and keep it beside the dataset under a name that says what it was made from."""
+"""How the extractor's classifier is trained: early stopping on a held-out tenth, and motions seen from elsewhere.
+
+`extractor.RECIPE` counts up with every change here that changes the weights.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import math
-import os
-import tempfile
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from filelock import FileLock
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.loading import MotionTensors
-from kgan_ray.data.view import DataView
-from kgan_ray.metrics.extractor import FEATURES, Classifier, weights_hash
-from kgan_ray.settings import UserError
+from kgan_ray.metrics.classifier import Classifier
 from kgan_ray.skeleton import MotionSpec
-from kgan_ray.storage import is_uri, open_store, read_bytes, write_bytes
 
-# Counts up with every change of network or training: an extractor of another recipe is another extractor.
-RECIPE = 3
 EPOCHS = 40
 PATIENCE = 12  # epochs without a better held-out loss
 MOST_STEPS = 4_000  # of a large data set not all epochs are needed
@@ -39,181 +23,10 @@ LEARNING_RATE = 3e-3
 MOST_NOISE = 0.03  # standard deviation, where coordinates are in [-1, 1]: about 3 cm
 
 
-@dataclass(frozen=True)
-class Extractor:
-    """A trained classifier and what is known of it."""
-
-    classifier: Classifier
-    hash: str
-    accuracy: float  # on the test split
-    confusion: tuple[tuple[int, ...], ...]  # [true class][predicted class], test split
-    path: str
-
-    @torch.no_grad()
-    def features(self, motions: Tensor, batch_size: int = 512) -> Tensor:
-        """(N, D) float32 of motions (N, C, T, V), on the classifier's device; the same at any batch size up to rounding."""
-        device = self.classifier.scale.device
-        if not len(motions):
-            return motions.new_zeros(0, FEATURES, device=device)
-        return torch.cat([self.classifier.features(part.to(device)) for part in motions.split(batch_size)])
-
-    @torch.no_grad()
-    def predict(self, features: Tensor) -> Tensor:
-        """The class (N,) of each feature vector."""
-        return self.classifier.classify(features).argmax(dim=1)
-
-    def mistakes(self, class_names: Sequence[str], most: int = 3) -> list[str]:
-        """The classes of test motions that it most often takes for another one, as sentences."""
-        pairs = [
-            (count / sum(row), class_names[true], class_names[taken])
-            for true, row in enumerate(self.confusion)
-            for taken, count in enumerate(row)
-            if count and taken != true
-        ]
-        worst = sorted(pairs, key=lambda pair: -pair[0])[:most]
-        return [f"{share:.0%} of {true!r} taken for {taken!r}" for share, true, taken in worst]
-
-
-def find_extractor(
-    view: DataView,
-    device: torch.device,
-    progress: Callable[[str], None],
-    path: str | None = None,
-) -> Extractor:
-    """The extractor at `path`; or the dataset's own, trained now unless it is cached.
-
-    Several processes may ask at once: one trains, the others wait for it. A dataset behind a URI keeps its extractor
-    beside it too, so that every machine measures with the same one. Raises UserError for a file at `path` that is
-    no extractor, or one of other motions.
-    """
-    dataset = view.dataset
-    if path is not None:
-        return _load(Path(path), view.spec, device)
-    file = cache_folder(dataset) / f"extractor-{_key(view)}.safetensors"
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{file}.lock"):
-            if not file.exists() and not _fetched(dataset, file):
-                _train_and_save(view, device, progress, file)
-                _keep_beside(dataset, file)
-    except OSError as error:
-        raise UserError(f"{file.parent}: cannot keep the extractor there ({error.strerror or error})") from None
-    return _load(file, view.spec, device)
-
-
-def cache_folder(dataset: Dataset) -> Path:
-    """`cache` in the dataset's folder; for a dataset behind a URI, or one that cannot be written, the user's cache."""
-    if not is_uri(dataset.path) and os.access(dataset.path, os.W_OK):
-        return Path(dataset.path) / "cache"
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "kgan_ray" / dataset.hash
-
-
-def _fetched(dataset: Dataset, file: Path) -> bool:
-    """Whether the dataset's store had the file, which is now here."""
-    if not is_uri(dataset.path):
-        return False
-    store, root = open_store(dataset.path)
-    try:
-        data = read_bytes(store, f"{root}/cache/{file.name}")
-    except OSError:
-        return False
-    part = file.with_suffix(".part")
-    part.write_bytes(data)
-    part.replace(file)
-    return True
-
-
-def _keep_beside(dataset: Dataset, file: Path) -> None:
-    """Put the file into the dataset's store, unless this machine may not write there."""
-    if is_uri(dataset.path):
-        store, root = open_store(dataset.path)
-        with contextlib.suppress(OSError):
-            store.create_dir(f"{root}/cache")
-            write_bytes(store, f"{root}/cache/{file.name}", file.read_bytes())
-
-
-def _key(view: DataView) -> str:
-    data = view.settings
-    made_from = [RECIPE, view.hash, data.benchmark, data.frames, data.window, data.centre]
-    return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
-
-
-def _train_and_save(
-    view: DataView,
-    device: torch.device,
-    progress: Callable[[str], None],
-    file: Path,
-) -> None:
-    spec = view.spec
-    train, test = view.load("train"), view.load("test")
-    progress(f"training the extractor of {view.path} on {len(train.labels)} motions (once; it is kept)")
-    started = time.perf_counter()
-    classifier = train_classifier(spec, train, device=device)
-    confusion = torch.zeros(spec.num_classes, spec.num_classes, dtype=torch.int64)
-    with torch.no_grad():
-        for motions, labels in zip(test.motions.split(512), test.labels.split(512), strict=True):
-            predicted = classifier(motions.to(device)).argmax(dim=1).cpu()
-            confusion += torch.bincount(
-                labels * spec.num_classes + predicted, minlength=confusion.numel()
-            ).view_as(confusion)
-    accuracy = (confusion.diagonal().sum() / confusion.sum()).item()
-    progress(
-        f"extractor: {accuracy:.1%} of {len(test.labels)} test motions right, {time.perf_counter() - started:.0f} s"
-    )
-    about = {
-        "recipe": RECIPE,
-        "dataset": view.hash,
-        "data": view.settings.model_dump(exclude={"path", "held_in"}),
-        "spec": spec.model_dump(mode="json"),
-        "accuracy": accuracy,
-        "confusion": confusion.tolist(),
-    }
-    state = {name: tensor.cpu().contiguous() for name, tensor in classifier.state_dict().items()}
-    with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
-        part = Path(scratch) / file.name
-        save_file(state, part, metadata={"about": json.dumps(about)})
-        description = part.with_suffix(".json")  # the same for people to read
-        description.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-        description.replace(file.with_suffix(".json"))
-        part.replace(file)
-
-
-def _load(file: Path, spec: MotionSpec, device: torch.device) -> Extractor:
-    from safetensors import safe_open
-
-    classifier = Classifier(spec)
-    try:
-        with safe_open(file, "pt") as opened:
-            about: dict[str, Any] = json.loads(opened.metadata()["about"])
-        classifier.load_state_dict(load_file(file))
-    except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
-        raise UserError(f"{file}: not an extractor ({str(error).splitlines()[0]})") from None
-    except RuntimeError:
-        there = about["spec"]
-        raise UserError(
-            f"{file}: an extractor of {there['layout']['name']}, {len(there['class_names'])} classes; "
-            f"here are {spec.layout.name}, {spec.num_classes} classes"
-        ) from None
-    theirs = {name: about["spec"][name] for name in ("frames", "centre", "value_range", "class_names")}
-    ours = spec.model_dump(mode="json", include=set(theirs))
-    for name, value in theirs.items():
-        if value != ours[name]:
-            raise UserError(f"{file}: an extractor of motions with {name} {value}, here it is {ours[name]}")
-    classifier.to(device).eval().requires_grad_(False)
-    return Extractor(
-        classifier=classifier,
-        hash=weights_hash(classifier.state_dict()),
-        accuracy=about["accuracy"],
-        confusion=tuple(tuple(row) for row in about["confusion"]),
-        path=str(file),
-    )
-
-
 def train_classifier(
     spec: MotionSpec, train: MotionTensors, *, device: torch.device | str = "cpu", seed: int = 0
 ) -> Classifier:
-    """A classifier of the motions, in evaluation mode; the same for the same seed and thread count.
+    """Train a classifier of the motions, in evaluation mode; the same for the same seed and thread count.
 
     A tenth of the training motions is held out to stop early; the weights of its lowest loss are kept.
     """
@@ -231,7 +44,7 @@ def train_classifier(
 
 
 def _spread(motions: Tensor, root: int) -> Tensor:
-    """The standard deviation of all coordinates relative to the root joint, without a copy of the motions."""
+    """Compute the standard deviation of all coordinates relative to the root joint, without a copy of the motions."""
     sums = torch.zeros(2, dtype=torch.float64)  # of values, of their squares
     for part in motions.split(1024):
         relative = (part - part[..., root : root + 1]).double()
@@ -285,7 +98,7 @@ def _loss(classifier: Classifier, train: MotionTensors, rows: Tensor, device: to
 
 
 def augmented(motions: Tensor, random: torch.Generator) -> Tensor:
-    """Motions (N, C, T, V) seen from elsewhere (up to 60 degrees about the vertical), larger, faster, cut, noisier.
+    """Show motions (N, C, T, V) from elsewhere (up to 60 degrees about the vertical), larger, faster, cut, noisier.
 
     The noise is for `accuracy`: without it a jitter of 1 cm hides which action it is, and generated motion trembles
     long after it obeys its label. `fid` still sees a jitter of more than the noise.

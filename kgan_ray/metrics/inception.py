@@ -11,13 +11,17 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kgan_ray.metrics.scores import RunningGaussian, frechet_distance
+from kgan_ray.metrics.frechet import RunningGaussian, frechet_distance
 from kgan_ray.settings import UserError
+
+if TYPE_CHECKING:
+    from kgan_ray.metrics.sides import Motions
 
 FEATURES = 2048
 SIZE = 299
@@ -28,7 +32,7 @@ Network = Callable[[Tensor], Tensor]  # images (N, 3, 299, 299) in [-3, 1] -> (N
 
 
 def as_images(motions: Tensor) -> Tensor:
-    """(N, 3, 299, 299): bilinear without aligned corners, then the doubled scaling 2x - 1.
+    """Resize to (N, 3, 299, 299): bilinear without aligned corners, then the doubled scaling 2x - 1.
 
     Motions in two coordinates get a third channel of zeros.
     """
@@ -45,7 +49,7 @@ def inception_distance(
     network: Network | None = None,
     batch: int = 50,
 ) -> float:
-    """The Fréchet distance of Inception features of motions (N, C, T, V)."""
+    """Compute the Fréchet distance of Inception features of motions (N, C, T, V)."""
     network = network or load_network(device)
     sides = []
     for motions in (real, generated):
@@ -56,8 +60,12 @@ def inception_distance(
     return frechet_distance(*sides)
 
 
+def fid_inception(real: Motions, generated: Motions) -> dict[str, float]:
+    return {"fid_inception": inception_distance(real.values, generated.values, generated.values.device)}
+
+
 def load_network(device: torch.device | str) -> Network:
-    """torch-fidelity's Inception-v3. Raises UserError, saying what to fetch, where it or its weights are missing."""
+    """Load torch-fidelity's Inception-v3. Raises UserError, saying what to fetch, where it or its weights are missing."""
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except (ImportError, RuntimeError):  # RuntimeError: a torchvision built for another torch
@@ -74,7 +82,7 @@ def load_network(device: torch.device | str) -> Network:
 
 
 def weights_file() -> Path:
-    """Where the weights are: $KGAN_RAY_INCEPTION, or torch-fidelity's own place. Raises UserError where they are not."""
+    """Find the weights at $KGAN_RAY_INCEPTION, or in torch-fidelity's own place. Raises UserError where they are not."""
     named = os.environ.get(WEIGHTS_VARIABLE)
     file = Path(named) if named else Path(torch.hub.get_dir()) / "checkpoints" / _FILE
     if not file.exists():
@@ -97,7 +105,7 @@ def check_weights(file: Path) -> None:
 
 
 def inception_features(extractor: torch.nn.Module, images: Tensor) -> Tensor:
-    """(N, 2048): the layers up to the average pooling, without the 8-bit rounding and resizing of the images' way in."""
+    """Run the layers up to the average pooling, (N, 2048), without the network's own rounding and resizing of images."""
     x = images
     for name in _BEFORE_POOLING:
         x = getattr(extractor, name)(x)

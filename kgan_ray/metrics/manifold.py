@@ -6,22 +6,26 @@ Sources: Kynkäänniemi et al., 2019 (arXiv 1904.06991) for precision and recall
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from kgan_ray.metrics.scores import BLOCK, as_features
+from kgan_ray.metrics.features import BLOCK, FeatureLike, as_features
+
+if TYPE_CHECKING:
+    from kgan_ray.metrics.sides import Features
 
 NEIGHBOURS = 5
+MOST_MOTIONS = 10_000  # of a side that are looked at
 
 
 def manifold_overlap(
-    real: Any, generated: Any, *, neighbours: int = NEIGHBOURS, real_radii: Tensor | None = None
+    real: FeatureLike, generated: FeatureLike, *, neighbours: int = NEIGHBOURS, real_radii: Tensor | None = None
 ) -> dict[str, float]:
-    """precision, recall, density and coverage of (n, D) real and (m, D) generated features.
+    """Compute precision, recall, density and coverage of (n, D) real and (m, D) generated features.
 
-    `real_radii` is `radii(real, neighbours)`, where it is known.
+    `real_radii` is `radii(real, neighbours)`, where it is computed already.
 
     A motion on the rim of a ball lies in it. So where all motions of a set are the same (radius 0), copies of that
     motion are inside and everything else is outside. Raises ValueError for too few motions.
@@ -33,9 +37,8 @@ def manifold_overlap(
         )
     radius_x = radii(x, neighbours) if real_radii is None else real_radii
     radius_y = radii(y, neighbours)
-    inside_real = torch.zeros(
-        len(y), device=y.device, dtype=torch.float64
-    )  # real balls that hold each generated motion
+    # real balls that hold each generated motion
+    inside_real = torch.zeros(len(y), device=y.device, dtype=torch.float64)
     recalled = covered = 0
     for start in range(0, len(x), BLOCK):
         block = slice(start, start + BLOCK)
@@ -57,8 +60,8 @@ def _distances(x: Tensor, y: Tensor) -> Tensor:
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def radii(features: Any, neighbours: int = NEIGHBOURS) -> Tensor:
-    """Distance of each motion to its k-th nearest other one, (N,)."""
+def radii(features: FeatureLike, neighbours: int = NEIGHBOURS) -> Tensor:
+    """Return the distance of each motion to its k-th nearest other one, (N,)."""
     features = as_features(features)
     if len(features) <= neighbours:
         raise ValueError(f"found {len(features)} motions; {neighbours} neighbours need {neighbours + 1} of each")
@@ -68,3 +71,35 @@ def radii(features: Any, neighbours: int = NEIGHBOURS) -> Tensor:
         nearest = distance.topk(neighbours + 1, dim=1, largest=False).values  # the nearest is the motion itself
         rows.append(nearest[:, -1])
     return torch.cat(rows)
+
+
+def precision(real: Features, generated: Features) -> dict[str, float]:
+    return {"precision": generated.once(_overlap_with, real)["precision"]}
+
+
+def recall(real: Features, generated: Features) -> dict[str, float]:
+    return {"recall": generated.once(_overlap_with, real)["recall"]}
+
+
+def density(real: Features, generated: Features) -> dict[str, float]:
+    return {"density": generated.once(_overlap_with, real)["density"]}
+
+
+def coverage(real: Features, generated: Features) -> dict[str, float]:
+    return {"coverage": generated.once(_overlap_with, real)["coverage"]}
+
+
+def _overlap_with(generated: Features, real: Features) -> dict[str, float]:
+    return manifold_overlap(_some(real), _some(generated), real_radii=real.once(_radii))
+
+
+def _radii(side: Features) -> Tensor:
+    return radii(_some(side))
+
+
+def _some(side: Features) -> Tensor:
+    """Return at most MOST_MOTIONS of the features, evenly spread."""
+    count = len(side.values)
+    if count <= MOST_MOTIONS:
+        return side.values
+    return side.values[torch.linspace(0, count - 1, MOST_MOTIONS).long()]

@@ -9,34 +9,70 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
-from kgan_ray.metrics.scores import blocks, in_parallel
+from kgan_ray.metrics.features import blocks, in_parallel, warn_of_few
+
+if TYPE_CHECKING:
+    from kgan_ray.metrics.sides import Motions
 
 WIDTHS = tuple(10.0**exponent for exponent in range(-4, 10))  # h
 _CELLS = 2**17  # of a kernel matrix at a time: 1 MiB stays in a processor's cache
 Within = dict[int, Tensor]  # per class: sums of k - 1 over pairs of real motions, (sets of samples, 14)
+PublishedMode = Literal["avg", "seq"]
 
 
-def mmd_avg(
+def frame_discrepancies(
     real: Tensor, real_labels: Tensor, generated: Tensor, generated_labels: Tensor, within: Within | None = None
 ) -> dict[int, float]:
-    """Per class: frame-wise discrepancy sqrt(max(MMD^2, 0)), averaged over frames, the largest over h.
+    """Compute for each class sqrt(max(MMD^2, 0)) frame by frame, averaged over frames, the largest over h.
 
     MMD^2 is the unbiased U-statistic over all motions of the class; a frame (C * V values) is a sample.
-    Classes with fewer than two motions on either side are left out: the caller says so. `within` keeps what
+    Classes with fewer than two motions on either side are left out. `within` keeps what
     depends on the real motions alone: give the same dictionary again for the same real motions.
     """
     return _per_class(real, real_labels, generated, generated_labels, _frames, within)
 
 
-def mmd_seq(
+def sequence_discrepancies(
     real: Tensor, real_labels: Tensor, generated: Tensor, generated_labels: Tensor, within: Within | None = None
 ) -> dict[int, float]:
-    """Per class: sqrt(max(MMD^2, 0)) between whole sequences (C * T * V values), the largest over h."""
+    """Compute for each class sqrt(max(MMD^2, 0)) between whole sequences (C * T * V values), the largest over h."""
     return _per_class(real, real_labels, generated, generated_labels, _sequences, within)
+
+
+def mmd_avg(real: Motions, generated: Motions) -> dict[str, float]:
+    per_class = frame_discrepancies(
+        real.values, real.labels, generated.values, generated.labels, real.once(_within_frames)
+    )
+    return {"mmd_avg": _mean(per_class, generated)}
+
+
+def mmd_seq(real: Motions, generated: Motions) -> dict[str, float]:
+    per_class = sequence_discrepancies(
+        real.values, real.labels, generated.values, generated.labels, real.once(_within_sequences)
+    )
+    return {"mmd_seq": _mean(per_class, generated)}
+
+
+def _within_frames(real: Motions) -> Within:
+    return {}  # filled class by class
+
+
+def _within_sequences(real: Motions) -> Within:
+    return {}
+
+
+def _mean(per_class: Mapping[int, float], generated: Motions) -> float:
+    if not per_class:
+        raise ValueError("no class has two motions on both sides")
+    left_out = len(generated.labels.unique()) - len(per_class)
+    if left_out:
+        warn_of_few(f"{left_out} classes with fewer than two motions on a side are left out")
+    return sum(per_class.values()) / len(per_class)
 
 
 def _frames(motions: Tensor) -> Tensor:
@@ -55,16 +91,16 @@ def _per_class(
     samples_of: Callable[[Tensor], Tensor],
     within: Within | None,
 ) -> dict[int, float]:
-    known = {} if within is None else within
+    within_real = {} if within is None else within
 
     def of_class(label: int) -> tuple[int, float]:
         x = real[real_labels == label].to(generated.device).double()  # real motions may be held elsewhere
         y = generated[generated_labels == label].double()
         centre = x.mean(dim=0)  # distances do not change, their rounding shrinks
         xs, ys = samples_of(x.sub_(centre)), samples_of(y.sub_(centre))
-        if label not in known:
-            known[label] = torch.stack([_sums(a, a) for a in xs])
-        squared = torch.stack([_squared(own, a, b) for own, a, b in zip(known[label], xs, ys, strict=True)])
+        if label not in within_real:
+            within_real[label] = torch.stack([_sums(a, a) for a in xs])
+        squared = torch.stack([_squared(own, a, b) for own, a, b in zip(within_real[label], xs, ys, strict=True)])
         return label, squared.clamp(min=0).sqrt().mean(dim=0).max().item()
 
     counts = [labels.bincount(minlength=1).tolist() for labels in (real_labels, generated_labels)]
@@ -72,20 +108,14 @@ def _per_class(
     return dict(in_parallel(of_class, enough, generated.device))
 
 
-def squared_discrepancies(x: Tensor, y: Tensor) -> Tensor:
-    """Unbiased MMD^2 of (n, D) and (m, D) samples for each of WIDTHS, float64 (14,). May be negative."""
-    centre = x.mean(dim=0)
-    x, y = x - centre, y - centre
-    return _squared(_sums(x, x), x, y)
-
-
 def _squared(within_x: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Compute the unbiased MMD^2 of (n, D) and (m, D) samples for each of WIDTHS, (14,). May be negative."""
     n, m = len(x), len(y)
     return within_x / (n * (n - 1)) + _sums(y, y) / (m * (m - 1)) - 2 * _sums(x, y) / (n * m)
 
 
 def _sums(x: Tensor, y: Tensor) -> Tensor:
-    """Sum over pairs of k - 1 for each width: the ones cancel in MMD^2, and with them wide kernels' rounding.
+    """Sum k - 1 over pairs for each width: the ones cancel in MMD^2, and with them wide kernels' rounding.
 
     A pair of a sample with itself adds k - 1 = 0, so the sum over x with x is that over different samples.
     """
@@ -106,7 +136,7 @@ def _sums(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _sums_of_kernels(squared: Tensor) -> Tensor:
-    """Sum of exp(-d^2 / h) - 1 for each h, (14,).
+    """Sum exp(-d^2 / h) - 1 for each h, (14,).
 
     Where all d^2 are below h / 100 by the first six powers of d^2 / h, whose error is below 1e-15 of the sum; where
     all are above 40 h the kernel is 0 in float64.
@@ -131,7 +161,7 @@ def _sums_of_kernels(squared: Tensor) -> Tensor:
 
 
 def _power_sums(squared: Tensor, most: float) -> list[Tensor]:
-    """Sums of (d^2 / most)^p for p = 1 to 6."""
+    """Sum (d^2 / most)^p for p = 1 to 6."""
     if not most:
         return [squared.new_zeros(())]
     relative = squared / most
@@ -147,8 +177,8 @@ def _squared_distances(x: Tensor, norms_x: Tensor, y: Tensor, norms_y: Tensor) -
     return squared.add_(norms_x[:, None]).clamp_(min=0)
 
 
-def published_mmd(real: Mapping[int, Tensor], generated: Mapping[int, Tensor], *, mode: str) -> float:
-    """What the script published with Kinetic-GAN computes, quirks and all; `mode` is "avg" or "seq".
+def published_mmd(real: Mapping[int, Tensor], generated: Mapping[int, Tensor], *, mode: PublishedMode) -> float:
+    """Compute what the script published with Kinetic-GAN does, quirks and all.
 
     It looks at the FIRST motion of each class only, real and generated (C, T, V), whose V joints act as the
     samples: so it cannot see mode collapse. The estimate sqrt(sum over i != j of kxx + kyy - 2 kxy / (V (V - 1)))
@@ -159,7 +189,7 @@ def published_mmd(real: Mapping[int, Tensor], generated: Mapping[int, Tensor], *
     return sum(values) / len(values)
 
 
-def _published_pair(real: Tensor, generated: Tensor, mode: str) -> float:
+def _published_pair(real: Tensor, generated: Tensor, mode: PublishedMode) -> float:
     largest = 0.0
     for width in WIDTHS:
         if mode == "avg":  # T samples sets of V joints with C coordinates
@@ -173,7 +203,7 @@ def _published_pair(real: Tensor, generated: Tensor, mode: str) -> float:
 
 
 def _published_estimate(x: Tensor, y: Tensor, width: float) -> Tensor:
-    """The estimate's square, (batch,), of (batch, V, D) samples."""
+    """Compute the estimate's square, (batch,), of (batch, V, D) samples."""
     h = _kernel(x, x, width) + _kernel(y, y, width) - 2 * _kernel(x, y, width)
     num = x.shape[1]
     return (h.sum(dim=(1, 2)) - h.diagonal(dim1=1, dim2=2).sum(dim=1)) / (num * (num - 1))
@@ -181,3 +211,25 @@ def _published_estimate(x: Tensor, y: Tensor, width: float) -> Tensor:
 
 def _kernel(x: Tensor, y: Tensor, width: float) -> Tensor:
     return torch.exp(-(x[:, :, None] - y[:, None]).square().sum(dim=-1) / width)
+
+
+def mmd_avg_published(real: Motions, generated: Motions) -> dict[str, float]:
+    return {"mmd_avg_published": _published(real, generated, "avg")}
+
+
+def mmd_seq_published(real: Motions, generated: Motions) -> dict[str, float]:
+    return {"mmd_seq_published": _published(real, generated, "seq")}
+
+
+def _published(real: Motions, generated: Motions, mode: PublishedMode) -> float:
+    firsts = [_first_of_each_class(side) for side in (real, generated)]
+    shared = firsts[0].keys() & firsts[1].keys()
+    pair = ({label: first[label] for label in shared} for first in firsts)
+    return published_mmd(*pair, mode=mode)
+
+
+def _first_of_each_class(side: Motions) -> dict[int, Tensor]:
+    return {
+        label: side.values[int(torch.nonzero(side.labels == label)[0, 0])].cpu()
+        for label in side.labels.unique().tolist()
+    }

@@ -1,55 +1,144 @@
-"""The metrics by name. A name fixes a protocol: a changed protocol means a new name."""
+"""The metrics by name. A name fixes a protocol: a changed protocol means a new name.
+
+To add a metric, write its function in the file of its family and one entry in METRICS, and describe it in docs/metrics.md.
+"""
 
 from __future__ import annotations
 
+import pkgutil
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
-from kgan_ray.settings import UserError
+from kgan_ray.settings import EvaluationSettings, UserError
 from kgan_ray.text import close_match
+
+if TYPE_CHECKING:
+    from kgan_ray.metrics.sides import Side
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What a name stands for."""
+    """The function that computes a metric, and what is true of its values.
 
-    protocol: str
+    The function is named, "module:function", so that names can be checked without waiting for PyTorch. It takes the real
+    and the generated side, as Features or, if it `needs_motions`, as Motions, and returns its value by the metric's name;
+    values of single classes, by <name>/<class>, and an error may stand beside it. It raises ValueError for too few motions.
+    """
+
+    function: str
+    description: str
     lower_is_better: bool
+    needs_motions: bool = False
+    is_above_zero: bool = False  # always: a ratio of two values means something
+
+    @property
+    def mode(self) -> Literal["min", "max"]:
+        return "min" if self.lower_is_better else "max"
+
+    def compute(self, real: Side, generated: Side) -> dict[str, float]:
+        function = pkgutil.resolve_name(self.function)
+        pair = (real.motions, generated.motions) if self.needs_motions else (real.features, generated.features)
+        scores: dict[str, float] = function(*pair)
+        return scores
 
 
 METRICS: dict[str, Metric] = {
-    "fid": Metric("Fréchet distance of extractor features, generated against the training split", True),
-    "fid_infinity": Metric("fid extrapolated to endless generated motions", True),
+    "fid": Metric(
+        "kgan_ray.metrics.frechet:fid",
+        "The Fréchet distance of extractor features, generated motions against the training split.",
+        lower_is_better=True,
+        is_above_zero=True,
+    ),
+    "fid_infinity": Metric(
+        "kgan_ray.metrics.frechet:fid_infinity",
+        "`fid`, extrapolated to endless generated motions.",
+        lower_is_better=True,
+    ),
     "fid_per_class": Metric(
-        "mean over classes of fid within a class with more motions than features; see fid/<class>", True
+        "kgan_ray.metrics.frechet:fid_per_class",
+        "The mean of `fid` within each class that has more motions than features; fid/<class> beside it.",
+        lower_is_better=True,
+        is_above_zero=True,
     ),
     "kid": Metric(
-        "squared MMD with a cubic kernel on extractor features, unbiased; kid_std is its standard error", True
+        "kgan_ray.metrics.kernel:kid",
+        "The unbiased squared MMD of features with a cubic kernel; kid_std is its standard error.",
+        lower_is_better=True,
     ),
-    "precision": Metric("share of generated motions inside a real motion's 5-neighbour ball", False),
-    "recall": Metric("share of real motions inside a generated motion's 5-neighbour ball", False),
-    "density": Metric("real balls around a generated motion, over 5", False),
-    "coverage": Metric("share of real motions whose ball holds a generated motion", False),
-    "accuracy": Metric("share of generated motions that the extractor gives their own class", False),
-    "accuracy_per_class": Metric("mean over classes of accuracy within a class; see accuracy/<class>", False),
-    "diversity": Metric("mean feature distance of 200 random pairs of generated motions", False),
-    "multimodality": Metric("mean feature distance of 20 random pairs within a class, over classes", False),
-    "mmd_avg": Metric("frame-wise MMD per class, largest of 14 kernel widths, unbiased, all motions", True),
-    "mmd_seq": Metric("sequence-wise MMD per class, largest of 14 kernel widths, unbiased, all motions", True),
+    "precision": Metric(
+        "kgan_ray.metrics.manifold:precision",
+        "The share of generated motions that lie in a real motion's 5-neighbour ball.",
+        lower_is_better=False,
+    ),
+    "recall": Metric(
+        "kgan_ray.metrics.manifold:recall",
+        "The share of real motions that lie in a generated motion's 5-neighbour ball.",
+        lower_is_better=False,
+    ),
+    "density": Metric(
+        "kgan_ray.metrics.manifold:density",
+        "The mean number of real 5-neighbour balls around a generated motion, over 5.",
+        lower_is_better=False,
+    ),
+    "coverage": Metric(
+        "kgan_ray.metrics.manifold:coverage",
+        "The share of real motions whose 5-neighbour ball holds a generated motion.",
+        lower_is_better=False,
+    ),
+    "accuracy": Metric(
+        "kgan_ray.metrics.one_sided:accuracy",
+        "The share of generated motions that the extractor gives the class they were asked for.",
+        lower_is_better=False,
+    ),
+    "accuracy_per_class": Metric(
+        "kgan_ray.metrics.one_sided:accuracy_per_class",
+        "The mean over classes of `accuracy` within a class; accuracy/<class> beside it.",
+        lower_is_better=False,
+    ),
+    "diversity": Metric(
+        "kgan_ray.metrics.one_sided:diversity",
+        "The mean feature distance of 200 random pairs of generated motions.",
+        lower_is_better=False,
+        is_above_zero=True,
+    ),
+    "multimodality": Metric(
+        "kgan_ray.metrics.one_sided:multimodality",
+        "The mean feature distance of 20 random pairs of generated motions of a class, averaged over classes.",
+        lower_is_better=False,
+        is_above_zero=True,
+    ),
+    "mmd_avg": Metric(
+        "kgan_ray.metrics.mmd:mmd_avg",
+        "The frame-wise MMD of all motions of a class, the largest over 14 kernel widths, averaged over classes.",
+        lower_is_better=True,
+        needs_motions=True,
+    ),
+    "mmd_seq": Metric(
+        "kgan_ray.metrics.mmd:mmd_seq",
+        "The MMD of whole sequences of a class, the largest over 14 kernel widths, averaged over classes.",
+        lower_is_better=True,
+        needs_motions=True,
+    ),
     "mmd_avg_published": Metric(
-        "the public script's MMDa: first motion of a class, joints as samples, NaN dropped", True
+        "kgan_ray.metrics.mmd:mmd_avg_published",
+        "The public script's MMDa: the first motion of each class, its joints as samples, NaN dropped.",
+        lower_is_better=True,
+        needs_motions=True,
     ),
     "mmd_seq_published": Metric(
-        "the public script's MMDs: first motion of a class, joints as samples, NaN dropped", True
+        "kgan_ray.metrics.mmd:mmd_seq_published",
+        "The public script's MMDs: the first motion of each class, its joints as samples, NaN dropped.",
+        lower_is_better=True,
+        needs_motions=True,
     ),
     "fid_inception": Metric(
-        "Fréchet distance of Inception-v3 features of motions as images, published scaling", True
+        "kgan_ray.metrics.inception:fid_inception",
+        "The Fréchet distance of Inception-v3 features of motions as images, with the published scaling.",
+        lower_is_better=True,
+        needs_motions=True,
+        is_above_zero=True,
     ),
 }
-NEED_MOTIONS = frozenset({"mmd_avg", "mmd_seq", "mmd_avg_published", "mmd_seq_published", "fid_inception"})
-
-
-# Whose values can be compared by their ratio: never 0 unless all is lost, never below.
-ABOVE_ZERO = ("fid", "fid_inception", "diversity", "multimodality")
 
 
 def check_metric_name(name: str, where: str) -> None:
@@ -60,5 +149,12 @@ def check_metric_name(name: str, where: str) -> None:
         )
 
 
-def lower_is_better(name: str) -> bool:
-    return METRICS[name].lower_is_better if name in METRICS else True
+def lower_is_better(value: str) -> bool:
+    """Say which way a measured value is better: a metric, a class's value such as accuracy/waving, or an error (lower)."""
+    metric = METRICS.get(value.partition("/")[0])
+    return metric is None or metric.lower_is_better
+
+
+def best_is_lowest(evaluation: EvaluationSettings) -> bool:
+    """Say which way a run's first metric ranks its checkpoints: as `evaluation.mode` says, or the metric's own way."""
+    return (evaluation.mode or METRICS[evaluation.metrics[0]].mode) == "min"

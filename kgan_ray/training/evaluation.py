@@ -12,8 +12,9 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from kgan_ray.metrics.names import NEED_MOTIONS
-from kgan_ray.metrics.suite import DivergedError, Evaluator
+from kgan_ray.metrics.names import METRICS
+from kgan_ray.metrics.sides import Side, check_finite
+from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.model.sampling import sample, share_of
 from kgan_ray.training import distributed
 from kgan_ray.training.gan import GAN
@@ -25,40 +26,41 @@ class SharedEvaluation:
     """All ranks make one, at the same point, and call `evaluate` at the same steps."""
 
     def __init__(self, gan: GAN, evaluator: Evaluator | None) -> None:
-        """`evaluator` on rank 0, None elsewhere. Its extractor and its labels go to all ranks."""
+        """Bring `evaluator` on rank 0, None elsewhere. Its extractor and its labels go to all ranks."""
         self.gan, self.evaluator = gan, evaluator
-        mine = None
+        measure = None
         if evaluator:
             extractor = evaluator.extractor
-            mine = (
+            measure = (
                 replace(extractor, classifier=copy.deepcopy(extractor.classifier).cpu()),
                 evaluator.labels().cpu(),
             )
-        found = distributed.from_rank_zero(mine)
-        assert found is not None, "rank 0 must bring an evaluator"
-        self.extractor, self.labels = found
+        measure = distributed.from_rank_zero(measure)
+        assert measure is not None, "rank 0 must bring an evaluator"
+        self.extractor, self.labels = measure
         self.extractor.classifier.to(gan.device)
 
     def evaluate(self, metrics: Sequence[str]) -> dict[str, float]:
-        """Each metric on rank 0, nothing elsewhere. All ranks take part.
+        """Measure the generator: on rank 0 return the scores, elsewhere nothing. All ranks take part.
 
         Raises DivergedError, on all ranks alike, where motions are not finite.
         """
         own = self._own_motions()
-        bad = int(distributed.sum_over_workers((~own.flatten(1).isfinite().all(dim=1)).sum().double()))
-        if bad:
-            raise DivergedError(f"{bad} of {len(self.labels)} generated motions hold NaN or infinity")
+        check_finite(own, distributed.sum_over_workers)
         batch_norm = self.gan.settings.evaluation.batch_norm
         counts = [
             len(share_of(self.labels, (rank, distributed.world_size()), batch_norm, BATCH))
             for rank in range(distributed.world_size())
         ]
-        motions = distributed.gathered_at_zero(own, counts) if NEED_MOTIONS.intersection(metrics) else None
+        needs_motions = any(METRICS[name].needs_motions for name in metrics)
+        motions = distributed.gathered_at_zero(own, counts) if needs_motions else None
         features = distributed.gathered_at_zero(self.extractor.features(own), counts)
         if self.evaluator is None:
             return {}
         assert features is not None
-        return self.evaluator.score_features(features, self.labels.to(features.device), metrics, motions)
+        labels = self.labels.to(features.device)
+        generated = Side(labels, self.extractor, motions=motions, features=features)
+        return self.evaluator.compare(self.evaluator.real, generated, metrics)
 
     def _own_motions(self) -> Tensor:
         evaluation = self.gan.settings.evaluation

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.view import DataView
-from kgan_ray.metrics.suite import DivergedError
+from kgan_ray.metrics.sides import DivergedError
 from kgan_ray.settings import Settings, UserError
 from kgan_ray.training import distributed
 from kgan_ray.training.checkpoint import Checkpoint, CheckpointStore, restore

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from kgan_ray.data.view import DataView
-from kgan_ray.metrics.names import lower_is_better
+from kgan_ray.metrics.names import best_is_lowest
 from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.settings import Settings
 from kgan_ray.training.checkpoint import Checkpoint, CheckpointStore
@@ -113,7 +113,7 @@ class Recorder:
             "run": self.run.id if self.run else None,
         }
         self.store.save(self.gan, state)
-        lowest = lower_is_better(self.objective)
+        lowest = best_is_lowest(self.settings.evaluation)
         with suppress(OSError):  # a store that fails for a while: the next save deletes them
             self.store.prune(self.settings.training.keep_checkpoints, self.objective, lowest=lowest)
 
@@ -137,7 +137,7 @@ class Recorder:
         self.run.set_tags({"outcome": status})
         if status != "diverged":
             self.log_samples()
-        lowest = lower_is_better(self.objective)
+        lowest = best_is_lowest(self.settings.evaluation)
         folders = self.store.folders()
         if not folders:
             return

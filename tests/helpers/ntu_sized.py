@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from kgan_ray.data.loading import MotionTensors
 from kgan_ray.metrics.names import METRICS
-from kgan_ray.metrics.suite import Evaluator, Side
+from kgan_ray.metrics.sides import Side
+from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.skeleton import NTU25, MotionSpec
 
 NUM_CLASSES, FRAMES, FEATURES = 60, 64, 128
@@ -39,7 +39,9 @@ class NTUSized(Evaluator):
         )
         self.extractor, self.device = Synthetic(), torch.device("cpu")
         self._noted, self.progress = set(), print
-        self.real = Side(*walks(num_real, seed=0), self.extractor)
+        self.extractor.class_names = names
+        motions, labels = walks(num_real, seed=0)
+        self.real = Side(labels, self.extractor, motions=motions)
 
 
 def walks(count, seed):
@@ -69,7 +71,7 @@ def main():
     evaluator = NTUSized(int(40_000 * options.scale))
     motions, labels = walks(int(60_000 * options.scale), seed=1)
     evaluator.score(motions, labels, ())
-    generated = evaluator.side(MotionTensors(motions, labels))
+    generated = evaluator.side(motions, labels)
     total = used = 0.0
     for name in METRICS:
         if name == "fid_inception":

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
+from kgan_ray.metrics.names import METRICS
 from kgan_ray.settings import FrozenModel
 
 
@@ -17,9 +18,7 @@ class Objective(FrozenModel):
 
     @property
     def direction(self) -> Literal["min", "max"]:
-        from kgan_ray.metrics.names import lower_is_better
-
-        return self.mode or ("min" if lower_is_better(self.metric) else "max")
+        return self.mode or METRICS[self.metric].mode
 
 
 class Search(FrozenModel):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field
 
-from kgan_ray.metrics.names import ABOVE_ZERO, check_metric_name
+from kgan_ray.metrics.names import METRICS, check_metric_name
 from kgan_ray.settings import (
     FrozenModel,
     Settings,
@@ -123,9 +123,10 @@ def parse_space(tree: Mapping[str, Any], *, name: str, where: str) -> Space:
     check_preset(file.preset, where)
     for objective in objectives:
         check_metric_name(objective.metric, f"{where}: objective.metric")
-    if file.confirm.compare == "ratio" and file.objective.metric not in ABOVE_ZERO:
+    if file.confirm.compare == "ratio" and not METRICS[file.objective.metric].is_above_zero:
+        above_zero = ", ".join(name for name, metric in METRICS.items() if metric.is_above_zero)
         raise UserError(
-            f"{where}: confirm.compare: ratio is for {', '.join(ABOVE_ZERO)}; {file.objective.metric} may be 0 or below"
+            f"{where}: confirm.compare: ratio is for {above_zero}; {file.objective.metric} may be 0 or below"
         )
     if bool(file.space) == bool(file.configurations):
         found = "both" if file.space else "neither"
@@ -175,7 +176,13 @@ def base_settings(space: Space, preset: str | None, overrides: Mapping[str, Any]
         for value in domain.ends():
             override(settings, {domain.name: value}, where=f"{space.name}: space.{domain.name}")
     metrics = tuple(dict.fromkeys([*space.modes, *settings.evaluation.metrics]))
-    return override(settings, {"evaluation.metrics": metrics})
+    if settings.evaluation.mode not in (None, space.mode):
+        raise UserError(
+            f"{space.name}: evaluation.mode is {settings.evaluation.mode}, and the sweep's objective goes to its "
+            f"{space.mode}; say objective.mode instead"
+        )
+    mode = space.objective.mode or settings.evaluation.mode
+    return override(settings, {"evaluation.metrics": metrics, "evaluation.mode": mode})
 
 
 def _domains(file: _File, base: Settings, where: str) -> tuple[Domain, ...]:

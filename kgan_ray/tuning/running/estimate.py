@@ -31,15 +31,11 @@ def seconds_per_run(settings: Settings, evaluator: Evaluator) -> float:
                 gan.step(*batches.batch(gan.step_count))
             per_step = (time.perf_counter() - started) / cycle if is_measured else 0.0
         started = time.perf_counter()
-        evaluation = settings.evaluation
-        evaluator.evaluate(
-            lambda labels, seed: gan.sample(labels, seed=seed, batch_norm=evaluation.batch_norm),
-            evaluation.metrics,
-        )
+        evaluator.evaluate(gan)
         per_evaluation = time.perf_counter() - started
     finally:
         torch.set_num_threads(threads)
-    evaluations = 1 + settings.training.steps / evaluation.every_steps
+    evaluations = 1 + settings.training.steps / settings.evaluation.every_steps
     return per_step * settings.training.steps + per_evaluation * evaluations + _OVERHEAD
 
 

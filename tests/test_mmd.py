@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics.pairwise import rbf_kernel
 
-from kgan_ray.metrics.mmd import WIDTHS, mmd_avg, mmd_seq, published_mmd, squared_discrepancies
+from kgan_ray.metrics.mmd import WIDTHS, frame_discrepancies, published_mmd, sequence_discrepancies
 
 
 def motions(count, seed, shift=0.0, size=0.3):
@@ -21,20 +21,29 @@ def unbiased(x, y, width):
     return (kxx.sum() - n) / (n * (n - 1)) + (kyy.sum() - m) / (m * (m - 1)) - 2 * kxy.mean()
 
 
-def test_squared_discrepancies_agree_with_scikit_learn(monkeypatch):
+def at_width(monkeypatch, width, real, fake):
+    """The discrepancy of whole sequences of one class at one kernel width."""
+    monkeypatch.setattr("kgan_ray.metrics.mmd.WIDTHS", (width,))
+    labels, fake_labels = (torch.zeros(len(side), dtype=torch.int64) for side in (real, fake))
+    return sequence_discrepancies(real, labels, fake, fake_labels)[0]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_discrepancy_agrees_with_scikit_learn_at_every_width(monkeypatch, width):
     monkeypatch.setattr("kgan_ray.metrics.mmd._CELLS", 7 * 23)
-    x, y = motions(30, 0).double().flatten(1), motions(23, 1, shift=0.2).double().flatten(1)
-    ours = squared_discrepancies(x, y)
-    for width, value in zip(WIDTHS, ours.tolist(), strict=True):
-        # At wide kernels the reference itself loses digits: 1 - k is some 1e-9 of k.
-        assert value == pytest.approx(unbiased(x.numpy(), y.numpy(), width), rel=1e-6, abs=1e-14)
+    real, fake = motions(30, 0), motions(23, 1, shift=0.2)
+    squared = unbiased(real.double().flatten(1).numpy(), fake.double().flatten(1).numpy(), width)
+    # At wide kernels the reference itself loses digits: 1 - k is some 1e-9 of k.
+    assert at_width(monkeypatch, width, real, fake) ** 2 == pytest.approx(max(squared, 0), rel=1e-6, abs=1e-14)
 
 
-def test_wide_kernels_keep_their_digits():
+def test_wide_kernels_keep_their_digits(monkeypatch):
     # For h >> d^2, MMD^2 tends to 2 |difference of means|^2 / h (minus the U-statistic's share of the variance).
-    x, y = motions(30, 0).double().flatten(1), motions(30, 1, shift=0.5).double().flatten(1)
+    real, fake = motions(30, 0), motions(30, 1, shift=0.5)
+    x, y = real.double().flatten(1), fake.double().flatten(1)
     gap = (x.mean(0) - y.mean(0)).square().sum() - x.var(0).sum() / 30 - y.var(0).sum() / 30
-    assert squared_discrepancies(x, y)[-1].item() * WIDTHS[-1] == pytest.approx(2 * gap.item(), rel=1e-6)
+    squared = at_width(monkeypatch, WIDTHS[-1], real, fake) ** 2
+    assert squared * WIDTHS[-1] == pytest.approx(2 * gap.item(), rel=1e-6)
 
 
 def test_mmd_per_class_is_the_mean_over_frames_and_the_largest_over_widths():
@@ -51,22 +60,26 @@ def test_mmd_per_class_is_the_mean_over_frames_and_the_largest_over_widths():
             )
             for h in WIDTHS
         ]
-        assert mmd_avg(real, labels, fake, fake_labels)[label] == pytest.approx(max(by_width), rel=1e-6)
+        assert frame_discrepancies(real, labels, fake, fake_labels)[label] == pytest.approx(
+            max(by_width), rel=1e-6
+        )
         whole = max(unbiased(x.reshape(20, -1), y.reshape(17, -1), h) for h in WIDTHS)
-        assert mmd_seq(real, labels, fake, fake_labels)[label] == pytest.approx(math.sqrt(whole), rel=1e-6)
+        assert sequence_discrepancies(real, labels, fake, fake_labels)[label] == pytest.approx(
+            math.sqrt(whole), rel=1e-6
+        )
 
 
 def test_mmd_does_not_depend_on_order():
     real, fake, labels = motions(30, 0), motions(30, 1, shift=0.1), torch.arange(30) % 3
     order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
-    value = mmd_seq(real, labels, fake, labels)
-    assert mmd_seq(real[order], labels[order], fake, labels) == pytest.approx(value, rel=1e-9)
+    value = sequence_discrepancies(real, labels, fake, labels)
+    assert sequence_discrepancies(real[order], labels[order], fake, labels) == pytest.approx(value, rel=1e-9)
 
 
 def test_a_class_with_one_motion_is_left_out():
     real, fake = motions(10, 0), motions(10, 1)
     labels = torch.tensor([0] * 9 + [1])
-    assert set(mmd_seq(real, labels, fake, labels)) == {0}
+    assert set(sequence_discrepancies(real, labels, fake, labels)) == {0}
 
 
 def published_by_hand(real, fake, mode):
@@ -112,7 +125,7 @@ def test_published_mmd_drops_nan_without_a_word():
 def test_published_mmd_misses_collapse_and_ours_sees_it(mode):
     real, fake, labels = motions(40, 0), motions(40, 1), torch.zeros(40).long()
     collapsed = fake[:1].expand_as(fake)
-    ours = {"avg": mmd_avg, "seq": mmd_seq}[mode]
+    ours = {"avg": frame_discrepancies, "seq": sequence_discrepancies}[mode]
     healthy, broken = (published_mmd({0: real[0]}, {0: f[0]}, mode=mode) for f in (fake, collapsed))
     assert healthy == broken
     assert ours(real, labels, collapsed, labels)[0] > 3 * ours(real, labels, fake, labels)[0]

@@ -1,0 +1,72 @@
+"""Scores of the generated side alone: whether motions obey their labels, and how much they differ from each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from kgan_ray.metrics.features import FeatureLike, as_features
+
+if TYPE_CHECKING:
+    from kgan_ray.metrics.sides import Features
+
+
+def mean_distance(features: FeatureLike, *, seed: int = 0, num_pairs: int = 200) -> float:
+    """Average the distance of random pairs of motions (Guo et al., Action2Motion, 2020); 0 for a collapsed generator."""
+    tensor = as_features(features)
+    if len(tensor) < 2:
+        raise ValueError(f"found {len(tensor)} motions; diversity needs at least 2")
+    first, second = _random_pairs(len(tensor), num_pairs, seed)
+    return (tensor[first] - tensor[second]).norm(dim=1).mean().item()
+
+
+def mean_distance_within_classes(
+    features: FeatureLike, labels: Tensor, *, seed: int = 0, num_pairs: int = 20
+) -> float:
+    """Average the distance of random pairs within a class over the classes that have two motions or more."""
+    tensor = as_features(features)
+    distances = []
+    for label in labels.unique().tolist():
+        own = tensor[(labels == label).to(tensor.device)]
+        if len(own) >= 2:
+            first, second = _random_pairs(len(own), num_pairs, seed + label)
+            distances.append((own[first] - own[second]).norm(dim=1).mean().item())
+    if not distances:
+        raise ValueError("no class has 2 motions; multimodality needs pairs of one class")
+    return sum(distances) / len(distances)
+
+
+def _random_pairs(count: int, num_pairs: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Draw the indices of pairs of different motions."""
+    random = torch.Generator().manual_seed(seed)
+    first = torch.randint(count, (num_pairs,), generator=random)
+    return first, (first + torch.randint(1, count, (num_pairs,), generator=random)) % count
+
+
+def diversity(real: Features, generated: Features) -> dict[str, float]:
+    return {"diversity": mean_distance(generated.values)}
+
+
+def multimodality(real: Features, generated: Features) -> dict[str, float]:
+    return {"multimodality": mean_distance_within_classes(generated.values, generated.labels)}
+
+
+def accuracy(real: Features, generated: Features) -> dict[str, float]:
+    return {"accuracy": _is_recognised(generated).mean().item()}
+
+
+def accuracy_per_class(real: Features, generated: Features) -> dict[str, float]:
+    """Compute `accuracy` within each class, as accuracy/<class>, and the mean over classes."""
+    right = _is_recognised(generated)
+    named = {
+        f"accuracy/{generated.class_names[label]}": right[generated.labels == label].mean().item()
+        for label in generated.labels.unique().tolist()
+    }
+    return {"accuracy_per_class": sum(named.values()) / len(named), **named}
+
+
+def _is_recognised(side: Features) -> Tensor:
+    """Return 1.0 for each motion that the extractor gives its own class, else 0.0; float64 (N,)."""
+    return (side.extractor.predict(side.values) == side.labels).double()

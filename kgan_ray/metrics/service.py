@@ -1,0 +1,126 @@
+"""Evaluations as `python -m kgan_ray.evaluate` and Python users start them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from kgan_ray.data.dataset import Dataset
+from kgan_ray.metrics.evaluation import About, Evaluation, read_scores
+from kgan_ray.metrics.motion_file import read_motions
+from kgan_ray.metrics.sides import DivergedError
+from kgan_ray.metrics.suite import Evaluator, Generates
+from kgan_ray.settings import Settings, UserError
+from kgan_ray.skeleton import MotionSpec
+
+Draw = Callable[[int, tuple[str, ...]], dict[str, float]]  # (seed, metrics) -> scores
+
+
+def evaluate_generator(
+    generator: Generates,
+    settings: Settings,
+    *,
+    source: str = "generator",
+    repeats: int = 1,
+    floors: bool = True,
+    compare: Path | None = None,
+    device: str = "cpu",
+    progress: Callable[[str], None] = print,
+) -> Evaluation:
+    """Measure `repeats` draws of a generator's motions by `evaluation.metrics` against the dataset of `data.path`.
+
+    Args:
+        generator: a GAN, or whatever samples motions; its `spec` must be the dataset's.
+        source: the generator's name in messages and in the record.
+        repeats: draws, from `evaluation.seed` on.
+        floors: measure the real data against itself too.
+        compare: the JSON of an earlier evaluation, whose scores are set beside.
+
+    Raises UserError for a generator of other motions, one that has diverged, and scores that cannot be compared.
+    """
+    evaluator = _evaluator(settings, device, progress)
+    _check_same_motions(source, generator.spec, evaluator)
+
+    def draw(seed: int, metrics: tuple[str, ...]) -> dict[str, float]:
+        return evaluator.evaluate(generator, metrics, seed)
+
+    return _evaluation(evaluator, source, repeats, draw, floors, compare)
+
+
+def evaluate_motions(
+    file: Path,
+    settings: Settings,
+    *,
+    labels: Path | None = None,
+    units: str = "metres",
+    floors: bool = True,
+    compare: Path | None = None,
+    device: str = "cpu",
+    progress: Callable[[str], None] = print,
+) -> Evaluation:
+    """Measure the motions of a file by `evaluation.metrics` against the dataset of `data.path`.
+
+    `read_motions` says what `file`, `labels` and `units` may be; the rest is as in `evaluate_generator`.
+    """
+    evaluator = _evaluator(settings, device, progress)
+    loaded = read_motions(file, labels, evaluator.spec, units=units)
+
+    def draw(seed: int, metrics: tuple[str, ...]) -> dict[str, float]:
+        return evaluator.score(loaded.motions, loaded.labels, metrics)
+
+    return _evaluation(evaluator, str(file), 1, draw, floors, compare)
+
+
+def _evaluator(settings: Settings, device: str, progress: Callable[[str], None]) -> Evaluator:
+    if settings.data.path is None:
+        raise UserError("--data is missing: the dataset to measure against")
+    view = Dataset.open(settings.data.path).view(settings.data)
+    return Evaluator(view, settings.evaluation, device, progress)
+
+
+def _evaluation(
+    evaluator: Evaluator, source: str, repeats: int, draw: Draw, floors: bool, compare: Path | None
+) -> Evaluation:
+    metrics = evaluator.settings.metrics
+    if "accuracy" in metrics and "accuracy_per_class" not in metrics:
+        metrics = (*metrics, "accuracy_per_class")
+    about = _about(evaluator, source, repeats)
+    earlier = read_scores(compare, about) if compare else {}
+    try:
+        draws = [draw(seed, metrics) for seed in about.seeds]
+    except DivergedError as error:
+        raise UserError(f"{source}: {error}; the generator has diverged") from None
+    measured_floors = {"test": evaluator.floor(metrics), "halves": evaluator.halves(metrics)} if floors else {}
+    return Evaluation(about, draws, measured_floors, earlier)
+
+
+def _about(evaluator: Evaluator, source: str, repeats: int) -> About:
+    settings, extractor = evaluator.settings, evaluator.extractor
+    return About(
+        source=source,
+        dataset=evaluator.view.hash,
+        benchmark=evaluator.view.settings.benchmark,
+        extractor=extractor.hash,
+        extractor_accuracy=extractor.accuracy,
+        extractor_confusion=extractor.confusion,
+        extractor_mistakes=extractor.mistakes(),
+        num_real=len(evaluator.real.labels),
+        num_test=len(evaluator.test.labels),
+        num_motions=settings.num_motions,
+        truncation=settings.truncation,
+        batch_norm=settings.batch_norm,
+        seeds=[settings.seed + repeat for repeat in range(repeats)],
+    )
+
+
+def _check_same_motions(source: str, theirs: MotionSpec, evaluator: Evaluator) -> None:
+    """Refuse a generator of other motions than the dataset's: its scores would not mean anything."""
+    ours = evaluator.spec
+    for name in ("coordinates", "frames", "centre", "class_names", "value_range", "layout"):
+        there, here = getattr(theirs, name), getattr(ours, name)
+        if there != here:
+            if name == "layout":
+                there, here = there.name, here.name
+            raise UserError(
+                f"{source}: a generator of motions with {name} {there}; {evaluator.view.path} has {here}"
+            )
