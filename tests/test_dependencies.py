@@ -18,6 +18,7 @@ NOT_IMPORTED = {
     "boto3": "`ray up` and the autoscaler on AWS",
     "google-api-python-client": "`ray up` and the autoscaler on Google Cloud",
     "pytest-timeout": "a plugin of pytest",
+    "pytest-xdist": "a plugin of pytest, for .ci/run",
     "ruff": "a program",
     "mypy": "a program",
     "types-pyyaml": "types that mypy reads",

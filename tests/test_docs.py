@@ -20,6 +20,7 @@ OPTION = re.compile(r"(?<![\w-])(?<!var\()--[a-z][a-z-]*+(?!:\s*#)")  # not the 
 OTHERS = {
     "ray": "--address --generate --no-wait --port --remote-port",
     "mlflow": "--backend-store-uri",
+    "py-spy": "--pid",
     "git": "--always --dirty --tags",
 }
 SETTINGS = flatten(Settings())

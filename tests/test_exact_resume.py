@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from helpers.loops import run
+from helpers.stores import new_store
 from kgan_ray.settings import UserError, flatten
 from kgan_ray.tracking.run import start_run
-from kgan_ray.tracking.store import prepare_store
 from kgan_ray.training import checkpoint as checkpoints
 from kgan_ray.training.checkpoint import read_checkpoint
 
@@ -65,8 +65,7 @@ run(settings_from_flat(settings, where="test"), folder, record=record)
 @pytest.fixture(scope="module")
 def undisturbed(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    uri = f"sqlite:///{folder}/mlflow.db"
-    prepare_store(uri)
+    uri = new_store(folder)
     record = start_run(uri, experiment="test", name="run")
     run(tiny, folder / "run", record=record)
     return read_checkpoint(folder / "run"), curves(uri, record.id)
@@ -75,8 +74,7 @@ def undisturbed(tiny, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_kill_changes_no_bit(tiny, tmp_path, undisturbed, phase):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    prepare_store(uri)
+    uri = new_store(tmp_path)
     record = start_run(uri, experiment="test", name="run")
     given = json.dumps([flatten(tiny), str(tmp_path / "run"), uri, record.id])
     tests = str(Path(__file__).parent)

@@ -277,45 +277,49 @@ def test_networks_depend_on_the_seed_alone(spec):
 
 
 STEPS_TOGETHER = 20
+TOGETHER = ({}, TECHNIQUES)
 
 
-def work_together(rank, processes, workers, folder, overrides):
+def work_together(rank, processes, workers, folder):
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=processes)
-    rows, weights = [], None
-    if distributed.take_part(workers):
-        spec = motion_spec()
-        gan = doubled(GAN(narrow(overrides), spec))
-        for step in range(STEPS_TOGETHER):
-            own = slice(rank * 8 // workers, (rank + 1) * 8 // workers)
-            losses = gan.step(*(part[own] for part in batch(spec, seed=step)))
-            rows.append({name: float(value) for name, value in losses.items()})
-        if rank == 0:
-            gan.sample(torch.arange(3))  # enters no collective
-        weights = gan.state_dict()["weights"]
-    torch.save((rows, weights), f"{folder}/rank{rank}")
+    takes_part = distributed.take_part(workers)
+    results = [train_together(rank, workers, overrides) if takes_part else None for overrides in TOGETHER]
+    torch.save(results, f"{folder}/rank{rank}")
     distributed.end_worker()
 
 
-@pytest.mark.parametrize("overrides", [{}, TECHNIQUES], ids=["plain", "techniques"])
+def train_together(rank, workers, overrides):
+    """Take steps on this worker's share of each batch; return their losses and the weights at the end."""
+    spec, rows = motion_spec(), []
+    gan = doubled(GAN(narrow(overrides), spec))
+    for step in range(STEPS_TOGETHER):
+        own = slice(rank * 8 // workers, (rank + 1) * 8 // workers)
+        losses = gan.step(*(part[own] for part in batch(spec, seed=step)))
+        rows.append({name: float(value) for name, value in losses.items()})
+    if rank == 0:
+        gan.sample(torch.arange(3))  # enters no collective
+    return rows, gan.state_dict()["weights"]
+
+
 @pytest.mark.parametrize(("processes", "workers"), [(2, 2), (3, 2), (4, 4)], ids=["two", "two of three", "four"])
 def test_several_workers_do_what_one_does_with_the_whole_batch(
-    spec, tmp_path, overrides, processes, workers, double_precision
+    spec, tmp_path, processes, workers, double_precision
 ):
     """In float64, as above: in float32 a bias whose gradient is all rounding goes another way on another processor."""
-    arguments = (processes, workers, str(tmp_path), overrides)
-    torch.multiprocessing.spawn(work_together, args=arguments, nprocs=processes)
-    alone = doubled(GAN(narrow(overrides), spec))
-    told = [torch.load(tmp_path / f"rank{rank}") for rank in range(processes)]
-    assert all(rows == [] for rows, _ in told[workers:])
-    for step in range(STEPS_TOGETHER):
-        for name, value in alone.step(*batch(spec, seed=step)).items():
-            shares = [rows[step][name] for rows, _ in told[:workers]]
-            assert sum(shares) / workers == pytest.approx(float(value), rel=1e-9, abs=1e-12), (step, name)
-    weights = told[0][1]
-    for name, tensor in alone.state_dict()["weights"].items():
-        assert all(torch.equal(weights[name], others[name]) for _, others in told[1:workers]), name
-        torch.testing.assert_close(
-            weights[name], tensor, rtol=1e-9, atol=1e-12, msg=lambda text, n=name: f"{n}: {text}"
-        )
+    torch.multiprocessing.spawn(work_together, args=(processes, workers, str(tmp_path)), nprocs=processes)
+    by_rank = [torch.load(tmp_path / f"rank{rank}") for rank in range(processes)]
+    assert by_rank[workers:] == [[None] * len(TOGETHER)] * (processes - workers)
+    for overrides, *results in zip(TOGETHER, *by_rank[:workers], strict=True):
+        alone = doubled(GAN(narrow(overrides), spec))
+        for step in range(STEPS_TOGETHER):
+            for name, value in alone.step(*batch(spec, seed=step)).items():
+                shares = [rows[step][name] for rows, _ in results]
+                assert sum(shares) / workers == pytest.approx(float(value), rel=1e-9, abs=1e-12), (step, name)
+        weights = results[0][1]
+        for name, tensor in alone.state_dict()["weights"].items():
+            assert all(torch.equal(weights[name], others[name]) for _, others in results[1:]), name
+            torch.testing.assert_close(
+                weights[name], tensor, rtol=1e-9, atol=1e-12, msg=lambda text, n=name: f"{n}: {text}"
+            )

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from helpers.processes import wait_for
+from helpers.stores import new_store
 from helpers.sweeps import mlflow_runs, start_sweep
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.state import load_sweep
@@ -28,7 +29,7 @@ def test_twenty_kills_at_random_moments_change_nothing_in_the_table(tmp_path):
     kinds = ["driver"] * (DRIVER_KILLS - 1) + ["trial"] * 10 + ["worker"] * 6
     source.shuffle(kinds)
     kinds.append("driver")  # the last sweep is left alone, and hurries
-    uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "sweep"
+    uri, folder = new_store(tmp_path), tmp_path / "sweep"
     process = start_sweep(folder, uri, "random", seconds=2.0, retries=NUM_KILLS)
     for number, kind in enumerate(kinds, start=1):
         kill_one(kind, folder, process, source)

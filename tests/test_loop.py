@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from helpers.loops import PlainContext, run
+from helpers.stores import new_store
 from kgan_ray.settings import UserError, override
 from kgan_ray.tracking.run import start_run
-from kgan_ray.tracking.store import prepare_store
 from kgan_ray.training import loop
 from kgan_ray.training.checkpoint import read_checkpoint
 from kgan_ray.training.loop import Due
@@ -68,8 +68,7 @@ def test_another_dataset_is_refused(tiny, tmp_path, monkeypatch):
 
 
 def test_the_record_holds_curves_samples_and_checkpoints(tiny, tmp_path):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    prepare_store(uri)
+    uri = new_store(tmp_path)
     record = start_run(uri, experiment="test", name="run")
     run(tiny, tmp_path / "run", record=record)
     client = mlflow.MlflowClient(uri)

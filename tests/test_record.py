@@ -4,10 +4,10 @@ import json
 
 from mlflow import MlflowClient
 
+from helpers.stores import new_store
 from helpers.sweep_records import BASELINE, BETTER, make
 from kgan_ray.settings import flatten
 from kgan_ray.tracking.run import start_run
-from kgan_ray.tracking.store import prepare_store
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.question.space import base_settings, parse_space
 from kgan_ray.tuning.report.mlflow_view import open_parent, record_verdicts
@@ -23,8 +23,7 @@ TREE = {
 
 def test_verdicts_are_tags_of_the_sweep_and_of_every_run_that_they_rest_on(tmp_path):
     """In one group the change helps, in the other it does nothing: neither verdict may replace the other."""
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    prepare_store(uri)
+    uri = new_store(tmp_path)
     space = parse_space(TREE, name="two", where="two.yaml")
     settings = base_settings(space, None, {})
     sweep = Sweep(

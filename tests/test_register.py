@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from helpers.networks import motion_spec, narrow
+from helpers.stores import new_store
 from kgan_ray.settings import UserError, flatten, resolve_settings
 from kgan_ray.tracking.run import start_run
-from kgan_ray.tracking.store import prepare_store
 from kgan_ray.training.checkpoint import CheckpointStore
 from kgan_ray.training.gan import GAN
 from kgan_ray.tuning.answer.results import Results
@@ -49,9 +49,8 @@ def test_the_best_run_of_the_best_configuration_is_chosen():
 def test_the_registered_model_generates_the_checkpoints_motions(tmp_path, monkeypatch):
     import mlflow
 
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = new_store(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # mlflow itself would set it for good
-    prepare_store(uri)
     run = start_run(uri, experiment="disc", name="trial")
     gan = GAN(narrow({"training.ema_decay": 0.9}), motion_spec())
     trial = run_of("good", 0, 3.0, run_id=run.id)

@@ -10,11 +10,12 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from helpers.networks import motion_spec, narrow
+from helpers.stores import new_store
 from helpers.sweep_records import finished_sweep, make
 from kgan_ray.report import main
 from kgan_ray.settings import UserError
 from kgan_ray.tracking.run import start_run
-from kgan_ray.tracking.store import client_of, prepare_store
+from kgan_ray.tracking.store import client_of
 from kgan_ray.training.checkpoint import CheckpointStore
 from kgan_ray.training.gan import GAN
 from kgan_ray.tuning.answer.results import Measure, Results
@@ -69,8 +70,7 @@ def test_published_values_stand_beside_ours():
 
 
 def test_the_report_is_written_and_logged_to_the_sweeps_run(tmp_path, capsys):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    prepare_store(uri)
+    uri = new_store(tmp_path)
     parent = start_run(uri, experiment="disc", name="disc")
     folder = tmp_path / "results" / "disc"
     finished_sweep(uri=uri, experiment="disc", parent_id=parent.id).save(folder)
@@ -172,8 +172,7 @@ def test_lost_runs_of_the_baseline_are_counted_in_the_verdict():
 
 @pytest.mark.parametrize("status", ["RUNNING", "KILLED"])
 def test_a_report_leaves_the_status_of_the_sweeps_run_as_it_was(tmp_path, status):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    prepare_store(uri)
+    uri = new_store(tmp_path)
     parent = start_run(uri, experiment="disc", name="disc")
     if status != "RUNNING":
         parent.finish(status)

@@ -15,6 +15,7 @@ import torch
 from helpers.commands import ROOT, options, tune, write_small_space
 from helpers.loops import PlainContext, run
 from helpers.processes import wait_for
+from helpers.stores import new_store
 from helpers.sweeps import num_finished
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.prepare import main as prepare
@@ -88,7 +89,7 @@ def test_a_population_copies_checkpoints_there(server, tiny):
 
 
 def test_the_verb_trains_there_and_goes_on_there(server, tiny, demo, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", new_store(tmp_path))
     arguments = [*options(tiny, tmp_path), "--results", "s3://lab/results"]
     assert train(arguments) == 0
     assert "checkpoints: s3://lab/results/run/checkpoints" in capsys.readouterr().out
@@ -110,7 +111,7 @@ def test_a_sweep_whose_head_is_lost_goes_on_from_the_store(server, tiny, demo, t
     pyarrow.fs.copy_files(demo.path, "s3://lab/demo", source_filesystem=pyarrow.fs.LocalFileSystem())
     common = ["--data", "s3://lab/demo", "--results", "s3://lab/results"]
     first, second = (
-        {"XDG_CACHE_HOME": str(tmp_path / name), "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+        {"XDG_CACHE_HOME": str(tmp_path / name), "MLFLOW_TRACKING_URI": new_store(tmp_path)}
         for name in ("head", "new-head")
     )
     folder = any_path("s3://lab/results/small")
@@ -179,7 +180,7 @@ def test_a_store_that_goes_away_ends_the_sweep_in_one_line(server, tiny, demo, t
             *("--set", "evaluation.every_steps=300"),
         ],
         cwd=ROOT,
-        env=os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"},
+        env=os.environ | {"MLFLOW_TRACKING_URI": new_store(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -50,6 +50,7 @@ def test_one_device_alone_is_said_to_be_alone(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_two_workers_are_measured_beside_one(tmp_path):
     rows = {what: value for what, value, _ in benchmark.workers("cpu", str(tmp_path / "figure.png"))}
     assert all(value > 0 for value in rows.values())

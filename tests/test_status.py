@@ -4,10 +4,10 @@ import os
 
 import pytest
 
+from helpers.stores import new_store
 from kgan_ray.settings import UserError, flatten, resolve_settings
 from kgan_ray.status import main
 from kgan_ray.tracking.run import start_run
-from kgan_ray.tracking.store import prepare_store
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.report.standing import standing_lines
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial, find_sweep
@@ -54,8 +54,7 @@ def test_counts_the_best_and_the_last_trouble():
 
 
 def test_a_running_trial_is_as_far_as_mlflow_knows(tmp_path):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    prepare_store(uri)
+    uri = new_store(tmp_path)
     run = start_run(uri, experiment="disc", name="a")
     run.log_metrics({"discriminator/loss": 1.0, "time/steps_per_second": 2.5}, step=150)
     lines = lines_of(sweep(trial("a", "running", 30.0, run_id=run.id, step=100), uri=uri), age=0)
@@ -70,8 +69,7 @@ def test_ten_lines_are_enough_for_many_trials(tmp_path):
     ]
     running = [trial(f"r{k}", "running", 5.0, stage=CONFIRM, configuration="baseline") for k in range(40)]
     lost = trial("lost", "diverged", reason="nan", stage=CONFIRM, configuration="baseline")
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    prepare_store(uri)
+    uri = new_store(tmp_path)
     lines = lines_of(sweep(*ended, *running, lost, uri=uri, experiment="disc"))
     assert len(lines) == 10
     assert lines[1].endswith("; 37 more run")

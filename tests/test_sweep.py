@@ -14,6 +14,7 @@ import pytest
 import kgan_ray.tuning.running.recorder
 from helpers import stand_in
 from helpers.processes import wait_for
+from helpers.stores import new_store
 from helpers.sweeps import SPACE, make_runner, mlflow_runs, num_finished, start_sweep
 from kgan_ray.settings import UserError, flatten, override
 from kgan_ray.tracking.run import Run
@@ -145,7 +146,7 @@ def simulated_verdicts(tree: dict, number: int) -> list[str]:
 def test_a_trials_run_names_its_dataset_and_is_found_again(tmp_path):
     from mlflow import MlflowClient
 
-    runner = make_runner(tmp_path, uri=f"sqlite:///{tmp_path}/mlflow.db", tags={"dataset": "d" * 64})
+    runner = make_runner(tmp_path, uri=new_store(tmp_path), tags={"dataset": "d" * 64})
     runner.sweep.dataset = "datasets/demo"
     (job, *_) = explore_jobs([{"training.auxiliary_weight": 2.0}], seed=0)
     plan = runner._plan(EXPLORE, [job])
@@ -156,7 +157,7 @@ def test_a_trials_run_names_its_dataset_and_is_found_again(tmp_path):
 
 
 def test_a_trial_that_was_killed_before_its_run_was_open_gets_one(tmp_path):
-    runner = make_runner(tmp_path, uri=f"sqlite:///{tmp_path}/mlflow.db")
+    runner = make_runner(tmp_path, uri=new_store(tmp_path))
     (job, *_) = explore_jobs([{}], seed=0)
     plan = runner._plan(EXPLORE, [job])
     assert not was_started(tmp_path / job.name)
@@ -231,7 +232,7 @@ DONE = SimpleNamespace(status="finished", step=30, metrics={"fid": 1.0}, reason=
 
 def keeper_of_one(folder: Path) -> tuple[Keeper, str, Run]:
     """Of a stage with one trial, whose run is open; and the trial's name and run."""
-    runner = make_runner(folder, uri=f"sqlite:///{folder}/mlflow.db")
+    runner = make_runner(folder, uri=new_store(folder))
     (job, *_) = explore_jobs([{}], seed=0)
     plan = runner._plan(EXPLORE, [job])
     run = open_run(plan, job, runner.settings, folder / job.name)
@@ -297,7 +298,7 @@ def test_a_trial_that_raises_leaves_one_line_behind_until_it_is_tried_again(tmp_
 @pytest.mark.slow
 @pytest.mark.timeout(280)
 def test_a_whole_sweep_finds_the_planted_effect(tmp_path):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = new_store(tmp_path)
     ended = []
     runner = make_runner(tmp_path / "sweep", uri=uri, ended=ended.append)
     assert runner.run()
@@ -343,7 +344,7 @@ def test_failures_are_recorded_and_stop_nothing(tmp_path):
         "search": {"algorithm": "grid"},
         "confirm": {"top": 1, "seeds": 1},
     }
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = new_store(tmp_path)
     runner = make_runner(tmp_path, tree, uri=uri)
     assert runner.run()
     explored = {one.overrides["training.gradient_penalty"]: one for one in runner.sweep.stage(EXPLORE)}
@@ -399,7 +400,7 @@ def halve_tunes_state(folder: Path, pattern: str) -> None:
     ],
 )
 def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, how, algorithm):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = new_store(tmp_path)
     folder = tmp_path / "sweep"
     process = start_sweep(folder, uri, algorithm)
     wait_for(lambda: num_finished(folder) >= 2, process)
@@ -425,9 +426,10 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, how, algorithm):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(280)
 def test_the_second_interrupt_ends_everything_within_three_seconds(tmp_path):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = new_store(tmp_path)
     folder = tmp_path / "sweep"
     process = start_sweep(folder, uri, "random", seconds=20.0, stderr=subprocess.PIPE)
     wait_for(lambda: list(folder.glob("trials/*/starts")), process)
@@ -452,7 +454,7 @@ def test_the_second_interrupt_ends_everything_within_three_seconds(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(280)
 def test_the_death_of_rays_node_ends_the_sweep_with_a_line_and_resumes(tmp_path):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = new_store(tmp_path)
     folder = tmp_path / "sweep"
     process = start_sweep(folder, uri, "random", seconds=1.0, stderr=subprocess.PIPE)
     wait_for(lambda: num_finished(folder) >= 1, process)
