@@ -5,6 +5,7 @@ import contextlib
 import importlib
 import io
 import re
+from pathlib import Path
 
 import pytest
 
@@ -99,3 +100,23 @@ def is_module_or_in_one(name):
 def test_modules_and_their_names_are_told_from_what_does_not_exist(name):
     assert is_module_or_in_one(name)
     assert not is_module_or_in_one(f"{name}_of_old")
+
+
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "row", re.findall(r"^\| an? [^|]+\|.*$", ARCHITECTURE, re.MULTILINE), ids=lambda row: row[2:40]
+)
+def test_what_a_newcomer_is_told_to_look_for_is_in_the_file_named_after_it(row):
+    """Every name in backticks stands in one of the row's files."""
+    files = re.findall(r"`((?:kgan_ray|tests)/[\w/]+\.py)`", row)
+    text = "".join((ROOT / file).read_text(encoding="utf-8") for file in files if (ROOT / file).exists())
+    names = {name.rpartition(".")[2] for name in re.findall(r"`([A-Za-z_][\w.]*)`", row)}
+    assert len(files) >= 2
+    assert {name for name in names if not re.search(rf"\b{name}\b", text)} == set()
+
+
+def test_the_tree_on_the_page_has_every_room():
+    rooms = {path.parent.relative_to(ROOT / "kgan_ray") for path in SOURCES} - {Path()}
+    assert {room.name for room in rooms} == set(re.findall(r"^ +(\w+)/ ", ARCHITECTURE, re.MULTILINE))

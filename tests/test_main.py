@@ -43,7 +43,7 @@ def test_an_unknown_verb_is_one_line():
     assert (ran.returncode, ran.stdout, len(ran.stderr.splitlines())) == (2, "", 1)
 
 
-def test_a_wheel_holds_the_console_script_and_the_mark_of_types(tmp_path, monkeypatch):
+def test_a_wheel_holds_the_console_script_and_all_that_lies_beside_the_code(tmp_path, monkeypatch):
     """Setuptools says so, asked in the way in which it builds a wheel."""
     monkeypatch.chdir(ROOT)
     wheel = Distribution()
@@ -52,6 +52,12 @@ def test_a_wheel_holds_the_console_script_and_the_mark_of_types(tmp_path, monkey
     build = wheel.get_command_obj("build_py")
     build.build_lib = str(tmp_path)
     build.ensure_finalized()
-    data = {package: files for package, _, _, files in build.data_files}
-    assert data["kgan_ray"] == ["py.typed"]
+    data = {file for package, _, _, files in build.data_files if package == "kgan_ray" for file in files}
+    beside = {
+        str(path.relative_to(ROOT / "kgan_ray"))
+        for path in (ROOT / "kgan_ray").rglob("*.*")
+        if path.suffix not in (".py", ".pyc")
+    }
+    assert "py.typed" in data
+    assert data == beside
     assert wheel.entry_points == {"console_scripts": ["kgan_ray = kgan_ray.__main__:run"]}
