@@ -8,12 +8,17 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
 from kgan_ray.presets import PRESETS
 from kgan_ray.settings import Settings, UserError, flatten, resolve_settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_WIDTH_OF_FILES = 150
 
 
 class Parser(argparse.ArgumentParser):
@@ -105,6 +110,13 @@ class ProgressLine:
             self._is_open = False
 
 
+def console() -> Console:
+    """Return standard output; a file or pipe gets lines wide enough for a whole table."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
+
+
 def run_verb(main: Callable[[Sequence[str] | None], int | None]) -> None:
     """Run a verb's `main(arguments)` and exit with its code: 2 after a UserError, 130 after Ctrl-C."""
     try:
@@ -113,8 +125,8 @@ def run_verb(main: Callable[[Sequence[str] | None], int | None]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(str(interrupt) or "stopped", file=sys.stderr)
         code = 130
     except BrokenPipeError:  # the reader of our output (head, less) has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

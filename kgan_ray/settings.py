@@ -27,6 +27,8 @@ from kgan_ray.text import close_match
 from kgan_ray.validation import explained
 
 Model = TypeVar("Model", bound=BaseModel)
+SettingValue = Any  # as YAML has it: a number, a word, true or false, null, a list of those
+Overrides = Mapping[str, SettingValue]  # by dotted name
 
 
 class UserError(Exception):

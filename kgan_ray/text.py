@@ -22,7 +22,7 @@ def short_overrides(overrides: Mapping[str, Any]) -> str:
     """`pooling=max, label_noise_std=0.31`: setting names without their branch, numbers to three digits."""
     leaves = [name.rsplit(".", 1)[-1] for name in overrides]
     shown = [
-        f"{leaf if leaves.count(leaf) == 1 else name}={_value(value)}"
+        f"{leaf if leaves.count(leaf) == 1 else name}={setting_value(value)}"
         for leaf, (name, value) in zip(leaves, overrides.items(), strict=True)
     ]
     return ", ".join(shown)
@@ -40,7 +40,8 @@ def described_schedule(schedule: Iterable[tuple[int, Mapping[str, Any]]]) -> str
     return "; ".join(parts)
 
 
-def _value(value: Any) -> str:
+def setting_value(value: Any) -> str:
+    """Return a setting's value, a number to three digits."""
     if isinstance(value, float):
         return f"{value:.3g}"
     return value if isinstance(value, str) else json.dumps(value)

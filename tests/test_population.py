@@ -1,7 +1,7 @@
 """Population based training: who copies whom, how settings vary, and that a schedule beats every constant."""
 
 import json
-import random
+from random import Random
 
 import pytest
 
@@ -9,7 +9,7 @@ from helpers import stand_in
 from helpers.sweeps import make_runner
 from kgan_ray.settings import UserError, override
 from kgan_ray.text import described_schedule
-from kgan_ray.tuning.plan import Job, segments
+from kgan_ray.tuning.plan import Job
 from kgan_ray.tuning.question.domains import parse_domain
 from kgan_ray.tuning.question.space import base_settings, parse_space
 from kgan_ray.tuning.running.jobs import confirm_jobs, shortened
@@ -47,8 +47,7 @@ def member(name: str, value: float | None, **overrides) -> Trial:
 
 def exchanged(members: list[Trial], seed: int = 0, mode: str = "min") -> list[Exchange]:
     space = parse_space(PBT, name="f", where="f.yaml")
-    source = random.Random(seed)
-    return exchanges(members, space.domains, metric="fid", mode=mode, quantile=0.25, source=source)
+    return exchanges(members, space.domains, metric="fid", mode=mode, quantile=0.25, random=Random(seed))
 
 
 def test_the_worst_quarter_copies_the_best_and_so_does_whoever_diverged():
@@ -73,9 +72,9 @@ def test_the_worst_quarter_copies_the_best_and_so_does_whoever_diverged():
 )  # fmt: skip
 def test_settings_vary_inside_their_domain_and_near_the_donors(tree):
     domain = parse_domain("techniques.label_noise_std", tree, "f.yaml")
-    source = random.Random(0)
-    known = domain.draw(source)
-    values = [varied({domain.name: known}, [domain], source)[domain.name] for _ in range(300)]
+    random = Random(0)
+    known = domain.draw(random)
+    values = [varied({domain.name: known}, [domain], random)[domain.name] for _ in range(300)]
     if domain.kind in ("choice", "quniform", "randint"):
         assert set(values) <= set(domain.listed())
     else:
@@ -117,12 +116,12 @@ def test_a_schedule_is_run_in_parts_and_a_round_is_the_last_of_them():
     job = Job("m", CONFIRM, "m", {}, 0, schedule=((0, {RATE: 1e-3}), (30, {RATE: 1e-4})))
     parts = [
         (start, part.training.generator_learning_rate, part.training.steps)
-        for part, start in segments(job, settings)
+        for part, start in job.segments(settings)
     ]
     assert parts == [(0, 1e-3, 30), (30, 1e-4, 100)]
-    (last,) = segments(job, override(settings, {"training.steps": 40}), from_step=30)
+    (last,) = job.segments(override(settings, {"training.steps": 40}), from_step=30)
     assert (last[0].training.steps, last[1]) == (40, 30)
-    assert [part.training.steps for part, _ in segments(Job("m", CONFIRM, "m", {}, 0), settings)] == [100]
+    assert [part.training.steps for part, _ in Job("m", CONFIRM, "m", {}, 0).segments(settings)] == [100]
 
 
 @pytest.mark.parametrize(
@@ -168,6 +167,7 @@ def test_the_best_schedule_of_a_simulated_population_beats_its_best_constant_mem
 def test_population_based_training_finds_a_schedule_that_holds_with_fresh_seeds(tmp_path):
     tree = PBT | {"settings": {"training.steps": 100, "evaluation.every_steps": 25}, "search": {"num_trials": 4}}
     runner = make_runner(tmp_path, tree, trial_function=stand_in.moving_target)
+    runner.start()
     assert runner.run()
     sweep = load_sweep(tmp_path)
     explored = sweep.stage(EXPLORE)
@@ -185,6 +185,7 @@ def test_population_based_training_finds_a_schedule_that_holds_with_fresh_seeds(
     assert (tmp_path / "trials" / best.name / "checkpoints" / "step-00000100").exists()
     again = make_runner(tmp_path / "again", tree, trial_function=stand_in.moving_target)
     again.sweep.rounds = []
+    again.start()
     assert again.run()
     assert [one.schedule for one in again.sweep.stage(EXPLORE)] == [one.schedule for one in explored]
 

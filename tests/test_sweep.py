@@ -2,29 +2,27 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import psutil
 import pytest
 
-import kgan_ray.tuning.running.recorder
 from helpers import stand_in
 from helpers.processes import wait_for
 from helpers.stores import new_store
 from helpers.sweeps import SPACE, make_runner, mlflow_runs, num_finished, start_sweep
-from kgan_ray.settings import UserError, flatten, override
-from kgan_ray.tracking.run import Run
+from kgan_ray.settings import UserError, override
 from kgan_ray.tuning.answer.results import Results, check_comparable
 from kgan_ray.tuning.question.space import base_settings, parse_space
 from kgan_ray.tuning.running.jobs import confirm_jobs, explore_jobs
-from kgan_ray.tuning.running.recorder import FAILURE_ARTIFACT, Keeper
-from kgan_ray.tuning.running.trial import FAILURE_FILE, failure_recorded, open_run, run_trial, was_started
+from kgan_ray.tuning.running.recorder import FAILURE_ARTIFACT
+from kgan_ray.tuning.running.trial import FAILURE_FILE, failure_recorded, open_run, was_started
 from kgan_ray.tuning.search.candidates import best_explored, described_front, explored_front
-from kgan_ray.tuning.search.proposals import OBJECTIVE, draw, listed_configurations
+from kgan_ray.tuning.search.proposals import draw
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial, load_sweep
 
 
@@ -132,7 +130,7 @@ def simulated_verdicts(tree: dict, number: int) -> list[str]:
     """The verdicts of a sweep whose runs take no time, 12 explored; its seeds are of its own."""
     space = parse_space(tree, name="test", where="test.yaml")
     settings = override(base_settings(space, None, {}), {"seed": 10_000 * number})
-    sweep = Sweep(name="s", space=tree, settings=flatten(settings), metric="fid", mode="min", rounds=[5])
+    sweep = Sweep(name="s", space=tree, settings=settings, metric="fid", mode="min", rounds=[5])
     for index, point in enumerate(draw(space.domains, 12, seed=number) if space.domains else []):
         value = stand_in.objective(override(settings, point))
         sweep.trials.append(trial(f"explore-{index}", point, value))
@@ -149,7 +147,7 @@ def test_a_trials_run_names_its_dataset_and_is_found_again(tmp_path):
     runner = make_runner(tmp_path, uri=new_store(tmp_path), tags={"dataset": "d" * 64})
     runner.sweep.dataset = "datasets/demo"
     (job, *_) = explore_jobs([{"training.auxiliary_weight": 2.0}], seed=0)
-    plan = runner._plan(EXPLORE, [job])
+    plan = runner._plan(EXPLORE, [job], None)
     first, again = (open_run(plan, job, runner.settings, tmp_path / job.name) for _ in range(2))
     assert first.id == again.id
     (logged,) = MlflowClient(runner.sweep.uri).get_run(first.id).inputs.dataset_inputs
@@ -159,103 +157,10 @@ def test_a_trials_run_names_its_dataset_and_is_found_again(tmp_path):
 def test_a_trial_that_was_killed_before_its_run_was_open_gets_one(tmp_path):
     runner = make_runner(tmp_path, uri=new_store(tmp_path))
     (job, *_) = explore_jobs([{}], seed=0)
-    plan = runner._plan(EXPLORE, [job])
+    plan = runner._plan(EXPLORE, [job], None)
     assert not was_started(tmp_path / job.name)
     first, again = (open_run(plan, job, runner.settings, tmp_path / job.name) for _ in range(2))
     assert first.id == again.id
-
-
-@pytest.mark.parametrize("moment", ["quiet", "save"])
-def test_ended_trials_runs_are_ended_when_nothing_waits_and_before_the_record_says_so(
-    tmp_path, monkeypatch, moment
-):
-    keeper, name, run = keeper_of_one(tmp_path)
-    keeper.save()
-    keeper.completed(TunesTrial(name, {"status": "finished", "step": 30, "run_id": run.id}))
-    keeper.after_step()
-    assert status_of(keeper.sweep.uri, run.id) == "RUNNING"
-    if moment == "quiet":
-        monkeypatch.setattr(kgan_ray.tuning.running.recorder, "QUIET_S", 0.0)
-        keeper.after_step()
-    else:
-        keeper.save()
-    assert status_of(keeper.sweep.uri, run.id) == "FINISHED"
-    assert keeper.sweep.trial(name).status == "finished"
-
-
-def test_a_trial_that_never_began_is_forgotten_with_its_run_when_the_budget_ends_the_stage(tmp_path):
-    keeper, name, run = keeper_of_one(tmp_path)
-    keeper.completed(TunesTrial(name))
-    keeper.curtailed()
-    assert keeper.sweep.trials == []
-    assert sorted(mlflow_runs(keeper.sweep.uri)) == ["test"]
-    assert status_of(keeper.sweep.uri, run.id) == "FINISHED"
-
-
-def test_a_trial_counts_as_ended_only_when_tune_will_not_start_it_again(tmp_path):
-    keeper, name, run = keeper_of_one(tmp_path)
-    tunes = TunesTrial(name, {"status": "finished", "step": 30, "run_id": run.id})
-    keeper.started(tunes)
-    keeper.reported(tunes, tunes.last_result)
-    keeper.interrupted()
-    assert load_sweep(tmp_path).trial(name).status == "interrupted"
-    assert status_of(keeper.sweep.uri, run.id) == "KILLED"
-    keeper.completed(tunes)
-    keeper.save()
-    assert load_sweep(tmp_path).trial(name).status == "finished"
-    assert status_of(keeper.sweep.uri, run.id) == "FINISHED"
-
-
-@pytest.mark.parametrize("algorithm", ["tpe", "random"])
-def test_a_trial_that_had_ended_and_is_started_again_only_repeats_its_report(tmp_path, monkeypatch, algorithm):
-    """Jobs are known by their names. What a searcher proposes is not: its name may have been another trial's."""
-    runner = make_runner(tmp_path, SPACE | {"search": {"algorithm": algorithm, "num_trials": 2}})
-    listed = listed_configurations(runner.space)
-    jobs = explore_jobs(listed, seed=0) if listed else None
-    runner.sweep.trials = [trial("explore-01", {}, 7.0, ray_id="a1", run_id="r"), trial("explore-02", {}, 8.0)]
-    runner.sweep.trials[1].status = "failed"
-    plan = runner._plan(EXPLORE, jobs)
-    told, trained = [], []
-    monkeypatch.setattr("ray.tune.report", told.append)
-    for name, ray_id in (("explore-01", "a1"), ("explore-02", "a2"), ("explore-01", "b7")):
-        here = SimpleNamespace(get_trial_name=lambda name=name: name, get_trial_id=lambda ray_id=ray_id: ray_id)
-        monkeypatch.setattr("ray.tune.get_context", lambda here=here: here)
-        config = {"job": name} if jobs else {"training.generator_learning_rate": 1e-3}
-        run_trial(config, plan, lambda *arguments, ray_id=ray_id: trained.append(ray_id) or DONE)
-    assert trained == (["a2"] if jobs else ["a2", "b7"])
-    known = {"objective": 7.0, "step": 30, "status": "finished", "reason": "", "run_id": "r"}
-    assert told[0] == known | {"measured": {"fid": 7.0}}
-
-
-DONE = SimpleNamespace(status="finished", step=30, metrics={"fid": 1.0}, reason="")
-
-
-def keeper_of_one(folder: Path) -> tuple[Keeper, str, Run]:
-    """Of a stage with one trial, whose run is open; and the trial's name and run."""
-    runner = make_runner(folder, uri=new_store(folder))
-    (job, *_) = explore_jobs([{}], seed=0)
-    plan = runner._plan(EXPLORE, [job])
-    run = open_run(plan, job, runner.settings, folder / job.name)
-    return Keeper(runner.sweep, plan, folder, lambda trial: None), job.name, run
-
-
-class TunesTrial:
-    """What a Keeper asks of Ray Tune's trial."""
-
-    trial_id, config = "t", {}
-
-    def __init__(self, name: str, result: dict | None = None) -> None:
-        self._name = name
-        self.last_result = {"reason": "", "measured": {"fid": 1.0}, OBJECTIVE: 1.0} | result if result else {}
-
-    def __str__(self) -> str:
-        return self._name
-
-
-def status_of(uri: str, run_id: str) -> str:
-    from mlflow import MlflowClient
-
-    return MlflowClient(uri).get_run(run_id).info.status
 
 
 def test_runs_measured_differently_are_not_ranked_together():
@@ -300,7 +205,8 @@ def test_a_trial_that_raises_leaves_one_line_behind_until_it_is_tried_again(tmp_
 def test_a_whole_sweep_finds_the_planted_effect(tmp_path):
     uri = new_store(tmp_path)
     ended = []
-    runner = make_runner(tmp_path / "sweep", uri=uri, ended=ended.append)
+    runner = make_runner(tmp_path / "sweep", uri=uri, on_trial_end=ended.append)
+    runner.start()
     assert runner.run()
     sweep = load_sweep(tmp_path / "sweep")
     assert len(sweep.stage(EXPLORE)) == 6
@@ -329,6 +235,7 @@ def test_a_sweep_of_two_objectives_ends_with_verdicts_on_the_first(tmp_path):
         "confirm": {"top": 1, "seeds": 2},
     }
     runner = make_runner(tmp_path, tree, announce=said.append)
+    runner.start()
     assert runner.run()
     front = explored_front(load_sweep(tmp_path))
     assert front
@@ -346,6 +253,7 @@ def test_failures_are_recorded_and_stop_nothing(tmp_path):
     }
     uri = new_store(tmp_path)
     runner = make_runner(tmp_path, tree, uri=uri)
+    runner.start()
     assert runner.run()
     explored = {one.overrides["training.gradient_penalty"]: one for one in runner.sweep.stage(EXPLORE)}
     assert [explored[penalty].status for penalty in (10, 666, 667, 668)] == [
@@ -376,43 +284,25 @@ def test_a_trial_larger_than_the_cluster_is_refused(tmp_path):
     runner = make_runner(tmp_path)
     runner.settings = override(runner.settings, {"resources.cpus_per_worker": 999})
     with pytest.raises(UserError, match=r"need 999 CPUs .* the cluster has \d+ CPUs"):
-        runner.run()
-
-
-def halve_tunes_state(folder: Path, pattern: str) -> None:
-    """What a power loss in the middle of Tune's writing leaves."""
-    files = [file for file in folder.glob(f"ray/explore/{pattern}") if file.suffix in (".json", ".pkl")]
-    assert files
-    for file in files:
-        content = file.read_bytes()
-        file.write_bytes(content[: len(content) // 2])
+        runner.start()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(280)
-@pytest.mark.parametrize(
-    ("how", "algorithm"),
-    [
-        (signal.SIGKILL, "tpe"),
-        (signal.SIGINT, "random"),
-        ("power loss: newest state", "tpe"),
-        ("power loss: all states", "random"),
-    ],
-)
+@pytest.mark.parametrize(("how", "algorithm"), [(signal.SIGKILL, "tpe"), (signal.SIGINT, "random")])
 def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, how, algorithm):
-    uri = new_store(tmp_path)
+    """From its record alone: of what Ray Tune wrote nothing is left."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
     folder = tmp_path / "sweep"
     process = start_sweep(folder, uri, algorithm)
     wait_for(lambda: num_finished(folder) >= 2, process)
-    time.sleep(1.5)  # the record and Tune's are written once a second
     if how == signal.SIGINT:
         os.killpg(process.pid, how)
         assert process.wait(60) == 130
     else:
         process.kill()
         process.wait()
-    if isinstance(how, str):
-        halve_tunes_state(folder, "*" if how.endswith("all states") else "experiment_state-*")
+    shutil.rmtree(folder / "ray")
     done = [one for one in load_sweep(folder).trials if one.status == "finished"]
     again = start_sweep(folder, uri, algorithm)
     assert again.wait(200) == 0

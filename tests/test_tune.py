@@ -1,5 +1,7 @@
 """The verb: what it refuses before anything starts, and whole sweeps of real training."""
 
+import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -7,8 +9,9 @@ import yaml
 
 from helpers.commands import ROOT, tune, write_small_space
 from kgan_ray.settings import UserError
-from kgan_ray.tune import code_version, main, resume_command
+from kgan_ray.tune import main
 from kgan_ray.tuning.answer.results import Results
+from kgan_ray.tuning.service import code_version, resume_command
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, load_sweep
 
 DISC = str(ROOT / "search_spaces" / "disc.yaml")
@@ -61,8 +64,13 @@ def test_the_command_that_resumes_names_the_folder():
     assert resume_command(Path("/x/disc")) == "python -m kgan_ray.tune --resume --name disc --results /x"
 
 
-def test_the_code_version_is_known():
-    assert code_version()
+def test_the_code_version_is_the_commit_in_a_checkout_with_git_and_else_the_installed_version(monkeypatch):
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--tags"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert code_version() == (described.stdout.strip() if (ROOT / ".git").exists() else version("kgan_ray"))
+    monkeypatch.setenv("PATH", "")
+    assert code_version() == version("kgan_ray")
 
 
 @pytest.mark.slow

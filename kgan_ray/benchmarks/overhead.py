@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from kgan_ray.settings import Settings, flatten
+from kgan_ray.settings import Settings
 
 if TYPE_CHECKING:
     from kgan_ray.tracking.run import Run
@@ -46,20 +46,20 @@ def measure(num_trials: int, seconds: float, *, with_record: bool, scratch: Path
     """
     runner = _runner(num_trials, seconds, with_record=with_record, scratch=scratch)
     started = time.perf_counter()
-    at_once = runner.connect()
+    runner.start()
     connected, began = time.perf_counter(), time.time()
     if not runner.run():
         raise KeyboardInterrupt
     wall = time.perf_counter() - connected
     first = min(float(mark.read_text()) for mark in (scratch / "marks").iterdir())
-    ideal = seconds * math.ceil(num_trials / at_once)
+    ideal = seconds * math.ceil(num_trials / runner.at_once)
     return {
         "connect": connected - started,
         "first_step": first - began,
         "wall": wall,
         "ideal": ideal,
         "overhead_share": wall / ideal - 1,
-        "overhead_per_trial": (wall - ideal) * at_once / num_trials,
+        "overhead_per_trial": (wall - ideal) * runner.at_once / num_trials,
     }
 
 
@@ -77,9 +77,7 @@ def _runner(num_trials: int, seconds: float, *, with_record: bool, scratch: Path
     }
     space = parse_space(tree, name="overhead", where="overhead")
     settings = base_settings(space, None, {})
-    sweep = Sweep(
-        name="overhead", space=tree, settings=flatten(settings), metric="fid", mode="min", experiment="overhead"
-    )
+    sweep = Sweep.of(space, settings)
     if with_record:
         sweep.uri = f"sqlite:///{scratch}/mlflow.db"
         prepare_store(sweep.uri)

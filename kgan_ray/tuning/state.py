@@ -1,22 +1,26 @@
-"""What a sweep has done so far: `sweep.json`, from which it can be resumed, reported and extended."""
+"""What a sweep has done so far: `sweep.json`, the one truth from which it is resumed, reported and extended."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
-from kgan_ray.settings import UserError
+from kgan_ray.settings import Settings, SettingValue, UserError, settings_from_flat
 from kgan_ray.storage import AnyPath, any_path, folders_with, write_whole
 from kgan_ray.text import close_match
+from kgan_ray.tuning.question.space import Space
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FILE = "sweep.json"
 
+Mode = Literal["min", "max"]
 Status = Literal["waiting", "running", "finished", "stopped", "diverged", "failed", "interrupted"]
 ENDED: tuple[Status, ...] = ("finished", "stopped", "diverged", "failed")
+LOST: tuple[Status, ...] = ("diverged", "failed")
 EXPLORE, CONFIRM = "explore", "confirm"
 
 
@@ -30,10 +34,12 @@ class Trial(_Record):
     name: str
     stage: str
     configuration: str
-    overrides: dict[str, Any]
+    overrides: dict[str, SettingValue]
     seed: int
     group: str = ""
-    schedule: list[tuple[int, dict[str, Any]]] = []  # (from this step on, settings) of the weights that it holds
+    schedule: list[
+        tuple[int, dict[str, SettingValue]]
+    ] = []  # (from this step on, settings) of the weights that it holds
     status: Status = "waiting"
     reason: str = ""  # why it diverged or failed
     ray_id: str = ""
@@ -42,16 +48,18 @@ class Trial(_Record):
     metrics: dict[str, float] = {}  # the last ones
     curve: list[tuple[int, float]] = []
     seconds: float = 0.0
-    earlier_seconds: float = 0.0  # of those, in earlier rounds
+    earlier_seconds: float = 0.0  # part of `seconds` that was spent in earlier rounds of population based training
     dataset: str = ""  # hashes: what it was trained on and measured with
     extractor: str = ""
 
+    @property
+    def has_ended(self) -> bool:
+        return self.status in ENDED
+
     def value(self, metric: str) -> float | None:
-        """The last value of a metric, None for a run that has none or that diverged or failed."""
-        found = self.metrics.get(metric)
-        if self.status in ("diverged", "failed") or found is None or not math.isfinite(found):
-            return None
-        return found
+        """Return the metric's last value; None for a run that has none, or that diverged or failed."""
+        value = self.metrics.get(metric)
+        return value if self.status not in LOST and value is not None and math.isfinite(value) else None
 
 
 class Sweep(_Record):
@@ -59,17 +67,18 @@ class Sweep(_Record):
 
     format_version: int = FORMAT_VERSION
     name: str
-    space: dict[str, Any]  # the search-space file's content
-    settings: dict[str, Any]  # what every trial starts from, flat
+    space: dict[str, SettingValue]  # the search-space file's content
+    settings: Settings  # what every trial starts from
     metric: str
-    mode: Literal["min", "max"]
-    objectives: dict[str, Literal["min", "max"]] = {}  # all of them where there are several
+    mode: Mode
+    objectives: dict[str, Mode] = {}  # all of them where there are several
     dataset: str = ""  # path
     dataset_hash: str = ""
     extractors: dict[str, str] = {}
     uri: str = ""
     experiment: str = ""
     parent_id: str = ""
+    model: str = ""  # of the best confirmed generator: models:/NAME/VERSION in MLflow's registry
     seconds: float = 0.0  # wall time over all sessions
     session_seconds: float = 0.0  # of a session that has not ended, or was killed
     device_seconds: float = 0.0  # that trials held devices
@@ -78,13 +87,48 @@ class Sweep(_Record):
     rounds: list[int] = []  # fresh seeds of each round of confirmation
     done: list[str] = []  # stages that are complete: explore, confirm-1, ...
     trials: list[Trial] = []
-    verdicts: list[dict[str, Any]] = []
+
+    @classmethod
+    def of(cls, space: Space, settings: Settings, **known: Any) -> Sweep:
+        """Return the record of a sweep that has not begun; `known` are further fields."""
+        return cls(
+            **{
+                "name": space.name,
+                "space": space.tree,
+                "settings": settings,
+                "metric": space.objective.metric,
+                "mode": space.mode,
+                "objectives": space.modes if len(space.objectives) > 1 else {},
+                "experiment": space.name,
+                "rounds": [space.confirm.seeds],
+                **known,
+            }
+        )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_format_1(cls, tree: Mapping[str, object]) -> dict[str, object]:
+        """Format 1 kept the verdicts, which follow from the trials."""
+        return {name: value for name, value in tree.items() if name != "verdicts"} | {
+            "format_version": FORMAT_VERSION
+        }
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _settings_of_format_1(cls, tree: Any) -> Any:
+        """Format 1 kept settings flat."""
+        is_flat = isinstance(tree, Mapping) and any("." in name for name in tree)
+        return settings_from_flat(tree, where=FILE) if is_flat else tree
 
     def stage(self, stage: str) -> list[Trial]:
         return [trial for trial in self.trials if trial.stage == stage]
 
     def trial(self, name: str) -> Trial | None:
         return next((trial for trial in self.trials if trial.name == name), None)
+
+    def total_steps(self, trial: Trial) -> int:
+        """Return the steps of the trial's whole run."""
+        return int(trial.overrides.get("training.steps", self.settings.training.steps))
 
     def save(self, folder: AnyPath) -> None:
         """Write folder/sweep.json: the old content or the new one is there, never a part. Raises UserError."""

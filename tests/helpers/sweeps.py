@@ -9,7 +9,6 @@ import ray.cloudpickle
 from mlflow import MlflowClient
 
 from helpers import processes, stand_in
-from kgan_ray.settings import flatten
 from kgan_ray.tracking.run import start_run
 from kgan_ray.tracking.store import prepare_store
 from kgan_ray.tuning.question.space import base_settings, parse_space
@@ -41,19 +40,7 @@ def make_runner(folder: Path, tree=SPACE, uri: str = "", **options) -> Runner:
     if (folder / "sweep.json").exists():
         sweep = load_sweep(folder)
     else:
-        sweep = Sweep(
-            name="test",
-            space=tree,
-            settings=flatten(settings),
-            metric=space.objective.metric,
-            mode=space.mode,
-            objectives=space.modes if len(space.objectives) > 1 else {},
-            uri=uri,
-            experiment="test",
-            rounds=[space.confirm.seeds],
-            dataset_hash="d",
-            extractors={"": "e"},
-        )
+        sweep = Sweep.of(space, settings, uri=uri, dataset_hash="d", extractors={"": "e"})
         if uri:
             prepare_store(uri)
             sweep.parent_id = start_run(uri, experiment="test", name="test").id
@@ -67,6 +54,7 @@ from pathlib import Path
 from helpers.sweeps import SPACE, make_runner
 tree = SPACE | {{"search": {{"algorithm": {algorithm!r}, "num_trials": 6}}, "scheduler": {{"type": "none"}}}}
 runner = make_runner(Path({folder!r}), tree, uri={uri!r}, retries={retries})
+runner.start()
 sys.exit(0 if runner.run() else 130)
 """
 

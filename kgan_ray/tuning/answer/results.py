@@ -232,7 +232,7 @@ def _measured(sweep: Sweep) -> list[str]:
     seen = {name for trial in sweep.trials for name in trial.metrics}
     return [
         sweep.metric,
-        *(name for name in sweep.settings["evaluation.metrics"] if name in seen - {sweep.metric}),
+        *(name for name in sweep.settings.evaluation.metrics if name in seen - {sweep.metric}),
     ]
 
 

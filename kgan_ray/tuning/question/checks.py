@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from kgan_ray.metrics.names import METRICS
 from kgan_ray.presets import PRESETS
-from kgan_ray.settings import UserError, check_setting_name
+from kgan_ray.settings import SettingValue, UserError, check_setting_name
 from kgan_ray.text import close_match
 from kgan_ray.tuning.question.domains import Domain, plain
-from kgan_ray.tuning.question.sections import Objective, Scheduler, Search
+from kgan_ray.tuning.question.sections import Confirm, Objective, Scheduler, Search
 
 # Settings that a sweep's trials must share: they decide what is measured, or what a trial may use.
 _FIXED = ("data.", "resources.", "tracking.", "seed", "evaluation.")
@@ -18,7 +18,8 @@ _LEAST_POPULATION = 4
 _MAY_VARY = ("evaluation.truncation", "evaluation.batch_norm")
 
 
-def checked_overrides(tree: Any, where: str, *, fixed: bool = False) -> dict[str, Any]:
+def checked_overrides(tree: object, where: str, *, fixed: bool = False) -> dict[str, SettingValue]:
+    """Return {SETTING: VALUE, ...} with plain values; with `fixed`, settings that all trials share are accepted too."""
     if not isinstance(tree, Mapping):
         raise UserError(f"{where}: expected {{SETTING: VALUE, ...}}, found {tree!r}")
     for name in tree:
@@ -29,6 +30,7 @@ def checked_overrides(tree: Any, where: str, *, fixed: bool = False) -> dict[str
 
 
 def check_may_vary(name: str, where: str) -> None:
+    """Raise UserError for a setting without which trials could not be compared."""
     if name.startswith(_FIXED) and name not in _MAY_VARY:
         raise UserError(
             f"{where}: trials with different values could not be compared; "
@@ -37,13 +39,23 @@ def check_may_vary(name: str, where: str) -> None:
 
 
 def check_preset(preset: str | None, where: str) -> None:
+    """Raise UserError, with the nearest name, for a preset that is none."""
     if preset is not None and preset not in PRESETS:
         close = close_match(preset, PRESETS)
         raise UserError(f"{where}: preset: unknown preset {preset!r}.{close} Known: {', '.join(PRESETS)}")
 
 
+def check_compare(confirm: Confirm, objective: Objective, where: str) -> None:
+    """Raise UserError where ratios are asked for of a metric that may be 0 or below."""
+    if confirm.compare == "ratio" and not METRICS[objective.metric].is_above_zero:
+        above_zero = ", ".join(name for name, metric in METRICS.items() if metric.is_above_zero)
+        raise UserError(
+            f"{where}: confirm.compare: ratio is for {above_zero}; {objective.metric} may be 0 or below"
+        )
+
+
 def population_search(search: Search, domains: Sequence[Domain], where: str) -> Search:
-    """The search of population based training: its first members are drawn at random."""
+    """Return the search of population based training, whose first members are drawn at random. Raises UserError."""
     if search.algorithm != "random" and "algorithm" in search.model_fields_set:
         raise UserError(
             f"{where}: search.algorithm: pbt draws its population at random, found {search.algorithm}; leave it out"

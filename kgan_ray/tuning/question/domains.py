@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from random import Random
+from typing import TYPE_CHECKING
 
-from kgan_ray.settings import UserError
+from kgan_ray.settings import Overrides, SettingValue, UserError
 from kgan_ray.text import close_match
 
 if TYPE_CHECKING:
@@ -31,14 +31,14 @@ class Domain:
 
     name: str
     kind: str
-    values: tuple[Any, ...]
-    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    values: tuple[SettingValue, ...]
+    when: Mapping[str, tuple[SettingValue, ...]] = field(default_factory=dict)
 
-    def applies(self, chosen: Mapping[str, Any]) -> bool:
+    def applies(self, chosen: Overrides) -> bool:
         """Whether this setting is searched, given the values of the earlier ones."""
         return all(name in chosen and chosen[name] in accepted for name, accepted in self.when.items())
 
-    def suggest(self, trial: Trial) -> Any:
+    def suggest(self, trial: Trial) -> SettingValue:
         """A value proposed by an Optuna trial."""
         if self.kind == "choice":
             return trial.suggest_categorical(self.name, self.values)
@@ -49,21 +49,21 @@ class Domain:
             return trial.suggest_float(self.name, low, high, step=self.values[2])
         return trial.suggest_float(self.name, low, high, log=self.kind == "loguniform")
 
-    def draw(self, source: random.Random) -> Any:
+    def draw(self, random: Random) -> SettingValue:
         """A value drawn at random."""
         if self.kind == "choice":
-            return source.choice(self.values)
+            return random.choice(self.values)
         low, high = self.values[:2]
         if self.kind == "uniform":
-            return source.uniform(low, high)
+            return random.uniform(low, high)
         if self.kind == "randint":
-            return source.randint(low, high)
+            return random.randint(low, high)
         if self.kind == "quniform":
-            return source.choice(self.listed())
-        drawn = math.exp(source.uniform(math.log(low), math.log(high)))
+            return random.choice(self.listed())
+        drawn = math.exp(random.uniform(math.log(low), math.log(high)))
         return min(high, max(low, round(drawn))) if self.kind == "lograndint" else drawn
 
-    def listed(self) -> tuple[Any, ...]:
+    def listed(self) -> tuple[SettingValue, ...]:
         """All values, for a grid. Raises ValueError for a domain that cannot be listed."""
         if self.kind == "choice":
             return self.values
@@ -74,7 +74,7 @@ class Domain:
             return tuple(round(low + step * k, 12) for k in range(math.floor((high - low) / step + 1e-9) + 1))
         raise ValueError(f"{self.kind} has no list of values")
 
-    def ends(self) -> tuple[Any, ...]:
+    def ends(self) -> tuple[SettingValue, ...]:
         """The values that decide whether the whole domain is valid."""
         return self.values if self.kind == "choice" else self.values[:2]
 
@@ -84,7 +84,7 @@ class Domain:
         return f"{self.kind} [{inside}]{when}"
 
 
-def parse_domain(name: str, tree: Any, where: str) -> Domain:
+def parse_domain(name: str, tree: SettingValue, where: str) -> Domain:
     """The domain of the setting `name`; `where` (file and key) starts the UserError of a mistake."""
     accepted = f"accepted: {{{' | '.join(FORMS.values())}}}, with an optional when: {{SETTING: [VALUE, ...]}}"
     if not isinstance(tree, Mapping):
@@ -100,7 +100,7 @@ def parse_domain(name: str, tree: Any, where: str) -> Domain:
     return Domain(name, kind, values, _conditions(tree.get("when", {}), f"{where}.when"))
 
 
-def _values(kind: str, found: Any, where: str) -> tuple[Any, ...]:
+def _values(kind: str, found: SettingValue, where: str) -> tuple[SettingValue, ...]:
     if not isinstance(found, (list, tuple)):
         raise UserError(f"{where}: found {_shown(found)}, expected a list; {FORMS[kind]}")
     values = tuple(plain(value) for value in found)
@@ -113,7 +113,7 @@ def _values(kind: str, found: Any, where: str) -> tuple[Any, ...]:
         return values
     wanted = 3 if kind == "quniform" else 2
     whole = kind in ("randint", "lograndint")
-    is_number: Callable[[Any], bool] = lambda value: isinstance(value, int if whole else (int, float))  # noqa: E731
+    is_number: Callable[[SettingValue], bool] = lambda value: isinstance(value, int if whole else (int, float))  # noqa: E731
     if len(values) != wanted or any(isinstance(value, bool) or not is_number(value) for value in values):
         kind_of = "whole numbers" if whole else "numbers"
         raise UserError(f"{where}: found {_shown(found)}, expected {wanted} {kind_of}; {FORMS[kind]}")
@@ -129,7 +129,7 @@ def _values(kind: str, found: Any, where: str) -> tuple[Any, ...]:
     return values
 
 
-def _conditions(found: Any, where: str) -> dict[str, tuple[Any, ...]]:
+def _conditions(found: SettingValue, where: str) -> dict[str, tuple[SettingValue, ...]]:
     if not isinstance(found, Mapping):
         raise UserError(f"{where}: found {_shown(found)}, expected {{SETTING: [VALUE, ...]}}")
     return {
@@ -138,7 +138,7 @@ def _conditions(found: Any, where: str) -> dict[str, tuple[Any, ...]]:
     }
 
 
-def plain(value: Any) -> Any:
+def plain(value: SettingValue) -> SettingValue:
     """A YAML value; `2e-4`, which YAML 1.1 reads as a word, as the number that it is."""
     if isinstance(value, str):
         try:
@@ -148,6 +148,6 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _shown(value: Any) -> str:
+def _shown(value: SettingValue) -> str:
     text = json.dumps(value, default=str)
     return text if len(text) <= 60 else text[:57] + "..."

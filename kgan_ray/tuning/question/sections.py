@@ -68,3 +68,8 @@ class Budget(FrozenModel):
     minutes: PositiveFloat | None = None  # wall time; minutes and hours add up
     hours: PositiveFloat | None = None
     device_hours: PositiveFloat | None = None  # GPUs that trials hold, or CPU cores where they hold none
+
+    def __str__(self) -> str:
+        """`2 hours, 8 device hours`; empty where there is no limit."""
+        limits = [(name, value) for name, value in self.model_dump().items() if value is not None]
+        return ", ".join(f"{value:g} {name.replace('_', ' ')}" for name, value in limits)

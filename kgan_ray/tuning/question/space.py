@@ -9,10 +9,12 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field
 
-from kgan_ray.metrics.names import METRICS, check_metric_name
+from kgan_ray.metrics.names import check_metric_name
 from kgan_ray.settings import (
     FrozenModel,
+    Overrides,
     Settings,
+    SettingValue,
     UserError,
     check_setting_name,
     override,
@@ -22,6 +24,7 @@ from kgan_ray.settings import (
 from kgan_ray.text import close_match
 from kgan_ray.tuning.question.checks import (
     check_algorithm,
+    check_compare,
     check_may_vary,
     check_preset,
     checked_overrides,
@@ -37,15 +40,15 @@ class _File(FrozenModel):
     """The shape of the file; `space`, `configurations` and `groups` are read further by hand."""
 
     preset: str | None = None
-    settings: dict[str, Any] = Field(default_factory=dict)
+    settings: dict[str, SettingValue] = Field(default_factory=dict)
     objective: Objective = Objective()
     search: Search = Search()
     scheduler: Scheduler = Scheduler()
     confirm: Confirm = Confirm()
     budget: Budget = Budget()
-    space: dict[str, Any] = Field(default_factory=dict)
-    configurations: dict[str, Any] = Field(default_factory=dict)
-    groups: dict[str, Any] = Field(default_factory=dict)
+    space: dict[str, SettingValue] = Field(default_factory=dict)
+    configurations: dict[str, SettingValue] = Field(default_factory=dict)
+    groups: dict[str, SettingValue] = Field(default_factory=dict)
     published: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
 
 
@@ -57,17 +60,17 @@ class Space(FrozenModel):
     """
 
     name: str
-    tree: dict[str, Any]  # the file's content, kept with the sweep
+    tree: dict[str, SettingValue]  # the file's content, kept with the sweep
     preset: str | None
-    settings: dict[str, Any]
+    settings: dict[str, SettingValue]
     objectives: tuple[Objective, ...]  # the first one ranks and is judged; further ones make a Pareto front
     search: Search
     scheduler: Scheduler
     confirm: Confirm
     budget: Budget
     domains: tuple[Domain, ...]
-    configurations: dict[str, dict[str, Any]]
-    groups: dict[str, dict[str, Any]]
+    configurations: dict[str, dict[str, SettingValue]]
+    groups: dict[str, dict[str, SettingValue]]
     published: dict[str, dict[str, dict[str, float]]]  # group -> configuration -> metric: shown beside ours
 
     @property
@@ -114,38 +117,21 @@ def load_space(path: Path | str) -> Space:
     return parse_space(tree, name=path.stem, where=str(path))
 
 
-def parse_space(tree: Mapping[str, Any], *, name: str, where: str) -> Space:
-    """The space that a parsed file describes; `where` names the file in messages."""
-    listed = tree.get("objective", {})
-    listed = [one if isinstance(one, Mapping) else {"metric": one} for one in _as_list(listed)] or [{}]
-    file = validated(_File, {**tree, "objective": listed[0]}, where=where)
-    objectives = (file.objective, *(validated(Objective, one, where=f"{where}: objective") for one in listed[1:]))
+def parse_space(tree: Mapping[str, object], *, name: str, where: str) -> Space:
+    """Return the space that a parsed file describes; `where` names the file in messages. Raises UserError."""
+    objectives = _objectives(tree.get("objective"), where)
+    file = validated(_File, {**tree, "objective": {}}, where=where)
     check_preset(file.preset, where)
-    for objective in objectives:
-        check_metric_name(objective.metric, f"{where}: objective.metric")
-    if file.confirm.compare == "ratio" and not METRICS[file.objective.metric].is_above_zero:
-        above_zero = ", ".join(name for name, metric in METRICS.items() if metric.is_above_zero)
-        raise UserError(
-            f"{where}: confirm.compare: ratio is for {above_zero}; {file.objective.metric} may be 0 or below"
-        )
+    check_compare(file.confirm, objectives[0], where)
     if bool(file.space) == bool(file.configurations):
-        found = "both" if file.space else "neither"
-        raise UserError(f"{where}: expected one of space and configurations, found {found}")
+        raise UserError(
+            f"{where}: expected one of space and configurations, found {'both' if file.space else 'neither'}"
+        )
     settings = checked_overrides(file.settings, f"{where}: settings", fixed=True)
-    base = _base(file.preset, settings, where)
-    groups = {
-        str(group): checked_overrides(tree, f"{where}: groups.{group}", fixed=True)
-        for group, tree in file.groups.items()
-    }
-    for group, overrides in groups.items():
-        override(base, overrides, where=f"{where}: groups.{group}")
+    base = resolve_settings(file.preset, settings, where=f"{where}: settings")
+    groups = _named_overrides(file.groups, base, f"{where}: groups", fixed=True)
     domains = _domains(file, base, where)
-    configurations = {
-        str(key): checked_overrides(tree, f"{where}: configurations.{key}")
-        for key, tree in file.configurations.items()
-    }
-    for key, overrides in configurations.items():
-        override(base, overrides, where=f"{where}: configurations.{key}")
+    configurations = _named_overrides(file.configurations, base, f"{where}: configurations")
     if groups and not configurations:
         raise UserError(f"{where}: groups: they go with configurations, not with a space to explore")
     if configurations and BASELINE not in configurations:
@@ -167,8 +153,8 @@ def parse_space(tree: Mapping[str, Any], *, name: str, where: str) -> Space:
     )
 
 
-def base_settings(space: Space, preset: str | None, overrides: Mapping[str, Any]) -> Settings:
-    """What every trial starts from: the preset, the file's `settings`, then --set; the objectives first."""
+def base_settings(space: Space, preset: str | None, overrides: Overrides) -> Settings:
+    """Return what every trial starts from: the preset, the file's `settings`, then --set; the objectives first."""
     settings = resolve_settings(preset or space.preset, {**space.settings, **overrides})
     for group, changes in space.groups.items():
         override(settings, changes, where=f"{space.name}: groups.{group}")
@@ -183,6 +169,26 @@ def base_settings(space: Space, preset: str | None, overrides: Mapping[str, Any]
         )
     mode = space.objective.mode or settings.evaluation.mode
     return override(settings, {"evaluation.metrics": metrics, "evaluation.mode": mode})
+
+
+def _objectives(tree: object, where: str) -> tuple[Objective, ...]:
+    """Return the objectives of `fid`, `{metric: fid}` or a list of such."""
+    trees = tree if isinstance(tree, (list, tuple)) else [{} if tree is None else tree]
+    sections = [one if isinstance(one, Mapping) else {"metric": one} for one in trees] or [{}]
+    objectives = tuple(validated(_File, {"objective": one}, where=where).objective for one in sections)
+    for objective in objectives:
+        check_metric_name(objective.metric, f"{where}: objective.metric")
+    return objectives
+
+
+def _named_overrides(
+    trees: Mapping[str, object], base: Settings, where: str, *, fixed: bool = False
+) -> dict[str, dict[str, SettingValue]]:
+    """Return the overrides of each group or configuration, every one of which `base` accepts."""
+    named = {str(name): checked_overrides(tree, f"{where}.{name}", fixed=fixed) for name, tree in trees.items()}
+    for name, overrides in named.items():
+        override(base, overrides, where=f"{where}.{name}")
+    return named
 
 
 def _domains(file: _File, base: Settings, where: str) -> tuple[Domain, ...]:
@@ -222,14 +228,6 @@ def _search(file: _File, domains: tuple[Domain, ...], base: Settings, where: str
         override(base, point, where=place)
         start_with.append(point)
     return file.search.model_copy(update={"start_with": tuple(start_with)})
-
-
-def _as_list(found: Any) -> list[Any]:
-    return list(found) if isinstance(found, (list, tuple)) else [found]
-
-
-def _base(preset: str | None, settings: Mapping[str, Any], where: str) -> Settings:
-    return resolve_settings(preset, settings, where=f"{where}: settings")
 
 
 class _StrictLoader(yaml.SafeLoader):

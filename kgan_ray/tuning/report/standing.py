@@ -55,7 +55,6 @@ def standing_lines(results: Results, age: float) -> list[str]:
 
 def _running_line(sweep: Sweep, trial: Trial) -> str:
     """Say where a running trial is: MLflow knows the losses between the evaluations that the sweep is told of."""
-    steps = trial.overrides.get("training.steps", sweep.settings["training.steps"])
     step, speed = trial.step, ""
     if trial.run_id and sweep.uri:
         history = metric_history(sweep.uri, trial.run_id, ["discriminator/loss", "time/steps_per_second"])
@@ -63,6 +62,4 @@ def _running_line(sweep: Sweep, trial: Trial) -> str:
         if "time/steps_per_second" in history:
             speed = f"  {history['time/steps_per_second'][-1][1]:.2f} steps/s"
     score = number(trial.value(sweep.metric))
-    return (
-        f"  {trial.name}: step {step}/{steps}{speed}  {sweep.metric} {score}  {short_overrides(trial.overrides)}"
-    )
+    return f"  {trial.name}: step {step}/{sweep.total_steps(trial)}{speed}  {sweep.metric} {score}  {short_overrides(trial.overrides)}"

@@ -10,13 +10,13 @@ from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.settings import Settings
 from kgan_ray.training.gan import GAN
 from kgan_ray.tuning.question.sections import Scheduler
-from kgan_ray.tuning.search.proposals import bracket_shares
+from kgan_ray.tuning.search.early_stopping import bracket_shares
 
 _OVERHEAD = 4.0  # seconds to start and end a trial
 
 
 def seconds_per_run(settings: Settings, evaluator: Evaluator) -> float:
-    """Seconds of one whole training run of one worker on this machine's CPU."""
+    """Estimate the seconds of one whole training run of one worker on this machine's CPU."""
     threads = torch.get_num_threads()
     torch.set_num_threads(settings.resources.threads)
     try:
@@ -40,7 +40,7 @@ def seconds_per_run(settings: Settings, evaluator: Evaluator) -> float:
 
 
 def explored_share(scheduler: Scheduler, settings: Settings) -> float:
-    """The part of its steps that an explored trial takes on average, early stopping considered."""
+    """Return the part of its steps that an explored trial takes on average, early stopping considered."""
     if scheduler.type in ("none", "pbt"):
         return 1.0
     first = scheduler.grace_evaluations * settings.evaluation.every_steps

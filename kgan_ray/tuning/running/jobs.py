@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from kgan_ray.settings import Settings
+from kgan_ray.settings import Settings, SettingValue
 from kgan_ray.text import safe_name
 from kgan_ray.tuning.plan import Job
 from kgan_ray.tuning.question.space import BASELINE, Space
@@ -14,16 +12,16 @@ from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep
 _FIRST_FRESH_SEED = 1000  # added to the sweep's own seed
 
 
-def explore_jobs(listed: list[dict[str, Any]], seed: int) -> list[Job]:
-    """The explore stage's jobs where the configurations are known beforehand."""
+def explore_jobs(listed: list[dict[str, SettingValue]], seed: int) -> list[Job]:
+    """Return the explore stage's jobs where the configurations are known beforehand."""
     width = max(2, len(str(len(listed))))
     names = [f"{EXPLORE}-{number:0{width}d}" for number in range(1, len(listed) + 1)]
     return [Job(name, EXPLORE, name, overrides, seed) for name, overrides in zip(names, listed, strict=True)]
 
 
 def confirm_jobs(sweep: Sweep, space: Space, settings: Settings, number: int) -> list[Job]:
-    """The jobs of one round of confirmation, seed by seed: one cut short has compared like with like."""
-    schedules: dict[str, tuple[tuple[int, dict[str, Any]], ...]] = {}
+    """Return the jobs of one round of confirmation, seed by seed: one cut short has compared like with like."""
+    schedules: dict[str, tuple[tuple[int, dict[str, SettingValue]], ...]] = {}
     if space.configurations:
         configurations = space.configurations
     else:
@@ -49,13 +47,13 @@ def confirm_jobs(sweep: Sweep, space: Space, settings: Settings, number: int) ->
     ]
 
 
-def shortened(schedule: list[tuple[int, dict[str, Any]]]) -> list[tuple[int, dict[str, Any]]]:
-    """The schedule without the entries that change nothing."""
+def shortened(schedule: list[tuple[int, dict[str, SettingValue]]]) -> list[tuple[int, dict[str, SettingValue]]]:
+    """Return the schedule without the entries that change nothing."""
     return [entry for index, entry in enumerate(schedule) if index == 0 or entry[1] != schedule[index - 1][1]]
 
 
 def num_confirmed(sweep: Sweep, space: Space) -> int:
-    """How many confirmation runs the sweep will have, if all goes well."""
+    """Return how many confirmation runs the sweep will have, if all goes well."""
     configurations = len(space.configurations) or space.confirm.top + space.confirm.baseline
     return sum(sweep.rounds) * configurations * max(1, len(space.groups))
 

@@ -4,144 +4,148 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
-from kgan_ray.text import duration, number, short_overrides
-from kgan_ray.training.progress import watched
-from kgan_ray.tuning.state import ENDED, Sweep, Trial
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+from kgan_ray.cli import console
+from kgan_ray.text import duration, number, setting_value, short_overrides
+from kgan_ray.training.progress import Progress, ProgressBoard, watched
+from kgan_ray.tuning.state import Sweep, Trial
 
-    from kgan_ray.training.progress import Progress, ProgressBoard
-
-_MOST_ROWS = 24
-_WIDTH_OF_FILES = 150
-
-
-def trials_table(sweep: Sweep, trials: Iterable[Trial], progress: Mapping[str, Progress] | None = None) -> Table:
-    """The trials as a table for the terminal; `progress` is the board's."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, justify in (
-        ("stage", "left"), ("trial", "left"), ("overrides", "left"), ("step", "right"),
-        (sweep.metric, "right"), ("status", "left"), ("time left", "right"),
-    ):  # fmt: skip
-        table.add_column(heading, justify=justify, overflow="fold", no_wrap=heading != "overrides")  # type: ignore[arg-type]
-    for trial in trials:
-        here = (progress or {}).get(trial.name)
-        step = max(trial.step, here.step if here else 0)
-        left = duration(here.seconds_left) if trial.status == "running" and here else ""
-        name = trial.name.removeprefix(f"{trial.stage}-")
-        status = trial.status + (f": {trial.reason}" if trial.reason else "")
-        table.add_row(
-            trial.stage,
-            name,
-            short_overrides(trial.overrides) or "(none)",
-            f"{step}/{_total_steps(sweep, trial)}",
-            number(trial.value(sweep.metric)),
-            status[:60],
-            left,
-        )
-    return table
-
-
-def _total_steps(sweep: Sweep, trial: Trial) -> int:
-    return int(trial.overrides.get("training.steps", sweep.settings["training.steps"]))
-
-
-def console() -> Console:
-    """Standard output; a file or pipe gets lines wide enough for a whole table."""
-    from rich.console import Console
-
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
+_LINES_AROUND = (
+    6  # of the live table: its heading and the table's, a line of what is left out, and what stood before
+)
+_WHOLE_WORD, _SHORT_WORD = 5, 4  # letters of a setting's name in the live table
 
 
 class Display:
-    """The sweep on the terminal while it runs. A context manager; the runner gets `say` and `ended`."""
+    """The sweep on the terminal while it runs: `announce` and `print_ended` are for the runner."""
 
     def __init__(
-        self, sweep: Sweep, *, total: int, board: ProgressBoard | None, at_once: int, guess: float | None = None
+        self, sweep: Sweep, *, total: int, at_once: int, guess: float | None = None, output: Console | None = None
     ) -> None:
-        self.sweep, self.total, self.board, self.at_once, self.guess = sweep, total, board, at_once, guess
-        self.console = console()
+        """`total` trials, so many at once, will take about `guess` seconds."""
+        self.sweep, self.total, self.at_once, self.guess = sweep, total, at_once, guess
+        self.console = output or console()
         self._started = time.monotonic()
         self._progress: Mapping[str, Progress] = {}
-        self._live: Any = None
-        self._watching = ExitStack()
 
-    def __enter__(self) -> Display:
-        if self.console.is_terminal:
-            from rich.live import Live
+    @contextmanager
+    def shown(self, board: ProgressBoard) -> Iterator[None]:
+        """Show a live table meanwhile, where standard output is a terminal."""
+        if not self.console.is_terminal:
+            yield
+            return
+        with (
+            Live(console=self.console, get_renderable=self.render, refresh_per_second=1, transient=True),
+            watched(board, self._take, every=1.0),
+        ):
+            yield
 
-            self._live = Live(
-                console=self.console, get_renderable=self._render, refresh_per_second=1, transient=True
-            )
-            self._live.start()
-            if self.board is not None:
-                self._watching.enter_context(watched(self.board, self._take, every=1.0))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
-        self._watching.close()
-
-    def say(self, line: str) -> None:
+    def announce(self, line: str) -> None:
+        """Print a line, above the live table if there is one."""
         self.console.print(line, markup=False)
         sys.stdout.flush()
 
-    def ended(self, trial: Trial) -> None:
-        """One line about a trial that has ended, where there is no live table."""
-        if self._live is not None:
+    def print_ended(self, trial: Trial) -> None:
+        """Print a line about a trial that has ended, where there is no live table."""
+        if self.console.is_terminal:
             return
         what = short_overrides(trial.overrides) or "baseline"
         value = f"{self.sweep.metric} {number(trial.value(self.sweep.metric))}"
         reason = f" ({trial.reason})" if trial.reason else ""
-        self.say(
+        self.announce(
             f"  {self._num_ended()}/{self.total}  {trial.name}  {what}  step {trial.step}  {value}  "
             f"{trial.status}{reason}  {duration(self.seconds_left())} left"
         )
 
     def seconds_left(self) -> float | None:
-        """From the trials so far; before one whole run has been trained, from the estimate."""
+        """Estimate from the trials so far; before one whole run has been trained, from the guess."""
         trained = sum(map(self._share, self.sweep.trials))
         if trained >= 1:
             spent = sum(trial.seconds for trial in self.sweep.trials)
             return (self.total / trained - 1) * spent / self.at_once
         return None if self.guess is None else self.guess - (time.monotonic() - self._started)
 
+    def render(self) -> Group:
+        """Return the live table: what runs, the best so far, the last that ended, as far as the terminal has room."""
+        trials = list(self.sweep.trials)
+        stage = trials[-1].stage if trials else ""
+        running = [trial for trial in trials if trial.status == "running"]
+        ended = [trial for trial in trials if trial.has_ended and trial.stage == stage][::-1]
+        scored = [(value, trial) for trial in ended if (value := trial.value(self.sweep.metric)) is not None]
+        best = (min if self.sweep.mode == "min" else max)(scored, key=lambda pair: pair[0])[1] if scored else None
+        others = [trial for trial in ended if trial is not best]
+        ordered = [*running, *([best] if best else []), *others]
+        room = max(1, self.console.height - _LINES_AROUND)
+        if best and len(running) >= room:
+            ordered = [*running[: room - 1], best, *running[room - 1 :]]
+        elapsed = duration(self.sweep.seconds + time.monotonic() - self._started)
+        parts: list[str | Table] = [
+            f"{self.sweep.name}: {self._num_ended()} of {self.total} trials ended, {elapsed} gone, "
+            f"about {duration(self.seconds_left())} left",
+            self._table(ordered[:room], best),
+        ]
+        if hidden := sum(trial.status == "running" for trial in ordered[room:]):
+            parts.append(f"and {hidden} more that run")
+        return Group(*parts, "Ctrl-C stops; --resume goes on")
+
+    def _table(self, trials: Sequence[Trial], best: Trial | None) -> Table:
+        """Return one line a trial, with the settings in which the sweep's trials differ."""
+        short = short_names(differing(self.sweep.trials))
+        table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+        table.add_column("trial", no_wrap=True)
+        table.add_column("what differs", no_wrap=True, overflow="ellipsis", ratio=1)
+        for heading in ("step", self.sweep.metric, "left"):
+            table.add_column(heading, no_wrap=True, justify="right")
+        for trial in trials:
+            here = self._progress.get(trial.name)
+            is_running = trial.status == "running"
+            table.add_row(
+                trial.name.removeprefix(f"{trial.stage}-"),
+                " ".join(
+                    f"{short[name]}={setting_value(value)}"
+                    for name, value in trial.overrides.items()
+                    if name in short
+                )
+                or trial.configuration,
+                f"{max(trial.step, here.step if here else 0)}/{self.sweep.total_steps(trial)}",
+                number(trial.value(self.sweep.metric)),
+                "best"
+                if trial is best
+                else (duration(here.seconds_left) if here else "")
+                if is_running
+                else trial.status,
+            )
+        return table
+
+    def _take(self, progress: Mapping[str, Progress]) -> None:
+        self._progress = progress
+
     def _num_ended(self) -> int:
-        return sum(trial.status in ENDED and self._share(trial) == 1 for trial in self.sweep.trials)
+        return sum(trial.has_ended and self._share(trial) == 1 for trial in self.sweep.trials)
 
     def _share(self, trial: Trial) -> float:
-        """How much of what it will train a trial has trained: one that finished a round of several, only its steps."""
-        if trial.status in ENDED and trial.status != "finished":
+        """Return the trained part of what a trial will train: one that finished a round of several, only its steps."""
+        if trial.has_ended and trial.status != "finished":
             return 1.0
-        return min(1.0, trial.step / _total_steps(self.sweep, trial))
+        return min(1.0, trial.step / self.sweep.total_steps(trial))
 
-    def _take(self, newest: Mapping[str, Progress]) -> None:
-        self._progress = newest
 
-    def _render(self) -> Table:
-        from rich.table import Table
+def differing(trials: Sequence[Trial]) -> list[str]:
+    """Return the settings in which the trials differ."""
+    names = dict.fromkeys(name for trial in trials for name in trial.overrides)
+    return [name for name in names if len({repr(trial.overrides.get(name, ...)) for trial in trials}) > 1]
 
-        trials = list(self.sweep.trials)
-        running = [trial for trial in trials if trial.status == "running"]
-        ended = [trial for trial in trials if trial.status in ENDED]
-        room = max(1, min(_MOST_ROWS, self.console.height - 6) - len(running))
-        page = Table.grid()
-        elapsed = duration(self.sweep.seconds + time.monotonic() - self._started)
-        page.add_row(
-            f"{self.sweep.name}: {self._num_ended()} of {self.total} trials, {elapsed} gone, "
-            f"about {duration(self.seconds_left())} left. Ctrl-C stops; --resume goes on."
-        )
-        page.add_row(trials_table(self.sweep, [*ended[-room:], *running], self._progress))
-        return page
+
+def short_names(settings: Sequence[str]) -> dict[str, str]:
+    """Return names for a narrow table: `pool` for techniques.pooling; whole leaves where that would not tell them apart."""
+    leaves = {name: name.rsplit(".", 1)[-1] for name in settings}
+    words = {name: leaf.split("_")[0] for name, leaf in leaves.items()}
+    short = {name: word if len(word) <= _WHOLE_WORD else word[:_SHORT_WORD] for name, word in words.items()}
+    shared = {word for word in short.values() if list(short.values()).count(word) > 1 or len(word) < 2}
+    return {name: leaves[name] if word in shared else word for name, word in short.items()}

@@ -9,18 +9,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from kgan_ray.settings import Settings, UserError, flatten
 from kgan_ray.storage import AnyPath, any_path
 from kgan_ray.tracking.run import PARENT_TAG, Run, find_run, start_run
-from kgan_ray.tuning.plan import Job, Plan, Report, proposed_job, segments, settings_of_job
-from kgan_ray.tuning.search.proposals import objective_keys
+from kgan_ray.training.progress import Outcome, Progress, ProgressBoard
+from kgan_ray.tuning.plan import Job, Plan, Report
+from kgan_ray.tuning.search.proposals import WORST, objective_keys
 
-if TYPE_CHECKING:
-    from kgan_ray.training.progress import Outcome, Progress, ProgressBoard
-
-WORST = 1e30  # what a run that diverged reports as its objective: finite, so that a searcher learns from it
 TRIAL_TAG = "trial"
 FAILURE_FILE = "failure.txt"  # in the folder of a trial that raised: what, on one line
 TRACEBACK_FILE = "traceback.txt"  # beside it: where
@@ -28,21 +25,21 @@ STARTED_FILE = "started"  # beside it, of any trial: it has been started before
 
 
 class TrialFunction(Protocol):
-    """What trains: `kgan_ray.training.loop.train`, or a cheap stand-in of the same signature."""
+    """What trains: `train_trial`, or a cheap stand-in of the same signature."""
 
     def __call__(
         self, settings: Settings, dataset_path: str, folder: str, context: TuneContext, run: Run | None
     ) -> Outcome: ...
 
 
-class PassingRun(Run):
-    """The same run while more of it is to come: its files are not stored yet."""
+class RunWithoutArtifacts(Run):
+    """The trial's run during all segments of a schedule but the last: metrics are logged, artifacts are not."""
 
     def __init__(self, run: Run) -> None:
         self.__dict__ = run.__dict__
 
     def log_artifact(self, path: str | Path, folder: str | None = None) -> None:
-        """Nothing."""
+        """Leave the file out: the last segment's are stored."""
 
 
 class TuneContext:
@@ -57,25 +54,26 @@ class TuneContext:
         self.device: str = settings.resources.device
         self.plan, self.job, self.run = plan, job, run
         self._board = board
-        self._steps = plan.steps or settings.training.steps
         self._last_step = settings.training.steps
 
     def report(self, metrics: dict[str, float]) -> None:
         """Tell Tune; a trial that the scheduler gives up never returns from here. What is last is told by `end`."""
         if metrics["step"] < self._last_step:
-            self._tell(metrics, status="running")
+            self._tell("running", metrics)
 
     def progress(self, progress: Progress) -> None:
+        """Show the progress of the whole run, of which this stage may train a round."""
         if self._board is not None:
-            left = (self._steps - progress.step) / progress.steps_per_second
-            self._board.put(self.job.name, replace(progress, steps=self._steps, seconds_left=left))
+            steps = self.plan.total_steps
+            seconds_left = (steps - progress.step) / progress.steps_per_second
+            self._board.put(self.job.name, replace(progress, steps=steps, seconds_left=seconds_left))
 
     def end(self, status: str, step: int, metrics: Mapping[str, float], reason: str = "") -> None:
-        """The trial's last report."""
-        self._tell({**metrics, "step": float(step)}, status=status, reason=reason)
+        """Send the trial's last report."""
+        self._tell(status, {**metrics, "step": float(step)}, reason)
 
-    def _tell(self, metrics: Mapping[str, float], status: str, reason: str = "") -> None:
-        measured = {name: float(number) for name, number in metrics.items() if name != "step"}
+    def _tell(self, status: str, metrics: Mapping[str, float], reason: str = "") -> None:
+        measured = {name: float(value) for name, value in metrics.items() if name != "step"}
         run_id = self.run.id if self.run else ""
         tell_tune(self.plan, Report(status, int(metrics.get("step", 0)), measured, reason, run_id))
 
@@ -84,13 +82,12 @@ def tell_tune(plan: Plan, report: Report) -> None:
     """Report to Tune from inside a trial: the objectives under their keys, and what the sweep's record takes."""
     from ray import tune
 
-    objectives = dict(plan.objectives) or {plan.metric: plan.mode}
-    values = {metric: report.metrics.get(metric, math.nan) for metric in objectives}
-    if report.status in ("diverged", "failed") or not all(math.isfinite(value) for value in values.values()):
-        values = {metric: WORST if mode == "min" else -WORST for metric, mode in objectives.items()}
+    values = [report.metrics.get(metric, math.nan) for metric in plan.objectives]
+    if report.status in ("diverged", "failed") or not all(math.isfinite(value) for value in values):
+        values = [WORST if mode == "min" else -WORST for mode in plan.objectives.values()]
     tune.report(
         {
-            **dict(zip(objective_keys(list(objectives)), values.values(), strict=True)),
+            **dict(zip(objective_keys(list(plan.objectives)), values, strict=True)),
             "step": report.step,
             "status": report.status,
             "reason": report.reason,
@@ -103,17 +100,14 @@ def tell_tune(plan: Plan, report: Report) -> None:
 def run_trial(
     config: Mapping[str, Any], plan: Plan, trial_function: TrialFunction, board: ProgressBoard | None = None
 ) -> None:
-    """What Tune calls: train one configuration and report how it ended. Only bugs and lost machines raise.
+    """Train one configuration and report how it ended; Tune calls it. Only bugs and lost machines raise.
 
     What raises is written to the trial's folder first: Tune's own account of it may come too late, or never.
     """
     from ray import tune
 
-    here = tune.get_context()
-    job = plan.jobs[config["job"]] if plan.jobs else proposed_job(plan, here.get_trial_name(), config)
-    if ended := plan.ended.get(job.name if plan.jobs else here.get_trial_id()):
-        tell_tune(plan, ended)
-        return
+    name = tune.get_context().get_trial_name()
+    job = plan.jobs[config["job"]] if plan.jobs else plan.proposed_job(name, config)
     folder = f"{plan.folder.rstrip('/')}/{job.name}"
     with failure_recorded(any_path(folder)):
         _run_job(plan, job, folder, trial_function, board)
@@ -124,17 +118,18 @@ def _run_job(
 ) -> None:
     import torch
 
-    settings = settings_of_job(plan, job)
+    settings = job.settings(plan.settings)
     torch.set_num_threads(settings.resources.threads)
     run = open_run(plan, job, settings, any_path(folder))
     context = TuneContext(plan, job, settings, run, board)
     try:
-        for part, start in segments(job, settings, plan.from_step):
-            is_last = part.training.steps == (plan.steps or settings.training.steps)
+        for part, start in job.segments(settings, plan.from_step):
+            is_last = part.training.steps == plan.total_steps
             if run and job.schedule:
                 record_schedule(run, job, start)
-            shown = run if is_last or run is None else PassingRun(run)
-            outcome = trial_function(part, plan.dataset, folder, context, shown)
+            outcome = trial_function(
+                part, plan.dataset, folder, context, run if is_last or run is None else RunWithoutArtifacts(run)
+            )
             if outcome.status != "finished":
                 break
     except UserError as error:  # a mistake that trying again cannot mend
@@ -144,15 +139,15 @@ def _run_job(
 
 
 def record_schedule(run: Run, job: Job, start: int) -> None:
-    """The settings from step `start` on as metrics schedule/<setting>, and the schedule up to there as a tag."""
-    known = [(step, dict(changes)) for step, changes in job.schedule if step <= start]
+    """Log the settings from step `start` on as metrics schedule/<setting>, and the schedule up to there as a tag."""
+    schedule = [(step, dict(changes)) for step, changes in job.schedule if step <= start]
     numbers = {
         f"schedule/{name}": float(value)
-        for name, value in known[-1][1].items()
+        for name, value in schedule[-1][1].items()
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     }
     run.log_metrics(numbers, start)
-    run.set_tags({"schedule": json.dumps(known)})
+    run.set_tags({"schedule": json.dumps(schedule)})
 
 
 @contextmanager
@@ -170,14 +165,14 @@ def failure_recorded(folder: AnyPath) -> Iterator[None]:
 
 
 def described(error: Exception) -> str:
-    """`RuntimeError: out of memory`: the class and one line of the message, the last of one that holds a traceback."""
+    """Return `RuntimeError: out of memory`: the class and a line of the message, the last where it holds a traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     line = lines[-1 if any("Traceback" in line for line in lines) else 0] if lines else ""
     return f"{type(error).__name__}: {line}"[:300]
 
 
 def open_run(plan: Plan, job: Job, settings: Settings, folder: AnyPath) -> Run | None:
-    """The trial's MLflow run: a child of the sweep's, started, or continued after an interruption.
+    """Return the trial's MLflow run, a child of the sweep's: started, or continued after an interruption.
 
     `folder`, the trial's own, keeps a mark of an earlier start: only after one is there a run to look for.
     """
@@ -185,14 +180,13 @@ def open_run(plan: Plan, job: Job, settings: Settings, folder: AnyPath) -> Run |
         return None
     own = {PARENT_TAG: plan.parent_id, TRIAL_TAG: job.name}
     resolved = flatten(settings)
-    recorded = {name: resolved[name] for name in (*plan.searched, *job.overrides, "training.steps", "seed")}
     run = start_run(
         plan.uri,
         experiment=plan.experiment,
         name=job.name,
         parent_id=plan.parent_id,
         run_id=find_run(plan.uri, experiment=plan.experiment, tags=own) if was_started(folder) else None,
-        params=recorded,
+        params={name: resolved[name] for name in (*plan.searched, *job.overrides, "training.steps", "seed")},
         tags={
             **plan.tags,
             TRIAL_TAG: job.name,
@@ -209,7 +203,7 @@ def open_run(plan: Plan, job: Job, settings: Settings, folder: AnyPath) -> Run |
 
 
 def was_started(folder: AnyPath) -> bool:
-    """Whether the trial of this folder was started before. It is marked as started from now on."""
+    """Return whether the trial of this folder was started before, and mark it as started from now on."""
     mark = folder / STARTED_FILE
     if mark.exists():
         return True
@@ -235,15 +229,16 @@ def _train_on_workers(
     from kgan_ray.training.launch import RunRecord, launch_training
 
     plan, job = context.plan, context.job
+    objective, every = next(iter(plan.objectives)), settings.evaluation.every_steps
     record = RunRecord(plan.uri, plan.experiment, job.name, run.id) if run else None
     reported: float | None = None
 
     def show(progress: Progress) -> None:
         nonlocal reported
         context.progress(progress)
-        value = progress.metrics.get(plan.metric)
+        value = progress.metrics.get(objective)
         # Progress at an evaluation's step is sent before that evaluation: its value is the previous one's.
-        step = (progress.step - 1) // settings.evaluation.every_steps * settings.evaluation.every_steps
+        step = (progress.step - 1) // every * every
         if value is not None and value != reported and step > 0:
             reported = value
             context.report({**progress.metrics, "step": float(step)})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kgan_ray.settings import Settings
 from kgan_ray.tuning.search.pareto import pareto_front
 from kgan_ray.tuning.search.proposals import same_configuration
@@ -9,7 +11,7 @@ from kgan_ray.tuning.state import EXPLORE, Sweep, Trial
 
 
 def best_explored(sweep: Sweep, settings: Settings, top: int) -> list[Trial]:
-    """The best distinct configurations, the baseline's own left out; those that ran longest come first.
+    """Return the best distinct configurations, the baseline's own left out; those that ran longest come first.
 
     Where there are several objectives, the front's best by the first of them.
     """
@@ -23,27 +25,32 @@ def best_explored(sweep: Sweep, settings: Settings, top: int) -> list[Trial]:
     )
     chosen: list[Trial] = []
     for trial, _ in ranked:
-        known = [{}, *(other.overrides for other in chosen)]
-        is_known = any(same_configuration(trial.overrides, one, settings) for one in known if not trial.schedule)
-        is_known |= bool(trial.schedule) and any(other.schedule == trial.schedule for other in chosen)
-        if len(chosen) < top and not is_known:
+        if len(chosen) < top and not _is_known(trial, chosen, settings):
             chosen.append(trial)
     return chosen
 
 
+def _is_known(trial: Trial, chosen: Sequence[Trial], settings: Settings) -> bool:
+    """Return whether the trial's configuration is the baseline's or that of one already chosen."""
+    if trial.schedule:
+        return any(other.schedule == trial.schedule for other in chosen)
+    known = [{}, *(other.overrides for other in chosen)]
+    return any(same_configuration(trial.overrides, overrides, settings) for overrides in known)
+
+
 def explored_front(sweep: Sweep) -> list[str]:
-    """The explored trials that no other beats in every objective, by the first one; none for a single objective."""
+    """Name the explored trials that no other beats in every objective, by the first one; none for a single objective."""
     values = {
         trial.name: [value for metric in sweep.objectives if (value := trial.value(metric)) is not None]
         for trial in sweep.stage(EXPLORE)
         if sweep.objectives
     }
-    whole = {name: found for name, found in values.items() if len(found) == len(sweep.objectives)}
+    whole = {name: measured for name, measured in values.items() if len(measured) == len(sweep.objectives)}
     return pareto_front(whole, [mode == "min" for mode in sweep.objectives.values()])
 
 
 def described_front(sweep: Sweep, front: list[str]) -> str:
-    """What the choice of the confirmed configurations rests on, in words."""
+    """Say what the choice of the confirmed configurations rests on."""
     metrics = list(sweep.objectives)
     named = f"{', '.join(metrics[:-1])} and {metrics[-1]}"
     return f"the best by {sweep.metric} of the {len(front)} configurations on the Pareto front of {named}"

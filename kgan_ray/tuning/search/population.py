@@ -8,12 +8,11 @@ that of the weights it holds: what it copied is part of it, so a schedule can be
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from random import Random
 
-from kgan_ray.settings import Settings, UserError
+from kgan_ray.settings import Overrides, Settings, SettingValue, UserError
 from kgan_ray.storage import AnyPath
 from kgan_ray.training.checkpoint import CheckpointStore
 from kgan_ray.tuning.plan import Job
@@ -32,11 +31,11 @@ class Exchange:
 
     loser: str
     donor: str
-    settings: Mapping[str, Any]
+    settings: Overrides
 
 
 def round_ends(scheduler: Scheduler, settings: Settings) -> list[int]:
-    """The steps at which rounds end: every `interval_evaluations` evaluations, and the last step."""
+    """Return the steps at which rounds end: every `interval_evaluations` evaluations, and the last step."""
     interval = scheduler.interval_evaluations * settings.evaluation.every_steps
     steps = settings.training.steps
     return [*range(interval, steps, interval), steps]
@@ -49,9 +48,9 @@ def exchanges(
     metric: str,
     mode: str,
     quantile: float,
-    source: random.Random,
+    random: Random,
 ) -> list[Exchange]:
-    """Who copies whom after a round. Raises UserError where no member has a value."""
+    """Choose who copies whom after a round. Raises UserError where no member has a value."""
     sign = 1 if mode == "min" else -1
     values = {member.name: member.value(metric) for member in members}
     sound = [(sign * value, name) for name, value in values.items() if value is not None]
@@ -64,23 +63,23 @@ def exchanges(
     last = ranked[max(count, len(ranked) - count) :] if len(ranked) == len(members) else []
     losers = [*last, *(name for name, value in values.items() if value is None)]
     overrides = {member.name: member.overrides for member in members}
-    found = []
+    swaps = []
     for loser in losers:
-        donor = source.choice(donors)
-        found.append(Exchange(loser, donor, varied(overrides[donor], domains, source)))
-    return found
+        donor = random.choice(donors)
+        swaps.append(Exchange(loser, donor, varied(overrides[donor], domains, random)))
+    return swaps
 
 
 def member_job(job: Job, member: Trial | None) -> Job:
-    """The job of a member's next round: its schedule so far, of which the round trains the last part."""
+    """Return the job of a member's next round: its schedule so far, of which the round trains the last part."""
     schedule = member.schedule if member and member.schedule else [(0, dict(job.overrides))]
     return replace(job, overrides=dict(schedule[-1][1]), schedule=tuple(schedule))
 
 
-def apply_exchanges(members: Sequence[Trial], found: Sequence[Exchange], step: int) -> None:
+def apply_exchanges(members: Sequence[Trial], swaps: Sequence[Exchange], step: int) -> None:
     """Give every member the schedule of the weights that it now holds, and make it wait for the next round."""
     before = {member.name: list(member.schedule) for member in members}
-    by_loser = {exchange.loser: exchange for exchange in found}
+    by_loser = {exchange.loser: exchange for exchange in swaps}
     for member in members:
         exchange = by_loser.get(member.name)
         history = before[exchange.donor if exchange else member.name]
@@ -91,23 +90,23 @@ def apply_exchanges(members: Sequence[Trial], found: Sequence[Exchange], step: i
         member.earlier_seconds = member.seconds
 
 
-def varied(settings: Mapping[str, Any], domains: Sequence[Domain], source: random.Random) -> dict[str, Any]:
-    """Settings near the given ones; those whose `when` does not hold any more are left out."""
-    changed: dict[str, Any] = {}
+def varied(settings: Overrides, domains: Sequence[Domain], random: Random) -> dict[str, SettingValue]:
+    """Return settings near the given ones; those whose `when` does not hold any more are left out."""
+    changed: dict[str, SettingValue] = {}
     for domain in domains:
         if domain.applies(changed):
-            known = settings.get(domain.name) if domain.name in settings else None
-            is_anew = domain.name not in settings or source.random() < _DRAWN_ANEW
-            changed[domain.name] = domain.draw(source) if is_anew else _moved(domain, known, source)
+            is_anew = domain.name not in settings or random.random() < _DRAWN_ANEW
+            value = domain.draw(random) if is_anew else _moved(domain, settings[domain.name], random)
+            changed[domain.name] = value
     return changed
 
 
-def _moved(domain: Domain, value: Any, source: random.Random) -> Any:
-    """A neighbouring value of the domain."""
-    direction = source.choice((-1, 1))
+def _moved(domain: Domain, value: SettingValue, random: Random) -> SettingValue:
+    """Return a neighbouring value of the domain."""
+    direction = random.choice((-1, 1))
     if domain.kind in ("choice", "quniform"):
         values = domain.listed()
-        nearest = min(range(len(values)), key=lambda k: (values[k] != value, abs_difference(values[k], value)))
+        nearest = min(range(len(values)), key=lambda k: (values[k] != value, _distance(values[k], value)))
         return values[min(len(values) - 1, max(0, nearest + direction))]
     low, high = domain.values[:2]
     if domain.kind.startswith("log"):
@@ -119,7 +118,8 @@ def _moved(domain: Domain, value: Any, source: random.Random) -> Any:
     return min(high, max(low, moved))
 
 
-def abs_difference(one: Any, other: Any) -> float:
+def _distance(one: SettingValue, other: SettingValue) -> float:
+    """Return how far two numbers are apart; infinity for other values."""
     is_number = all(isinstance(value, (int, float)) for value in (one, other))
     return abs(one - other) if is_number else math.inf
 

@@ -1,0 +1,82 @@
+"""Which explored trials end early: ASHA, which takes up the trials of earlier sessions."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+
+from kgan_ray.settings import Settings
+from kgan_ray.tuning.question.sections import Scheduler
+from kgan_ray.tuning.search.proposals import OBJECTIVE, WORST
+from kgan_ray.tuning.state import Trial
+
+
+@dataclass(frozen=True)
+class _EndedTrial:
+    """As much of one of Tune's trials as ASHA looks at."""
+
+    trial_id: str
+
+    def __str__(self) -> str:
+        return self.trial_id
+
+
+class ResumableASHA(ASHAScheduler):
+    """ASHA whose rungs begin with what trials reported in earlier sessions.
+
+    An ended trial's curve fills them at once, that of another one as soon as Tune starts it again, under its new id.
+    """
+
+    def __init__(self, earlier: Sequence[Trial], mode: str, seed: int, **options: Any) -> None:
+        super().__init__(time_attr="step", metric=OBJECTIVE, mode=mode, **options)
+        self._seed = seed
+        self._curves = {trial.name: list(trial.curve) for trial in earlier}
+        for trial in earlier:
+            if trial.status == "diverged":
+                self._curves[trial.name].append((trial.step, WORST if mode == "min" else -WORST))
+            if trial.has_ended:
+                self.on_trial_add(None, _EndedTrial(trial.name))
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Put the trial into a bracket, the same one in every session, with what it reported in earlier ones."""
+        np.random.seed(
+            zlib.crc32(f"{self._seed} {trial}".encode())
+        )  # ASHA draws the bracket from NumPy's own generator
+        super().on_trial_add(tune_controller, trial)
+        for step, value in self._curves.pop(str(trial), ()):
+            self.on_trial_result(tune_controller, trial, {"step": step, OBJECTIVE: value})
+
+
+def early_stopping(
+    scheduler: Scheduler, settings: Settings, mode: str, seed: int = 0, earlier: Sequence[Trial] = ()
+) -> TrialScheduler | None:
+    """Return Ray's scheduler; None runs every trial to its end. Rungs are counted in training steps."""
+    if scheduler.type in ("none", "pbt"):
+        return None
+    grace = scheduler.grace_evaluations * settings.evaluation.every_steps
+    return ResumableASHA(
+        earlier,
+        mode,
+        seed,
+        grace_period=grace,
+        reduction_factor=scheduler.reduction_factor,
+        max_t=max(settings.training.steps, grace) + 1,  # + 1: the last report ends nothing
+        brackets=len(bracket_shares(scheduler, settings)),
+    )
+
+
+def bracket_shares(scheduler: Scheduler, settings: Settings) -> list[float]:
+    """Return the part of the trials that each bracket gets; bracket k judges for the first time at the k-th rung."""
+    if scheduler.type != "hyperband":
+        return [1.0]
+    rungs, step = 1, scheduler.grace_evaluations * settings.evaluation.every_steps
+    while (step := step * scheduler.reduction_factor) < settings.training.steps:
+        rungs += 1
+    weights = [math.exp(rungs - k) for k in range(rungs)]  # as Ray weighs them
+    return [weight / sum(weights) for weight in weights]

@@ -1,0 +1,279 @@
+"""Sweeps as a service: what the verb `tune` calls, and whoever starts a sweep from Python.
+
+from kgan_ray.tuning.service import run_sweep
+
+results = run_sweep("search_spaces/disc.yaml", data="datasets/ntu60", preset="ntu60-xsub")
+for verdict in results.verdicts:
+    print(verdict.sentence)
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from kgan_ray.data.dataset import Dataset
+from kgan_ray.data.prepare.ingest import demo_dataset
+from kgan_ray.settings import (
+    Overrides,
+    Settings,
+    UserError,
+    changed_settings,
+    flatten,
+    override,
+    resolve_settings,
+    validated,
+)
+from kgan_ray.storage import AnyPath, any_path
+from kgan_ray.tracking.store import prepare_store, tracking_uri
+from kgan_ray.tuning.answer.results import Results
+from kgan_ray.tuning.question.sections import Budget
+from kgan_ray.tuning.question.space import Space, base_settings, load_space, parse_space
+from kgan_ray.tuning.report.files import write_report
+from kgan_ray.tuning.report.mlflow_view import open_parent, record_verdicts
+from kgan_ray.tuning.report.registry import register_best
+from kgan_ray.tuning.running.preparation import announce_estimate, prepare_extractors
+from kgan_ray.tuning.running.runner import Runner
+from kgan_ray.tuning.running.terminal import Display
+from kgan_ray.tuning.search.proposals import num_explored
+from kgan_ray.tuning.state import EXPLORE, FILE, Sweep, load_sweep
+
+
+@dataclass(frozen=True)
+class Request:
+    """A sweep that was asked for, checked: nothing has been written or started."""
+
+    space: Space
+    settings: Settings  # what every trial starts from
+    folder: AnyPath
+    record: Sweep | None  # of one that is to go on
+
+    def lines(self) -> list[str]:
+        """Describe the question: how many trials explore it, and each setting's values."""
+        return [
+            f"{num_explored(self.space)} explored trials ({self.space.search.algorithm})",
+            *(f"{domain.name}: {domain}" for domain in self.space.domains),
+            *(f"{name}: {overrides}" for name, overrides in self.space.configurations.items()),
+        ]
+
+
+def run_sweep(
+    space: Space | Path | str,
+    *,
+    preset: str | None = None,
+    overrides: Overrides | None = None,
+    data: str | None = None,
+    name: str | None = None,
+    results: Path | str = "results",
+    budget: Mapping[str, float] | None = None,
+    concurrent: int | None = None,
+) -> Results:
+    """Explore a search space, confirm its best configurations with fresh seeds, and report what they prove.
+
+    Args:
+        space: the question: a search-space file, or one that was read.
+        preset: named settings, over the space's own preset.
+        overrides: dotted settings, {"training.steps": 600}, over both.
+        data: a dataset folder or URI; None = the demo data, made if need be.
+        name: of the sweep and its folder; None = the space's.
+        results: the folder or URI that holds sweeps.
+        budget: {"minutes": 30}, over the space's own budget.
+        concurrent: trials at once; None = as many as fit.
+
+    Raises:
+        UserError: a mistake in the question, or a sweep of that name is there already.
+        KeyboardInterrupt: the user interrupted it; `resume_sweep` goes on.
+    """
+    request = new_request(space, preset=preset, overrides=overrides, data=data, name=name, results=results)
+    if (request.folder / FILE).exists():
+        raise UserError(f"{request.folder} holds a sweep already; --resume goes on with it, --name starts another")
+    return _run(request, budget or {}, concurrent)
+
+
+def resume_sweep(
+    name: str | None,
+    *,
+    space: Path | str | None = None,
+    preset: str | None = None,
+    overrides: Overrides | None = None,
+    data: str | None = None,
+    results: Path | str = "results",
+    budget: Mapping[str, float] | None = None,
+    concurrent: int | None = None,
+    add_seeds: int = 0,
+    confirm_only: bool = False,
+) -> Results:
+    """Go on with a sweep that was interrupted, or extend one that has ended. Arguments and errors as for `run_sweep`.
+
+    Args:
+        overrides: settings that do not change the sweep's answer, such as resources.
+        add_seeds: further fresh seeds for each configuration.
+        confirm_only: end the search here and judge what it found.
+    """
+    request = resumed_request(name, space=space, preset=preset, overrides=overrides, data=data, results=results)
+    record = request.record
+    if record is None and (add_seeds or confirm_only):
+        raise UserError("--add-seeds and --confirm-only extend a sweep, and there is none of that name yet")
+    if record and confirm_only and EXPLORE not in record.done:
+        record.done.append(EXPLORE)
+    if record and add_seeds:
+        record.rounds.append(add_seeds)
+    return _run(request, budget or {}, concurrent)
+
+
+def new_request(
+    space: Space | Path | str,
+    *,
+    preset: str | None = None,
+    overrides: Overrides | None = None,
+    data: str | None = None,
+    name: str | None = None,
+    results: Path | str = "results",
+) -> Request:
+    """Read and check the question of a sweep that begins. Arguments and errors as for `run_sweep`."""
+    space = space if isinstance(space, Space) else load_space(space)
+    folder = _folder(results, name or space.name)
+    settings = base_settings(space, preset, overrides or {})
+    return Request(space, _with_data(settings, data), folder, None)
+
+
+def resumed_request(
+    name: str | None,
+    *,
+    space: Path | str | None = None,
+    preset: str | None = None,
+    overrides: Overrides | None = None,
+    data: str | None = None,
+    results: Path | str = "results",
+) -> Request:
+    """Read the record of a sweep that goes on, or the question of one that has not begun. As `resume_sweep`."""
+    asked = load_space(space) if space else None
+    folder = _folder(results, name or (asked.name if asked else ""))
+    if not (folder / FILE).exists():
+        if asked is None:
+            raise UserError(f"{folder}: no sweep here to resume (expected {FILE})")
+        return new_request(asked, preset=preset, overrides=overrides, data=data, name=name, results=results)
+    record = load_sweep(folder)
+    if asked is not None and asked.tree != record.space:
+        raise UserError(f"{space} differs from the space that {folder} was started with; use another --name")
+    settings = _resumed_settings(record, preset, overrides or {})
+    return Request(
+        parse_space(record.space, name=folder.name, where=str(folder / FILE)),
+        _with_data(settings, data),
+        folder,
+        record,
+    )
+
+
+def resume_command(folder: AnyPath) -> str:
+    """Return the shell command that goes on with the sweep in that folder."""
+    results = "" if str(folder.parent) == "results" else f" --results {folder.parent}"
+    return f"python -m kgan_ray.tune --resume --name {folder.name}{results}"
+
+
+def code_version() -> str:
+    """Return the commit that runs; outside a checkout, or without git, the installed version."""
+    home = Path(__file__).parents[2]
+    if (home / ".git").exists() and shutil.which("git"):
+        command = ["git", "describe", "--always", "--dirty", "--tags"]
+        described = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
+        if described.returncode == 0:
+            return described.stdout.strip()
+    try:
+        return version("kgan_ray")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _folder(results: Path | str, name: str) -> AnyPath:
+    if Path(name).name != name or name.startswith("."):
+        raise UserError(f"--name {name!r}: expected a name without slashes")
+    return any_path(str(results)) / name
+
+
+def _with_data(settings: Settings, data: str | None) -> Settings:
+    return override(settings, {"data.path": data}, where="--data") if data else settings
+
+
+def _resumed_settings(record: Sweep, preset: str | None, overrides: Overrides) -> Settings:
+    """Return the sweep's own settings with those changes that leave its answer as it is."""
+    changes = dict(overrides)
+    if preset:
+        changes = {**flatten(resolve_settings(preset)), **record.space.get("settings", {}), **changes}
+        changes.pop("evaluation.metrics", None)
+    after = override(record.settings, changes, where="--set")
+    for name, (before, value) in changed_settings(record.settings, after).items():
+        raise UserError(
+            f"--set {name}: the sweep was started with {before}, found {value}; "
+            "a sweep cannot change its question, use another --name"
+        )
+    return after
+
+
+def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) -> Results:
+    limits = validated(Budget, dict(budget), where="--budget")
+    space, folder = request.space, request.folder
+    started = time.monotonic()
+    record = request.record
+    uri = record.uri if record else tracking_uri(request.settings.tracking, folder.parent)
+    prepare_store(uri)
+    dataset = _dataset(request.settings)
+    settings = override(request.settings, {"data.path": dataset.path})
+    sweep = record or Sweep.of(
+        space, settings, name=folder.name, uri=uri, experiment=settings.tracking.experiment or folder.name
+    )
+    if sweep.dataset_hash not in ("", dataset.hash):
+        raise UserError(f"{dataset.path}: not the data of sweep {sweep.name} ({sweep.dataset_hash[:12]})")
+    sweep.dataset, sweep.dataset_hash = dataset.path, dataset.hash
+    sweep.budget |= limits.model_dump(exclude_none=True)
+    parent = open_parent(sweep, space, settings, code_version())
+    sweep.save(folder)
+    tags = {"sweep": sweep.name, "dataset": sweep.dataset_hash, "code": code_version()}
+    runner = Runner(sweep, space, settings, folder, concurrent=concurrent, tags=tags)
+    earlier = sweep.seconds = sweep.seconds + sweep.session_seconds  # of a session that was killed
+    is_complete = False
+    try:
+        is_complete = _run_shown(runner, dataset)
+    finally:
+        sweep.seconds, sweep.session_seconds = earlier + time.monotonic() - started, 0.0
+        sweep.save(folder)
+        parent.finish("FINISHED" if is_complete or runner.is_spent else "KILLED")
+    if runner.is_spent:
+        runner.announce(
+            f"the budget of {runner.budget} is spent, {runner.num_missing()} confirmation runs are missing; "
+            f"go on with:  {resume_command(folder)} --budget NAME=MORE"
+        )
+    elif not is_complete:
+        raise KeyboardInterrupt(f"stopped; go on with:  {resume_command(folder)}")
+    results = Results(sweep)
+    write_report(results, folder / "report", parent, folder / "trials")
+    record_verdicts(results, parent)
+    if model := register_best(results, folder):
+        sweep.model = model
+        sweep.save(folder)
+    return results
+
+
+def _run_shown(runner: Runner, dataset: Dataset) -> bool:
+    """Run the sweep's stages with a display on the terminal; return whether all are done."""
+    runner.start()  # first: a trial that cannot fit is refused before anything is trained
+    evaluator = prepare_extractors(runner, dataset)
+    guess = announce_estimate(runner, evaluator)
+    display = Display(runner.sweep, total=runner.num_trials, at_once=runner.at_once, guess=guess)
+    runner.announce, runner.on_trial_end = display.announce, display.print_ended
+    assert runner.board
+    with display.shown(runner.board):
+        return runner.run()
+
+
+def _dataset(settings: Settings) -> Dataset:
+    if settings.data.path is not None:
+        return Dataset.open(settings.data.path)
+    folder = Path("datasets/demo")
+    print(f"no --data given: using the demo data set of synthetic motion in {folder}", flush=True)
+    return demo_dataset(folder)
