@@ -48,7 +48,7 @@ def connect(*, dashboard: bool = False, object_store_bytes: int = 512 << 20) -> 
         _keep_to_loopback()
         ray.init(
             address="local",
-            num_cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            num_cpus=num_cores(),
             include_dashboard=dashboard,
             dashboard_host="127.0.0.1",
             object_store_memory=object_store_bytes,
@@ -68,6 +68,11 @@ def _keep_to_loopback() -> None:
     from ray._private import ray_constants
 
     ray_constants.ENABLE_RAY_CLUSTER = False
+
+
+def num_cores() -> int:
+    """Return how many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def on_this_node() -> Any:

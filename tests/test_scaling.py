@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from kgan_ray import benchmark
+from kgan_ray.benchmarks.parts import workers
+from kgan_ray.benchmarks.rows import Row
 from kgan_ray.benchmarks.scaling import LATENCY, Scaling, Traffic, draw
 
 MIB = 2**20
@@ -46,13 +47,13 @@ def test_slower_networks_gain_less(tmp_path):
 def test_one_device_alone_is_said_to_be_alone(monkeypatch):
     alone = Scaling({32: 0.5}, math.nan, math.nan, Traffic(math.nan, math.nan))
     monkeypatch.setattr("kgan_ray.benchmarks.scaling.measure", lambda device: alone)
-    assert benchmark.workers("cpu", None) == [("workers: one, batch 32", 2.0, "steps/s")]
+    assert workers("cpu", None) == [Row("workers: one, batch 32", 2.0, "steps/s")]
 
 
 @pytest.mark.slow
 @pytest.mark.alone
 def test_two_workers_are_measured_beside_one(tmp_path):
-    rows = {what: value for what, value, _ in benchmark.workers("cpu", str(tmp_path / "figure.png"))}
+    rows = {row.what: row.value for row in workers("cpu", str(tmp_path / "figure.png"))}
     assert all(value > 0 for value in rows.values())
     assert rows["workers: efficiency of two"] < 1.5
     assert rows["workers: sent in a step"] > 10  # MiB: the discriminator's gradients alone are more

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kgan_ray.cluster import num_cores
 from kgan_ray.data.prepare.ingest import ingest
 from kgan_ray.data.recording import RejectedRecording
 from kgan_ray.data.sources.skeleton_file import NUM_JOINTS
@@ -79,7 +79,7 @@ def measure_preparing(files_from: str | Path, num_files: int = 3000) -> dict[str
         "kept": counts.kept,
         "seconds": seconds,
         "files_a_second": counts.read / seconds,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "cores": num_cores(),
         "peak_gigabytes": _peak_gigabytes(),
     }
 

@@ -1,21 +1,21 @@
-"""Timing work on a device, and the model that is timed. PyTorch is imported when something is."""
+"""Timing work on a device, what the device can do at most, and the model that is timed."""
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+
+import torch
 
 from kgan_ray.settings import Settings, override
-
-if TYPE_CHECKING:
-    from kgan_ray.training.gan import GAN
+from kgan_ray.skeleton import NTU25, MotionSpec
+from kgan_ray.training.gan import GAN
 
 
 def seconds(work: Callable[[], object], device: str, repeats: int = 1) -> float:
-    """Wall time of `work`, once or divided by its repeats, the device's queue included."""
-    import torch
-
+    """Measure the wall time of `work`, or of one of its repeats, the device's queue included."""
     if device != "cpu":
         torch.cuda.synchronize()
     started = time.perf_counter()
@@ -26,11 +26,23 @@ def seconds(work: Callable[[], object], device: str, repeats: int = 1) -> float:
     return (time.perf_counter() - started) / repeats
 
 
-def ntu60_gan(device: str, changes: Mapping[str, Any] | None = None) -> GAN:
-    """The published model at the shapes of NTU-60."""
-    from kgan_ray.skeleton import NTU25, MotionSpec
-    from kgan_ray.training.gan import GAN
+def peak(device: str) -> float:
+    """Measure GFLOP/s of a large float32 matrix product, the best of several."""
+    size = 2048 if device == "cpu" else 8192
+    a, b = torch.rand(size, size, device=device), torch.rand(size, size, device=device)
+    return max(2e-9 * size**3 / seconds(lambda: a @ b, device) for _ in range(8))
 
+
+def peak_memory(device: str) -> int:
+    """Return the bytes of the device's memory, or of this process's, that were in use at most."""
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def ntu60_gan(device: str, changes: Mapping[str, object] | None = None) -> GAN:
+    """Build the published model at the shapes of NTU-60."""
     names = tuple(f"class {number}" for number in range(60))
     spec = MotionSpec(layout=NTU25, coordinates=3, frames=64, class_names=names, value_range=(-1.0, 1.0))
     return GAN(override(Settings(), changes or {}), spec, device)
