@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kgan_ray.model.blocks import LEAK, PARTITIONS, BlockPlan, discriminator_plan, generator_plan
+from kgan_ray.model.blocks import LEAK, PARTITIONS, BlockDesign, discriminator_design, generator_design
 from kgan_ray.skeleton import SkeletonGraph
 
 
@@ -46,26 +46,26 @@ class LiteralNoise(nn.Module):
 
 
 class LiteralGeneratorBlock(nn.Module):
-    def __init__(self, plan: BlockPlan, *, last: bool) -> None:
+    def __init__(self, design: BlockDesign, *, last: bool) -> None:
         super().__init__()
-        self.plan, self.last = plan, last
-        channels = plan.out_channels
-        self.gcn = LiteralGraphConvolution(plan.in_channels, channels)
+        self.design, self.last = design, last
+        channels = design.out_channels
+        self.gcn = LiteralGraphConvolution(design.in_channels, channels)
         self.tcn = nn.Sequential(nn.Conv2d(channels, channels, (3, 1), padding=(1, 0)))
-        if plan.batch_norm:
+        if design.batch_norm:
             self.tcn.append(nn.BatchNorm2d(channels))
-        if plan.residual == "conv":
-            self.residual = nn.Sequential(nn.Conv2d(plan.in_channels, channels, 1), nn.BatchNorm2d(channels))
+        if design.residual == "conv":
+            self.residual = nn.Sequential(nn.Conv2d(design.in_channels, channels, 1), nn.BatchNorm2d(channels))
         self.noise = LiteralNoise(channels)
 
     def forward(self, x: Tensor, adjacency: Tensor, unpool: Tensor | None, noise: Tensor) -> Tensor:
         if unpool is not None:
             x = x @ unpool
-        x = F.interpolate(x, size=(self.plan.out_frames, x.shape[-1]))
+        x = F.interpolate(x, size=(self.design.out_frames, x.shape[-1]))
         y = self.tcn(self.gcn(x, adjacency))
-        if self.plan.residual == "conv":
+        if self.design.residual == "conv":
             y = y + self.residual(x)
-        elif self.plan.residual == "identity":
+        elif self.design.residual == "identity":
             y = y + x
         y = y + self.noise.weight * noise
         return torch.tanh(y) if self.last else F.leaky_relu(y, LEAK)
@@ -78,19 +78,19 @@ class LiteralGenerator(nn.Module):
         self, graph: SkeletonGraph, coordinates: int, num_classes: int, frames: int, latent_dim: int, depth: int
     ) -> None:
         super().__init__()
-        plans = generator_plan(latent_dim + num_classes, coordinates, frames, 1.0)
+        designs = generator_design(latent_dim + num_classes, coordinates, frames, 1.0)
         self.label_emb = nn.Embedding(num_classes, num_classes)
         self.mlp = LiteralMapping(latent_dim + num_classes, depth)
         self.st_gcn_networks = nn.ModuleList(
-            LiteralGeneratorBlock(plan, last=i == 6) for i, plan in enumerate(plans)
+            LiteralGeneratorBlock(design, last=i == 6) for i, design in enumerate(designs)
         )
-        self.adjacency = [torch.tensor(graph.levels[plan.level].adjacency) for plan in plans]
+        self.adjacency = [torch.tensor(graph.levels[design.level].adjacency) for design in designs]
         self.unpool = [
-            torch.tensor(graph.unpool(plan.in_level)) if plan.in_level != plan.out_level else None
-            for plan in plans
+            torch.tensor(graph.unpool(design.in_level)) if design.in_level != design.out_level else None
+            for design in designs
         ]
         self.edge_importance = nn.ParameterList(torch.ones_like(a) for a in self.adjacency)
-        self.noise_shapes = [(plan.out_frames, graph.levels[plan.level].num_joints) for plan in plans]
+        self.noise_shapes = [(design.out_frames, graph.levels[design.level].num_joints) for design in designs]
 
     def forward(self, z: Tensor, labels: Tensor, noise: Sequence[Tensor]) -> Tensor:
         w = self.mlp.mlp(torch.cat([self.label_emb(labels), z], dim=1))
@@ -101,23 +101,23 @@ class LiteralGenerator(nn.Module):
 
 
 class LiteralDiscriminatorBlock(nn.Module):
-    def __init__(self, plan: BlockPlan) -> None:
+    def __init__(self, design: BlockDesign) -> None:
         super().__init__()
-        self.plan = plan
-        self.gcn = LiteralGraphConvolution(plan.in_channels, plan.out_channels)
-        self.tcn = nn.Conv2d(plan.out_channels, plan.out_channels, (3, 1), padding=(1, 0))
-        if plan.residual == "conv":
-            self.residual = nn.Conv2d(plan.in_channels, plan.out_channels, 1)
+        self.design = design
+        self.gcn = LiteralGraphConvolution(design.in_channels, design.out_channels)
+        self.tcn = nn.Conv2d(design.out_channels, design.out_channels, (3, 1), padding=(1, 0))
+        if design.residual == "conv":
+            self.residual = nn.Conv2d(design.in_channels, design.out_channels, 1)
 
     def forward(self, x: Tensor, adjacency: Tensor, keep: Sequence[int] | None) -> Tensor:
         y = self.tcn(self.gcn(x, adjacency))
-        if self.plan.residual == "conv":
+        if self.design.residual == "conv":
             y = y + self.residual(x)
-        elif self.plan.residual == "identity":
+        elif self.design.residual == "identity":
             y = y + x
         if keep is not None:
             y = y[..., list(keep)]
-        y = F.interpolate(y, size=(self.plan.out_frames, y.shape[-1]))
+        y = F.interpolate(y, size=(self.design.out_frames, y.shape[-1]))
         return F.leaky_relu(y, LEAK)
 
 
@@ -128,12 +128,13 @@ class LiteralDiscriminator(nn.Module):
         self, graph: SkeletonGraph, coordinates: int, num_classes: int, frames: int, latent_dim: int
     ) -> None:
         super().__init__()
-        plans = discriminator_plan(coordinates, num_classes, frames, latent_dim, 1.0)
+        designs = discriminator_design(coordinates, num_classes, frames, latent_dim, 1.0)
         self.label_emb = nn.Embedding(num_classes, num_classes)
-        self.st_gcn_networks = nn.ModuleList(LiteralDiscriminatorBlock(plan) for plan in plans)
-        self.adjacency = [torch.tensor(graph.levels[plan.level].adjacency) for plan in plans]
+        self.st_gcn_networks = nn.ModuleList(LiteralDiscriminatorBlock(design) for design in designs)
+        self.adjacency = [torch.tensor(graph.levels[design.level].adjacency) for design in designs]
         self.keep = [
-            graph.levels[plan.out_level].keep if plan.in_level != plan.out_level else None for plan in plans
+            graph.levels[design.out_level].keep if design.in_level != design.out_level else None
+            for design in designs
         ]
         self.edge_importance = nn.ParameterList(torch.ones_like(a) for a in self.adjacency)
         self.fcn = nn.Linear(latent_dim, 1)

@@ -46,7 +46,7 @@ def batch_norm(norm: nn.BatchNorm2d, x: Tensor, repeat: int, statistics: BatchSt
 def _over_workers(
     norm: nn.BatchNorm2d, x: Tensor, count: int, total: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The normalised x, and the mean and biased variance over all workers, each (C,)."""
+    """Return the normalised x, and the mean and biased variance over all workers, each (C,)."""
     axes = [axis for axis in range(x.dim()) if axis != 1]
     shape = [-1 if axis == 1 else 1 for axis in range(x.dim())]
     mean = total(x.sum(dim=axes)) / count

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kgan_ray.settings import UserError
-from kgan_ray.skeleton import SkeletonGraph
 
 PARTITIONS = 3  # of a joint's neighbourhood: itself, farther neighbours, nearer neighbours
 LEAK = 0.2  # slope of every LeakyReLU below 0
@@ -18,8 +17,8 @@ NOISY_BLOCKS = (0, 2, 4)  # of the discriminator: those that drop joints, where 
 
 
 @dataclass(frozen=True)
-class BlockPlan:
-    """One graph-convolution block. `level` is the skeleton's level that its adjacency product works on."""
+class BlockDesign:
+    """What one graph-convolution block does. `level` is the skeleton's level that its adjacency product works on."""
 
     in_channels: int
     out_channels: int
@@ -33,7 +32,7 @@ class BlockPlan:
 
 
 def scaled(channels: int, width: float) -> int:
-    """A published number of channels times the width factor."""
+    """Return a published number of channels times the width factor."""
     return max(MIN_CHANNELS, round(channels * width))
 
 
@@ -43,14 +42,14 @@ def _residual(first: bool, in_channels: int, out_channels: int) -> Literal["none
     return "identity" if in_channels == out_channels else "conv"
 
 
-def generator_plan(latent_width: int, coordinates: int, frames: int, width: float) -> list[BlockPlan]:
-    """The generator's seven blocks, from w (latent_width at one joint and frame) up to a motion."""
+def generator_design(latent_width: int, coordinates: int, frames: int, width: float) -> list[BlockDesign]:
+    """Lay out the generator's seven blocks, from w (latent_width at one joint and frame) up to a motion."""
     channels = [latent_width, *(scaled(c, width) for c in (512, 256, 128, 64, 32)), coordinates, coordinates]
     levels = [3, 3, 3, 2, 2, 1, 1, 0]
     times = [1, 1, frames // 16, frames // 16, frames // 8, frames // 4, frames // 2, frames]
     norms = [False, True, False, True, False, True, False]
     return [
-        BlockPlan(
+        BlockDesign(
             in_channels=channels[i],
             out_channels=channels[i + 1],
             level=levels[i + 1],
@@ -65,15 +64,15 @@ def generator_plan(latent_width: int, coordinates: int, frames: int, width: floa
     ]
 
 
-def discriminator_plan(
+def discriminator_design(
     coordinates: int, num_classes: int, frames: int, latent_dim: int, width: float
-) -> list[BlockPlan]:
-    """The discriminator's six blocks, from a motion with its label's channels down to features."""
+) -> list[BlockDesign]:
+    """Lay out the discriminator's six blocks, from a motion with its label's channels down to features."""
     channels = [coordinates + num_classes, *(scaled(c, width) for c in (32, 64, 128, 256, 512)), latent_dim]
     levels = [0, 1, 1, 2, 2, 3, 3]
     times = [frames, frames, frames, frames // 2, frames // 4, frames // 8, frames // 16]
     return [
-        BlockPlan(
+        BlockDesign(
             in_channels=channels[i],
             out_channels=channels[i + 1],
             level=levels[i],
@@ -85,11 +84,6 @@ def discriminator_plan(
         )
         for i in range(6)
     ]
-
-
-def joints_of(graph: SkeletonGraph) -> list[int]:
-    """Number of joints at each level."""
-    return [level.num_joints for level in graph.levels]
 
 
 def check_sizes(coordinates: int, num_classes: int, frames: int, latent_dim: int, mapping_depth: int) -> None:

@@ -23,14 +23,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kgan_ray.model.blocks import LEAK, NOISY_BLOCKS, PARTITIONS, BlockPlan, check_sizes, discriminator_plan
+from kgan_ray.model.blocks import LEAK, NOISY_BLOCKS, PARTITIONS, BlockDesign, check_sizes, discriminator_design
 from kgan_ray.model.layers import DiscriminatorBlock, PublishedState
 from kgan_ray.settings import TechniqueSettings
 from kgan_ray.skeleton import SkeletonGraph, SkeletonLayout
 
-MOTION_PASSES = (
-    320  # a training step of batch 32 takes about ten passes over it: what merged weights are shared by
-)
+# A training step of batch 32 takes about ten passes over it: so many motions share merged weights.
+MOTION_PASSES = 320
 
 
 class BlockGeometry(nn.Module):
@@ -39,24 +38,26 @@ class BlockGeometry(nn.Module):
     adjacency: Tensor
     keep: Tensor
 
-    def __init__(self, plan: BlockPlan, graph: SkeletonGraph, own_channels: int) -> None:
+    def __init__(self, design: BlockDesign, graph: SkeletonGraph, own_channels: int) -> None:
         super().__init__()
-        level = graph.levels[plan.level]
-        keep = graph.levels[plan.out_level].keep if plan.out_level != plan.in_level else range(level.num_joints)
-        self.drops_joints = plan.out_level != plan.in_level
+        level = graph.levels[design.level]
+        keep = (
+            graph.levels[design.out_level].keep if design.out_level != design.in_level else range(level.num_joints)
+        )
+        self.drops_joints = design.out_level != design.in_level
         adjacency = level.adjacency[:, :, list(keep)]  # (K, V, V')
         self.partitions = [k for k in range(PARTITIONS) if np.any(adjacency[k])]
-        self.stride = plan.in_frames // plan.out_frames
+        self.stride = design.in_frames // design.out_frames
         self.num_joints, self.num_kept = level.num_joints, len(keep)
         self.register_buffer("adjacency", torch.tensor(adjacency[self.partitions]), persistent=False)
         self.register_buffer("keep", torch.tensor(list(keep)), persistent=False)
-        self.merges = self._merging_pays(plan, own_channels)
+        self.merges = self._merging_pays(design, own_channels)
 
-    def _merging_pays(self, plan: BlockPlan, in_channels: int) -> bool:
-        """Whether one convolution in place of the 1x1 and the temporal one saves multiplications in a step."""
-        k, c, d = len(self.partitions), in_channels, plan.out_channels
-        apart = self.num_kept * (plan.in_frames * k * c * d + plan.out_frames * 3 * d * d)
-        merged = self.num_kept * plan.out_frames * 3 * k * c * d
+    def _merging_pays(self, design: BlockDesign, in_channels: int) -> bool:
+        """Decide whether one convolution in place of the 1x1 and the temporal one saves multiplications in a step."""
+        k, c, d = len(self.partitions), in_channels, design.out_channels
+        apart = self.num_kept * (design.in_frames * k * c * d + design.out_frames * 3 * d * d)
+        merged = self.num_kept * design.out_frames * 3 * k * c * d
         merging = 3 * (3 * k * c * d * d)  # once forward, twice backward
         # By measurement, what lies between two convolutions costs a tenth; small products run at two thirds.
         return merged * MOTION_PASSES + 1.5 * merging < 1.1 * apart * MOTION_PASSES
@@ -85,13 +86,13 @@ class BlockWeights:
 
 @dataclass
 class DiscriminatorNoise:
-    """The random part of one call, already scaled. None = off."""
+    """The random part of a forward pass, already scaled. None = off."""
 
     label: Tensor | None = None  # (N, num_classes), added to the label's embedding
     blocks: Sequence[Tensor | None] = (None, None, None)  # of NOISY_BLOCKS: (N, 1, 1, 1) or (N, V, T, C)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> DiscriminatorNoise:
-        """The same with every tensor changed."""
+        """Return the same with every tensor changed."""
         label = None if self.label is None else change(self.label)
         return DiscriminatorNoise(label, [None if t is None else change(t) for t in self.blocks])
 
@@ -127,15 +128,16 @@ class Discriminator(PublishedState):
         graph = SkeletonGraph(layout)
         self.coordinates, self.num_classes, self.frames = coordinates, num_classes, frames
         self.techniques = techniques or TechniqueSettings()
-        plans = discriminator_plan(coordinates, num_classes, frames, latent_dim, width)
-        self.plans = plans
+        designs = discriminator_design(coordinates, num_classes, frames, latent_dim, width)
+        self.designs = designs
         self.label_emb = nn.Embedding(num_classes, num_classes)
         self.label_beside_motion = not (projection or auxiliary_classifier)
-        self.st_gcn_networks = nn.ModuleList(DiscriminatorBlock(plan) for plan in plans)
+        self.st_gcn_networks = nn.ModuleList(DiscriminatorBlock(design) for design in designs)
         self.geometry = nn.ModuleList(
-            BlockGeometry(plan, graph, coordinates if i == 0 else plan.in_channels) for i, plan in enumerate(plans)
+            BlockGeometry(design, graph, coordinates if i == 0 else design.in_channels)
+            for i, design in enumerate(designs)
         )
-        sizes = [graph.levels[plan.level].num_joints for plan in plans]
+        sizes = [graph.levels[design.level].num_joints for design in designs]
         self.edge_importance = nn.ParameterList(torch.ones(PARTITIONS, v, v) for v in sizes)
         self.fcn = nn.Linear(latent_dim, 1)
         if projection:
@@ -145,11 +147,11 @@ class Discriminator(PublishedState):
             self.classifier = nn.Linear(latent_dim, num_classes)
 
     def forward(self, motion: Tensor, label: Tensor, noise: DiscriminatorNoise | None = None) -> Tensor:
-        """Scores (N,). `noise` of the techniques is drawn from torch's global state unless given."""
+        """Score motions: (N,). `noise` of the techniques is drawn from torch's global state unless given."""
         return self.score(self.features(motion, label, noise), label)
 
     def features(self, motion: Tensor, label: Tensor, noise: DiscriminatorNoise | None = None) -> Tensor:
-        """What the last block makes of each motion, pooled over (T, V): (N, latent_dim)."""
+        """Return what the last block makes of each motion, pooled over (T, V): (N, latent_dim)."""
         if noise is None:
             noise = self.draw_noise(len(motion), device=motion.device) if self.training else DiscriminatorNoise()
         weights = self.block_weights()
@@ -164,14 +166,14 @@ class Discriminator(PublishedState):
         return x.amax(dim=(1, 2)) if self.techniques.pooling == "max" else x.mean(dim=(1, 2))
 
     def score(self, features: Tensor, label: Tensor) -> Tensor:
-        """Scores (N,) of pooled features (N, latent_dim): linear in them."""
+        """Score pooled features (N, latent_dim), linearly: (N,)."""
         score: Tensor = self.fcn(features).squeeze(1)
         if hasattr(self, "projection"):
             score = score + (self.projection(label) * features).sum(dim=1)
         return score
 
     def class_scores(self, features: Tensor) -> Tensor:
-        """Each class's score (N, num_classes) of pooled features: the auxiliary classifier's, before a softmax.
+        """Return each class's score (N, num_classes) of pooled features: the auxiliary classifier's, before a softmax.
 
         With the projection these are its products with every label, so that what tells classes apart is part of the
         score itself, whose slope the gradient penalty holds; a head of its own could be fooled by small changes.
@@ -205,13 +207,15 @@ class Discriminator(PublishedState):
         elif techniques.input_noise_std:
             noise.blocks = [
                 techniques.input_noise_std
-                * normal(count, self.geometry[i].num_kept, self.plans[i].out_frames, self.plans[i].out_channels)
+                * normal(
+                    count, self.geometry[i].num_kept, self.designs[i].out_frames, self.designs[i].out_channels
+                )
                 for i in NOISY_BLOCKS
             ]
         return noise
 
     def block_weights(self) -> list[BlockWeights]:
-        """The parameters in the form that they are multiplied in; gradients flow back to them."""
+        """Return the parameters in the form that they are multiplied in; gradients flow back to them."""
         weights = []
         for i, block in enumerate(self.st_gcn_networks):
             geometry: BlockGeometry = self.geometry[i]
@@ -238,7 +242,7 @@ class Discriminator(PublishedState):
         return weights
 
     def label_terms(self, label: Tensor, noise: Tensor | None = None) -> Tensor:
-        """The label's share of the first block, for each tap of its temporal convolution: (N, 3, V', C_out)."""
+        """Return the label's share of the first block, for each tap of its temporal convolution: (N, 3, V', C_out)."""
         geometry: BlockGeometry = self.geometry[0]
         block = self.st_gcn_networks[0]
         embedded = self.label_emb(label)
@@ -254,7 +258,7 @@ class Discriminator(PublishedState):
         return per_joint[:, None] @ taps
 
     def before_activation(self, index: int, weights: BlockWeights, x: Tensor) -> Tensor:
-        """Block `index` up to its LeakyReLU, without the label's share: (N, V, T, C_in) -> (N, V', T', C_out)."""
+        """Compute block `index` up to its LeakyReLU, without the label's share: (N, V, T, C_in) -> (N, V', T', C_out)."""
         geometry: BlockGeometry = self.geometry[index]
         n, _, t, c = x.shape
         y = torch.matmul(weights.joints, x.flatten(2)).view(n, -1, t, c)  # (N, V' * K, T, C_in)

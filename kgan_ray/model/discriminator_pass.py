@@ -46,7 +46,7 @@ class BlockTrace:
     from_output: Tensor | None = None  # g before the LeakyReLU, (N, V', T', C_out)
 
     def rows(self, rows: slice) -> BlockTrace:
-        """Some motions' part of what went in."""
+        """Return some motions' part of what went in."""
         mixed, kept = (None if t is None else t[rows] for t in (self.mixed, self.kept))
         return BlockTrace(self.x[rows], self.gathered[rows], mixed, kept)
 
@@ -75,7 +75,7 @@ class DiscriminatorPass:
         self._pool_index: Tensor | None = None
 
     def forward(self, motions: Tensor, label_terms: Tensor, noise: DiscriminatorNoise) -> Tensor:
-        """Pooled features (N, latent_dim) of motions (N, C, T, V), with `Discriminator.label_terms`."""
+        """Return pooled features (N, latent_dim) of motions (N, C, T, V), with `Discriminator.label_terms`."""
         x = motions.detach().permute(0, 3, 2, 1).to(self.dtype).contiguous()
         for i in range(len(self._geometry)):
             y, trace = self._linear(i, x, with_bias=True)
@@ -129,8 +129,8 @@ class DiscriminatorPass:
         return self._pool(h, rows).to(self._head_dtype)
 
     def gradients(self, biased: slice) -> tuple[list[Tensor], Tensor]:
-        """Gradients of the tensors of `weights`, in order, and of the label terms; `biased`: real and fake motions."""
-        found: list[Tensor] = []
+        """Return the gradients of the tensors of `weights`, in order, and of the label terms; `biased`: real and fake motions."""
+        gradients: list[Tensor] = []
         for i, trace in enumerate(self.blocks):
             _, point, time, _, residual = self._tensors[i]
             g, at_mixed, at_gathered = trace.from_output, trace.from_mixed, trace.from_gathered
@@ -138,26 +138,26 @@ class DiscriminatorPass:
             assert at_gathered is not None
             geometry = self._geometry[i]
             k = len(geometry.partitions)
-            found.append(torch.bmm(at_gathered.flatten(2), trace.x.flatten(2).transpose(1, 2)).sum(dim=0))
+            gradients.append(torch.bmm(at_gathered.flatten(2), trace.x.flatten(2).transpose(1, 2)).sum(dim=0))
             if trace.mixed is None:
-                found.append(_weight_gradient(g, trace.gathered, time, (k, geometry.stride)))
+                gradients.append(_weight_gradient(g, trace.gathered, time, (k, geometry.stride)))
             else:
-                found.append(_weight_gradient(at_mixed, trace.gathered, point, (k, 1)))
-                found.append(_weight_gradient(g, trace.mixed, time, (1, geometry.stride)))
-            found.append(g[biased].sum(dim=(0, 1, 2)))
+                gradients.append(_weight_gradient(at_mixed, trace.gathered, point, (k, 1)))
+                gradients.append(_weight_gradient(g, trace.mixed, time, (1, geometry.stride)))
+            gradients.append(g[biased].sum(dim=(0, 1, 2)))
             if residual is not None:
                 assert trace.kept is not None
-                found.append(g.flatten(0, 2).T @ trace.kept.flatten(0, 2))
+                gradients.append(g.flatten(0, 2).T @ trace.kept.flatten(0, 2))
         first = self.blocks[0].from_output
         assert first is not None
         total = first.sum(dim=2)  # (N, V', C)
         terms = torch.stack([total - first[:, :, 0], total, total - first[:, :, -1]], dim=1)
-        return [t.to(self._head_dtype) for t in found], terms.to(self._head_dtype)
+        return [t.to(self._head_dtype) for t in gradients], terms.to(self._head_dtype)
 
     def _linear(
         self, index: int, x: Tensor, *, with_bias: bool, into: BlockTrace | None = None
     ) -> tuple[Tensor, BlockTrace]:
-        """Block `index` up to its LeakyReLU, without the label's share. What it went through is written to `into`."""
+        """Compute block `index` up to its LeakyReLU, without the label's share, and keep in `into` what it went through."""
         joints, point, time, bias, residual = self._tensors[index]
         geometry = self._geometry[index]
         n, v, t, c = x.shape
@@ -216,19 +216,19 @@ def _add_residual_gradient_(
 
 
 def _in_memory_order(weight: Tensor) -> Tensor:
-    """A convolution's weights in the order that it wants them, once and for all its calls."""
+    """Return a convolution's weights in the order that it wants them, once and for all its calls."""
     return weight.contiguous(memory_format=torch.channels_last) if weight.dim() == 4 else weight
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, int]) -> Tensor:
-    """Convolution over (V, T) of x (N, V, T, C), with padding in time."""
+    """Convolve over (V, T) x (N, V, T, C), with padding in time."""
     padding = (0, weight.shape[3] // 2)
     y = F.conv2d(x.permute(0, 3, 1, 2), weight, bias, stride=stride, padding=padding)
     return y.permute(0, 2, 3, 1).contiguous()  # no copy: it was computed so
 
 
 def _input_gradient(g: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, int]) -> Tensor:
-    """The transposed convolution, from its output (N, V', T', C_out) to its input (N, V, T, C)."""
+    """Convolve transposed, from its output (N, V', T', C_out) to its input (N, V, T, C)."""
     return _convolution_backward(g, x, weight, stride, [True, False, False])[0].permute(0, 2, 3, 1).contiguous()
 
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kgan_ray.model.batch_norm import BatchStatistics, batch_norm
-from kgan_ray.model.blocks import LEAK, PARTITIONS, check_sizes, generator_plan
+from kgan_ray.model.blocks import LEAK, PARTITIONS, check_sizes, generator_design
 from kgan_ray.model.growth import GrowthGeometry, neighbouring_frames, repeated_convolution
 from kgan_ray.model.layers import GeneratorBlock, MappingNetwork, PublishedState
 from kgan_ray.skeleton import SkeletonGraph, SkeletonLayout
@@ -51,38 +51,38 @@ class Generator(PublishedState):
         graph = SkeletonGraph(layout)
         self.latent_dim, self.num_classes, self.style_dim = latent_dim, num_classes, latent_dim + num_classes
         self.motion_shape = (coordinates, frames, graph.layout.num_joints)
-        self.plans = generator_plan(self.style_dim, coordinates, frames, width)
+        self.designs = generator_design(self.style_dim, coordinates, frames, width)
         self.label_emb = nn.Embedding(num_classes, num_classes)
         self.mlp = MappingNetwork(self.style_dim, mapping_depth, mapping_gain)
-        self.st_gcn_networks = nn.ModuleList(GeneratorBlock(plan) for plan in self.plans)
-        self.geometry = nn.ModuleList(GrowthGeometry(plan, graph) for plan in self.plans)
-        sizes = [graph.levels[plan.level].num_joints for plan in self.plans]
+        self.st_gcn_networks = nn.ModuleList(GeneratorBlock(design) for design in self.designs)
+        self.geometry = nn.ModuleList(GrowthGeometry(design, graph) for design in self.designs)
+        sizes = [graph.levels[design.level].num_joints for design in self.designs]
         self.edge_importance = nn.ParameterList(torch.ones(PARTITIONS, v, v) for v in sizes)
-        self.noise_shapes = [(plan.out_frames, v) for plan, v in zip(self.plans, sizes, strict=True)]
+        self.noise_shapes = [(design.out_frames, v) for design, v in zip(self.designs, sizes, strict=True)]
         self.statistics = BatchStatistics()
 
     def forward(self, z: Tensor, label: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
-        """Motions (N, C, T, V). `noise` is 7 tensors (N, 1, T_i, V_i), drawn from torch's global state by default."""
+        """Generate motions (N, C, T, V). `noise` is 7 tensors (N, 1, T_i, V_i), drawn from torch's global state by default."""
         return self.synthesise(self.style(z, label), noise)
 
     def style(self, z: Tensor, label: Tensor) -> Tensor:
-        """The mapping network: (N, latent_dim) and (N,) to w (N, latent_dim + num_classes)."""
+        """Map z (N, latent_dim) and labels (N,) to w (N, latent_dim + num_classes)."""
         w: Tensor = self.mlp(torch.cat([self.label_emb(label), z], dim=1))
         return w
 
     @property
     def noise_width(self) -> int:
-        """Random numbers that one motion takes."""
+        """How many random numbers one motion takes."""
         return sum(t * v for t, v in self.noise_shapes)
 
-    def split_noise(self, drawn: Tensor) -> list[Tensor]:
-        """(N, noise_width) as the seven blocks take it."""
-        parts = drawn.split([t * v for t, v in self.noise_shapes], dim=1)
-        return [part.view(len(drawn), 1, *shape) for part, shape in zip(parts, self.noise_shapes, strict=True)]
+    def split_noise(self, numbers: Tensor) -> list[Tensor]:
+        """Split random numbers (N, noise_width) into what each of the seven blocks takes."""
+        parts = numbers.split([t * v for t, v in self.noise_shapes], dim=1)
+        return [part.view(len(numbers), 1, *shape) for part, shape in zip(parts, self.noise_shapes, strict=True)]
 
     @contextmanager
     def using_statistics(self, statistics: BatchStatistics) -> Iterator[None]:
-        """Within it, BatchNorm in training mode takes and keeps its statistics so."""
+        """Let BatchNorm in training mode take and keep its statistics so, within the context."""
         usual, self.statistics = self.statistics, statistics
         try:
             yield
@@ -90,7 +90,7 @@ class Generator(PublishedState):
             self.statistics = usual
 
     def synthesise(self, w: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
-        """Motions (N, C, T, V) from w (N, latent_dim + num_classes)."""
+        """Generate motions (N, C, T, V) from w (N, latent_dim + num_classes)."""
         if noise is None:
             noise = self.split_noise(torch.randn(len(w), self.noise_width, device=w.device, dtype=w.dtype))
         x = w[:, None, None, :]  # (N, T, V, C)
@@ -103,13 +103,13 @@ class Generator(PublishedState):
         return torch.tanh(y).transpose(1, 2)
 
     def _add_noise(self, index: int, y: Tensor, noise: Sequence[Tensor]) -> Tensor:
-        """y (N, T, C, V) plus its channels' share of the noise."""
+        """Add to y (N, T, C, V) its channels' share of the noise."""
         strength = self.st_gcn_networks[index].noise.weight.view(-1, 1)
         return torch.addcmul(y, noise[index].transpose(1, 2), strength)
 
     def _wide_block(self, index: int, x: Tensor) -> Tensor:
-        """Block `index` before noise and LeakyReLU: (N, T, V, C_in) to (N, T', V', C_out)."""
-        block, geometry, plan = self.st_gcn_networks[index], self.geometry[index], self.plans[index]
+        """Compute block `index` before noise and LeakyReLU: (N, T, V, C_in) to (N, T', V', C_out)."""
+        block, geometry, design = self.st_gcn_networks[index], self.geometry[index], self.designs[index]
         n, t, v, _ = x.shape
         point = block.gcn.by_partition(geometry.partitions)  # (K, C_out, C_in)
         k, c = point.shape[:2]
@@ -122,9 +122,9 @@ class Generator(PublishedState):
             y = torch.matmul(joints, y.reshape(n * t, v * k, c)).view(n, t, -1, c)  # (N, T, V', C_out)
         y = repeated_convolution(y, block.tcn[0].weight.squeeze(3), geometry.repeat)
         y = y + block.tcn[0].bias
-        if plan.batch_norm:
+        if design.batch_norm:
             y = batch_norm(block.tcn[1], y.view(-1, c), 1, self.statistics).view_as(y)
-        if plan.residual == "conv":
+        if design.residual == "conv":
             r = x @ block.residual[0].weight.flatten(1).T
             if geometry.grows_joints:
                 r = torch.matmul(geometry.unpool.T, r)
@@ -134,10 +134,10 @@ class Generator(PublishedState):
         return y
 
     def _narrowing_block(self, x: Tensor) -> Tensor:
-        """Block 5 before noise and LeakyReLU: (N, T, V, C_in) to (N, T', C_out, V')."""
+        """Compute block 5 before noise and LeakyReLU: (N, T, V, C_in) to (N, T', C_out, V')."""
         block, geometry = self.st_gcn_networks[FIRST_NARROW], self.geometry[FIRST_NARROW]
         n, t, _v, _ = x.shape
-        repeat, c = geometry.repeat, self.plans[FIRST_NARROW].out_channels
+        repeat, c = geometry.repeat, self.designs[FIRST_NARROW].out_channels
         point = block.gcn.by_partition(geometry.partitions)  # (K, C, C_in)
         y = x @ torch.cat([point.flatten(0, 1), block.residual[0].weight.flatten(1)]).T  # (N, T, V, (K + 1) * C)
         main, r = y[..., :-c].reshape(n, t, -1), y[..., -c:].transpose(2, 3)  # (N, T, V * K * C), (N, T, C, V)
@@ -154,7 +154,7 @@ class Generator(PublishedState):
         return (main.view(n, t, repeat, c, -1) + r.view(n, t, 1, c, -1)).view(n, t * repeat, c, -1)
 
     def _last_block(self, x: Tensor) -> Tensor:
-        """Block 6 before noise and tanh: (N, T, C, V) to (N, T', C, V')."""
+        """Compute block 6 before noise and tanh: (N, T, C, V) to (N, T', C, V')."""
         block, geometry = self.st_gcn_networks[LAST], self.geometry[LAST]
         n, t, c, v = x.shape
         taps = geometry.repeated_taps(block.tcn[0].weight.squeeze(3))

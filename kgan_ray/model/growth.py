@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kgan_ray.model.blocks import PARTITIONS, BlockPlan
+from kgan_ray.model.blocks import PARTITIONS, BlockDesign
 from kgan_ray.skeleton import SkeletonGraph
 
 
@@ -22,14 +22,16 @@ class GrowthGeometry(nn.Module):
     taps: Tensor
     residual_taps: Tensor
 
-    def __init__(self, plan: BlockPlan, graph: SkeletonGraph) -> None:
+    def __init__(self, design: BlockDesign, graph: SkeletonGraph) -> None:
         super().__init__()
-        adjacency = graph.levels[plan.level].adjacency  # (K, V', V')
+        adjacency = graph.levels[design.level].adjacency  # (K, V', V')
         self.partitions = [k for k in range(PARTITIONS) if np.any(adjacency[k])]
-        self.grows_joints = plan.in_level != plan.out_level
-        unpool = graph.unpool(plan.in_level) if self.grows_joints else np.eye(adjacency.shape[1], dtype=np.float32)
+        self.grows_joints = design.in_level != design.out_level
+        unpool = (
+            graph.unpool(design.in_level) if self.grows_joints else np.eye(adjacency.shape[1], dtype=np.float32)
+        )
         self.in_joints, self.out_joints = unpool.shape
-        self.repeat = plan.out_frames // plan.in_frames
+        self.repeat = design.out_frames // design.in_frames
         # [s, r, d]: in the r-th copy of a frame, tap d falls on the frame before (s = 0), on itself, or after.
         taps = torch.zeros(3, self.repeat, 3)
         for copy in range(self.repeat):
@@ -38,24 +40,24 @@ class GrowthGeometry(nn.Module):
         self.register_buffer("adjacency", torch.tensor(adjacency[self.partitions]), persistent=False)
         self.register_buffer("unpool", torch.tensor(unpool), persistent=False)
         self.register_buffer("taps", taps, persistent=False)
-        if plan.residual == "identity":  # in the same form: (S, C, V, R, C, V')
+        if design.residual == "identity":  # in the same form: (S, C, V, R, C, V')
             here = torch.tensor([0.0, 1.0, 0.0]).view(3, 1, 1, 1, 1, 1).expand(-1, -1, -1, self.repeat, -1, -1)
-            same = torch.eye(plan.out_channels)[:, None, None, :, None] * self.unpool[:, None, None]
+            same = torch.eye(design.out_channels)[:, None, None, :, None] * self.unpool[:, None, None]
             self.register_buffer("residual_taps", here * same, persistent=False)
 
     def joint_map(self, importance: Tensor) -> Tensor:
-        """(K, V, V'): from the joints that come in to those that go out, through growth and adjacency."""
+        """Return (K, V, V'): from the joints that come in to those that go out, through growth and adjacency."""
         kept = importance[self.partitions] if len(self.partitions) < PARTITIONS else importance
         adjacency = self.adjacency * kept
         return self.unpool @ adjacency if self.grows_joints else adjacency
 
     def repeated_taps(self, weight: Tensor) -> Tensor:
-        """A temporal convolution's (C_out, C, 3) as (S, R, C_out, C), from source frame s to copy r."""
+        """Return a temporal convolution's (C_out, C, 3) as (S, R, C_out, C), from source frame s to copy r."""
         return torch.einsum("srd,ocd->sroc", self.taps, weight)
 
 
 def neighbouring_frames(x: Tensor) -> Tensor:
-    """x (N, T, C) with the frame before and the frame after beside each: (N, T, 3 * C), zeros beyond the ends."""
+    """Put the frame before and the frame after beside each of x (N, T, C): (N, T, 3 * C), zeros beyond the ends."""
     return F.pad(x, (0, 0, 1, 1)).unfold(1, 3, 1).transpose(2, 3).flatten(2)
 
 

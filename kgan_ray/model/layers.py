@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from kgan_ray.model.blocks import LEAK, PARTITIONS, BlockPlan
+from kgan_ray.model.blocks import LEAK, PARTITIONS, BlockDesign
 from kgan_ray.settings import UserError
 
 
@@ -22,7 +22,7 @@ class GraphConvolution(nn.Module):
         self.conv = nn.Conv2d(in_channels, PARTITIONS * out_channels, 1, bias=False)
 
     def by_partition(self, partitions: list[int]) -> Tensor:
-        """The weights of some partitions, (K', C_out, C_in)."""
+        """Return the weights of some partitions, (K', C_out, C_in)."""
         weight = self.conv.weight.view(PARTITIONS, -1, self.conv.in_channels)
         return weight if len(partitions) == PARTITIONS else weight[partitions]
 
@@ -38,27 +38,27 @@ class InjectedNoise(nn.Module):
 class GeneratorBlock(nn.Module):
     """Parameters of one generator block."""
 
-    def __init__(self, plan: BlockPlan) -> None:
+    def __init__(self, design: BlockDesign) -> None:
         super().__init__()
-        channels = plan.out_channels
-        self.gcn = GraphConvolution(plan.in_channels, channels)
+        channels = design.out_channels
+        self.gcn = GraphConvolution(design.in_channels, channels)
         self.tcn = nn.Sequential(nn.Conv2d(channels, channels, (3, 1), padding=(1, 0)))
-        if plan.batch_norm:
+        if design.batch_norm:
             self.tcn.append(nn.BatchNorm2d(channels))
-        if plan.residual == "conv":
-            self.residual = nn.Sequential(nn.Conv2d(plan.in_channels, channels, 1), nn.BatchNorm2d(channels))
+        if design.residual == "conv":
+            self.residual = nn.Sequential(nn.Conv2d(design.in_channels, channels, 1), nn.BatchNorm2d(channels))
         self.noise = InjectedNoise(channels)
 
 
 class DiscriminatorBlock(nn.Module):
     """Parameters of one discriminator block."""
 
-    def __init__(self, plan: BlockPlan) -> None:
+    def __init__(self, design: BlockDesign) -> None:
         super().__init__()
-        self.gcn = GraphConvolution(plan.in_channels, plan.out_channels)
-        self.tcn = nn.Conv2d(plan.out_channels, plan.out_channels, (3, 1), padding=(1, 0))
-        if plan.residual == "conv":
-            self.residual = nn.Conv2d(plan.in_channels, plan.out_channels, 1)
+        self.gcn = GraphConvolution(design.in_channels, design.out_channels)
+        self.tcn = nn.Conv2d(design.out_channels, design.out_channels, (3, 1), padding=(1, 0))
+        if design.residual == "conv":
+            self.residual = nn.Conv2d(design.in_channels, design.out_channels, 1)
 
 
 class MappingNetwork(nn.Module):
@@ -88,7 +88,7 @@ class PublishedState(nn.Module):
     extra_parameters: tuple[str, ...] = ()  # of options that the published networks do not have
 
     def published_state(self) -> dict[str, Tensor]:
-        """The weights under their published names, detached; parameters of options left out."""
+        """Return the weights under their published names, detached; parameters of options left out."""
         return {
             name: tensor.detach().clone()
             for name, tensor in self.state_dict().items()
@@ -98,12 +98,12 @@ class PublishedState(nn.Module):
     def load_published_state(self, state: Mapping[str, Tensor]) -> None:
         """Load published weights. Raises UserError naming the first tensor that is missing, too much or misshapen."""
         wanted = {name: tuple(tensor.shape) for name, tensor in self.published_state().items()}
-        found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-        if wanted != found:
-            differ = sorted(n for n in wanted.keys() | found.keys() if wanted.get(n) != found.get(n))
+        given = {name: tuple(tensor.shape) for name, tensor in state.items()}
+        if wanted != given:
+            differ = sorted(n for n in wanted.keys() | given.keys() if wanted.get(n) != given.get(n))
             name = differ[0]
             raise UserError(
                 f"published weights of another model: {len(differ)} tensors differ, first {name} "
-                f"(found {found.get(name, 'none')}, this model has {wanted.get(name, 'none')})"
+                f"(found {given.get(name, 'none')}, this model has {wanted.get(name, 'none')})"
             )
         self.load_state_dict({**self.state_dict(), **state})

@@ -26,7 +26,7 @@ def sample(
     batch_size: int = 512,
     share: tuple[int, int] = (0, 1),
 ) -> Tensor:
-    """Motions (N, C, T, V) in [-1, 1] of these labels (N,); or this worker's `share` of them, (worker, workers).
+    """Generate motions (N, C, T, V) in [-1, 1] of labels (N,); or this worker's `share` of them, (worker, workers).
 
     `truncation` is psi in w <- m + psi (w - m). m is the mapping's mean over 1000 Gaussian vectors of its input width,
     label included, as published ("global"), or over 1000 z with the label itself ("class"). The random numbers of the
@@ -38,7 +38,7 @@ def sample(
         return torch.empty(0, *generator.motion_shape, device=device)
     rows = _rows(batch_size)
     middle = None if truncation == 1.0 else _centre_of_style(generator, labels, seed, centre)
-    chance = torch.Generator(device).manual_seed(seed)
+    random = torch.Generator(device).manual_seed(seed)
     was_training = generator.training
     motions = []
     try:
@@ -46,17 +46,18 @@ def sample(
         with generator.using_statistics(BatchStatistics(updates=False)):
             # Those before one's own only move the random numbers on.
             for _ in range(0, mine.start, BLOCK):
-                torch.randn(BLOCK, generator.latent_dim + generator.noise_width, device=device, generator=chance)
+                torch.randn(BLOCK, generator.latent_dim + generator.noise_width, device=device, generator=random)
             for own in labels[mine.start : mine.stop].split(rows):
                 blocks = -(-len(own) // BLOCK)
                 width = generator.latent_dim + generator.noise_width
-                drawn = torch.cat(
-                    [torch.randn(BLOCK, width, device=device, generator=chance) for _ in range(blocks)]
-                )[: len(own)]
-                w = generator.style(drawn[:, : generator.latent_dim], own)
+                numbers = torch.cat(
+                    [torch.randn(BLOCK, width, device=device, generator=random) for _ in range(blocks)]
+                )
+                z, noise = numbers[: len(own)].split([generator.latent_dim, generator.noise_width], dim=1)
+                w = generator.style(z, own)
                 if middle is not None:
                     w = torch.lerp(middle[own] if centre == "class" else middle, w, truncation)
-                motions.append(generator.synthesise(w, generator.split_noise(drawn[:, generator.latent_dim :])))
+                motions.append(generator.synthesise(w, generator.split_noise(noise)))
     finally:
         generator.train(was_training)
     return torch.cat(motions)
@@ -68,7 +69,7 @@ def share_of(
     batch_norm: Literal["running", "batch"] = "running",
     batch_size: int = 512,
 ) -> range:
-    """The motions of one worker of several: neighbours, in whole batches where motions of a batch see one another."""
+    """Return the motions of one worker of several: neighbours, in whole batches where motions of a batch see one another."""
     worker, workers = share
     unit = _rows(batch_size) if batch_norm == "batch" else BLOCK
     units = -(-len(labels) // unit)
@@ -77,20 +78,20 @@ def share_of(
 
 
 def _rows(batch_size: int) -> int:
-    """Motions of a batch: whole blocks of random numbers."""
+    """Return how many motions a batch holds: whole blocks of random numbers."""
     return max(BLOCK, batch_size // BLOCK * BLOCK)
 
 
 def _centre_of_style(
     generator: Generator, labels: Tensor, seed: int, centre: Literal["global", "class"]
 ) -> Tensor:
-    """m for all labels (1, width), or for each class (num_classes, width)."""
+    """Return m for all labels (1, width), or for each class (num_classes, width)."""
     device = labels.device
-    chance = torch.Generator(device).manual_seed(seed)
+    random = torch.Generator(device).manual_seed(seed)
     if centre == "global":
-        drawn = torch.randn(CENTRE_DRAWS, generator.style_dim, device=device, generator=chance)
-        return generator.mlp(drawn).mean(dim=0, keepdim=True)
-    z = torch.randn(CENTRE_DRAWS, generator.latent_dim, device=device, generator=chance)
+        inputs = torch.randn(CENTRE_DRAWS, generator.style_dim, device=device, generator=random)
+        return generator.mlp(inputs).mean(dim=0, keepdim=True)
+    z = torch.randn(CENTRE_DRAWS, generator.latent_dim, device=device, generator=random)
     middle = torch.zeros(generator.num_classes, generator.style_dim, device=device)
     for label in labels.unique():
         middle[label] = generator.style(z, label.expand(CENTRE_DRAWS)).mean(dim=0)

@@ -20,7 +20,7 @@ COMPANY = 512  # motions drawn at a time: where BatchNorm uses a batch's statist
 
 
 def quantile(values: Tensor, q: float) -> Tensor:
-    """The smallest of the values that is at or above their q-quantile.
+    """Return the smallest of the values that is at or above their q-quantile.
 
     So `values >= quantile(values, q)` selects what `values >= torch.quantile(values, q)` does, which refuses more than
     16 million values.
@@ -31,7 +31,7 @@ def quantile(values: Tensor, q: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Variation:
-    """Of N latent points; in units of the generator's motions, [-1, 1]."""
+    """How N latent points vary with the noise, in units of the generator's motions, [-1, 1]."""
 
     mean: Tensor  # (N, C, T, V): the motion, without its noise
     deviation: Tensor  # (N, C, T, V): standard deviation over draws of the noise
@@ -49,17 +49,17 @@ def stochastic_variation(
     latent_std: float = 0.01,
     batch_norm: Literal["running", "batch"] = "running",
 ) -> Variation:
-    """The variation of one latent point for each of these labels (N,).
+    """Measure the variation of one latent point for each of these labels (N,).
 
     The mask is that of the technique: of |G(z) - G(z + e)|, e ~ N(0, latent_std²), all that is at or above its
     quantile, with the same noise on both sides, over all motions drawn beside one another.
     """
     wanted, device = len(labels), labels.device
     labels = labels.repeat(-(-max(COMPANY, wanted) // wanted))
-    chance = torch.Generator(device).manual_seed(seed)
+    random = torch.Generator(device).manual_seed(seed)
 
     def normal(width: int) -> Tensor:
-        return torch.randn(len(labels), width, device=device, generator=chance)
+        return torch.randn(len(labels), width, device=device, generator=random)
 
     z = normal(generator.latent_dim)
     w, moved = generator.style(z, labels), generator.style(z + latent_std * normal(z.shape[1]), labels)
