@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kgan_ray.cli import run_verb, verb_parser
-from kgan_ray.storage import any_path
+from kgan_ray.storage import StorePath
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from kgan_ray.tuning.report.files import report_sweep
 
-    results = any_path(options.results)
+    results = StorePath(options.results)
     markdown, *others = report_sweep(options.sweep, results, options.output, log=not options.offline)
     print(markdown.read_text(encoding="utf-8"))
     for file in (markdown, *others):

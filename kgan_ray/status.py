@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kgan_ray.cli import run_verb, verb_parser
-from kgan_ray.storage import any_path
+from kgan_ray.storage import StorePath
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from kgan_ray.tuning.report.standing import standing_of
 
-    print("\n".join(standing_of(any_path(options.results), options.sweep)))
+    print("\n".join(standing_of(StorePath(options.results), options.sweep)))
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kgan_ray.cli import add_settings_options, parse_overrides, print_settings, run_verb, verb_parser
 from kgan_ray.settings import UserError
-from kgan_ray.storage import any_path
+from kgan_ray.storage import StorePath
 
 if TYPE_CHECKING:
     import argparse
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results = service.resume_sweep(**question, **running, **more)
     else:
         results = service.run_sweep(**question, **running)
-    print_results(results, any_path(options.results) / results.sweep.name)
+    print_results(results, StorePath(options.results) / results.sweep.name)
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from helpers.sweeps import SPACE, make_runner
+from kgan_ray.storage import StorePath
 from kgan_ray.tuning.question.sections import Budget
 from kgan_ray.tuning.running.budget import BudgetMeter
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial, load_sweep
@@ -104,7 +105,7 @@ def test_a_budget_ends_the_search_and_what_it_leaves_the_confirmation_can_be_ext
 
     sweep.budget, sweep.rounds = {"minutes": 30.0}, [2]
     sweep.trials = [*explored, *confirmed[:1]]
-    sweep.save(tmp_path)
+    sweep.save(StorePath(tmp_path))
     more = make_runner(tmp_path, tree)
     more.start()
     assert more.run()

@@ -13,6 +13,7 @@ from kgan_ray.evaluate import main
 from kgan_ray.metrics.evaluation import Estimate
 from kgan_ray.metrics.motion_file import read_motions
 from kgan_ray.settings import UserError, override
+from kgan_ray.storage import StorePath
 from kgan_ray.training.checkpoint import write_checkpoint
 from kgan_ray.training.gan import GAN
 
@@ -21,7 +22,7 @@ from kgan_ray.training.gan import GAN
 def checkpoint(demo, tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "checkpoints" / "step-00000000"
     state = {"step": 0, "metrics": {}, "dataset": demo.hash}
-    write_checkpoint(folder, GAN(tiny, demo.view(tiny.data).spec), state)
+    write_checkpoint(StorePath(folder), GAN(tiny, demo.view(tiny.data).spec), state)
     return str(folder)
 
 
@@ -142,7 +143,7 @@ def test_scores_of_different_measures_are_not_compared(checkpoint, tmp_path, cap
 def test_a_generator_of_other_motions_is_refused(demo, tiny, tmp_path):
     other = override(tiny, {"data.frames": 32})
     write_checkpoint(
-        tmp_path / "step-00000000",
+        StorePath(tmp_path / "step-00000000"),
         GAN(other, demo.view(other.data).spec),
         {"step": 0, "metrics": {}, "dataset": ""},
     )
@@ -156,7 +157,7 @@ def test_a_diverged_generator_is_one_sentence(demo, tiny, spec, tmp_path):
         if network is not None:
             for weight in network.parameters():
                 weight.data.fill_(float("nan"))
-    write_checkpoint(tmp_path / "step-00000000", gan, {"step": 0, "metrics": {}, "dataset": demo.hash})
+    write_checkpoint(StorePath(tmp_path / "step-00000000"), gan, {"step": 0, "metrics": {}, "dataset": demo.hash})
     with pytest.raises(UserError, match="hold NaN or infinity; the generator has diverged"):
         main([str(tmp_path / "step-00000000"), "--num-motions", "24"])
 

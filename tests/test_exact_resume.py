@@ -24,8 +24,8 @@ PHASES = {
     "a step": ("kgan_ray.training.gan.GAN", "_generator_step", 1, "before"),
     "a later step": ("kgan_ray.training.gan.GAN", "_discriminator_step", 5, "after"),
     "an evaluation": ("kgan_ray.metrics.suite.Evaluator", "score_features", 2, "before"),
-    "between weights and optimiser": ("kgan_ray.training.checkpoint", "save_file", 2, "after"),
-    "a save, all but renamed": ("kgan_ray.storage", "flush", 4, "after"),
+    "between weights and optimiser": ("kgan_ray.training.checkpoint", "save", 2, "after"),
+    "a save, all but renamed": ("kgan_ray.publishing", "flush", 4, "after"),
     "pruning": ("kgan_ray.training.checkpoint.CheckpointStore", "prune", 2, "before"),
     "upload": ("kgan_ray.tracking.run.Run", "log_artifact", 2, "after"),
 }

@@ -15,6 +15,7 @@ FLOORS = [
     ["validation"],
     ["settings"],
     ["storage", "skeleton", "cluster", "cli"],
+    ["publishing"],
     ["model", "tracking"],
     ["data"],
     ["data.synthetic"],

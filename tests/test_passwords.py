@@ -4,6 +4,7 @@ import pytest
 
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.settings import TrackingSettings, UserError
+from kgan_ray.storage import StorePath
 from kgan_ray.tracking.store import tracking_uri
 from kgan_ray.train import main
 from kgan_ray.training.checkpoint import CheckpointStore
@@ -19,7 +20,7 @@ def test_a_record_with_its_password_is_refused(tmp_path, monkeypatch, scheme, pl
     address = scheme.format(SECRET)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address if place == "environment" else "")
     with pytest.raises(UserError, match="MLFLOW_TRACKING_PASSWORD") as error:
-        tracking_uri(TrackingSettings(uri=address if place == "setting" else None), tmp_path)
+        tracking_uri(TrackingSettings(uri=address if place == "setting" else None), StorePath(tmp_path))
     assert SECRET not in str(error.value)
 
 

@@ -8,6 +8,7 @@ from mlflow import MlflowClient
 import kgan_ray.tuning.running.recorder
 from helpers.stores import new_store
 from helpers.sweeps import SPACE, make_runner, mlflow_runs
+from kgan_ray.storage import StorePath
 from kgan_ray.tracking.run import Run
 from kgan_ray.tuning.running.jobs import explore_jobs
 from kgan_ray.tuning.running.recorder import StageRecorder, new_trial
@@ -46,7 +47,7 @@ def recorder_of_one(folder: Path) -> tuple[StageRecorder, str, Run]:
     plan = runner._plan(EXPLORE, [job], None)
     run = open_run(plan, job, runner.settings, folder / job.name)
     runner.sweep.trials.append(new_trial(job, runner.sweep))
-    return StageRecorder(runner.sweep, plan, folder), job.name, run
+    return StageRecorder(runner.sweep, plan, StorePath(folder)), job.name, run
 
 
 def status_of(uri: str, run_id: str) -> str:
@@ -99,7 +100,7 @@ def test_a_trial_counts_as_ended_only_when_tune_says_so(tmp_path):
 def test_a_proposed_trial_is_in_the_record_before_it_starts_and_keeps_its_name_in_a_later_session(tmp_path):
     first, again = {"techniques.label_noise_std": 0.1}, {"techniques.label_noise_std": 0.3}
     runner = make_runner(tmp_path, SPACE | {"search": {"algorithm": "tpe", "num_trials": 3}})
-    recorder = StageRecorder(runner.sweep, runner._plan(EXPLORE, None, None), tmp_path)
+    recorder = StageRecorder(runner.sweep, runner._plan(EXPLORE, None, None), StorePath(tmp_path))
     for trial_id, config in (("a", first), ("b", again)):
         for _ in range(2):  # Tune asks for the name, then for the folder's
             name = recorder.name_trial(TunesTrial("", config=config, trial_id=trial_id))
@@ -109,7 +110,7 @@ def test_a_proposed_trial_is_in_the_record_before_it_starts_and_keeps_its_name_i
     Events(recorder).trial_complete(done)
     recorder.save()
 
-    later = StageRecorder(load_sweep(tmp_path), runner._plan(EXPLORE, None, None), tmp_path)
+    later = StageRecorder(load_sweep(tmp_path), runner._plan(EXPLORE, None, None), StorePath(tmp_path))
     assert later.name_trial(TunesTrial("", config=again, trial_id="c")) == "explore-02"
     assert later.name_trial(TunesTrial("", config=again, trial_id="d")) == "explore-03"  # proposed a second time
     assert later.name_trial(TunesTrial("", config=first, trial_id="e")) == "explore-04"

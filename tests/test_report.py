@@ -14,6 +14,7 @@ from helpers.stores import new_store
 from helpers.sweep_records import finished_sweep, make
 from kgan_ray.report import main
 from kgan_ray.settings import UserError
+from kgan_ray.storage import StorePath
 from kgan_ray.tracking.run import start_run
 from kgan_ray.tracking.store import client_of
 from kgan_ray.training.checkpoint import CheckpointStore
@@ -73,7 +74,7 @@ def test_the_report_is_written_and_logged_to_the_sweeps_run(tmp_path, capsys):
     uri = new_store(tmp_path)
     parent = start_run(uri, experiment="disc", name="disc")
     folder = tmp_path / "results" / "disc"
-    finished_sweep(uri=uri, experiment="disc", parent_id=parent.id).save(folder)
+    finished_sweep(uri=uri, experiment="disc", parent_id=parent.id).save(StorePath(folder))
     assert main(["disc", "--results", str(tmp_path / "results")]) == 0
     written = sorted(file.name for file in (folder / "report").iterdir())
     assert written == ["configurations.csv", "report.html", "report.md", "trials.csv"]
@@ -106,9 +107,12 @@ def test_the_baseline_and_the_best_other_configuration_are_drawn_side_by_side(tm
         store = CheckpointStore(str(tmp_path / "trials" / name / "checkpoints"))
         store.save(gan, {"step": 0, "metrics": {"fid": 1.0}, "dataset": "d"})
     files = {
-        file.name: file for file in write_report(Results(sweep), tmp_path / "report", trials=tmp_path / "trials")
+        file.name: file
+        for file in write_report(
+            Results(sweep), StorePath(tmp_path / "report"), trials=StorePath(tmp_path / "trials")
+        )
     }
-    sheet, film = (Image.open(files[name]) for name in ("motions.png", "motions.gif"))
+    sheet, film = (Image.open(files[name].local) for name in ("motions.png", "motions.gif"))
     assert sheet.height == 2 * 4 * 110  # two rows for each of four classes
     assert film.n_frames > 1
     page = files["report.html"].read_text()
@@ -117,17 +121,17 @@ def test_the_baseline_and_the_best_other_configuration_are_drawn_side_by_side(tm
 
 
 def test_a_sweep_that_is_not_there_suggests_one_that_is(tmp_path):
-    finished_sweep().save(tmp_path / "disc")
+    finished_sweep().save(StorePath(tmp_path / "disc"))
     with pytest.raises(UserError, match=r"no sweep 'dsc'\. Did you mean disc\? There are: disc"):
-        find_sweep(tmp_path, "dsc")
-    assert find_sweep(tmp_path / "elsewhere", str(tmp_path / "disc")) == tmp_path / "disc"
+        find_sweep(StorePath(tmp_path), "dsc")
+    assert find_sweep(StorePath(tmp_path / "elsewhere"), str(tmp_path / "disc")) == StorePath(tmp_path / "disc")
 
 
 def test_a_sweep_without_any_finished_trial_still_reports(tmp_path):
     sweep = finished_sweep(trials=[])
-    files = write_report(Results(sweep), tmp_path)
+    files = write_report(Results(sweep), StorePath(tmp_path))
     assert [file.name for file in files][:1] == ["report.md"]
-    sweep.save(tmp_path)
+    sweep.save(StorePath(tmp_path))
     assert json.loads((tmp_path / "sweep.json").read_text())["trials"] == []
 
 
@@ -177,7 +181,7 @@ def test_a_report_leaves_the_status_of_the_sweeps_run_as_it_was(tmp_path, status
     if status != "RUNNING":
         parent.finish(status)
     before = client_of(uri).get_run(parent.id).info
-    finished_sweep(uri=uri, experiment="disc", parent_id=parent.id).save(tmp_path / "disc")
+    finished_sweep(uri=uri, experiment="disc", parent_id=parent.id).save(StorePath(tmp_path / "disc"))
     assert main(["disc", "--results", str(tmp_path)]) == 0
     after = client_of(uri).get_run(parent.id).info
     assert (after.status, after.end_time) == (status, before.end_time)

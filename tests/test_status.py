@@ -7,6 +7,7 @@ import pytest
 from helpers.stores import new_store
 from kgan_ray.settings import UserError, flatten, resolve_settings
 from kgan_ray.status import main
+from kgan_ray.storage import StorePath
 from kgan_ray.tracking.run import start_run
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.report.standing import standing_lines
@@ -83,21 +84,21 @@ def test_a_sweep_that_has_not_begun():
 
 
 def test_the_sweep_active_last_is_shown(tmp_path, capsys):
-    sweep().save(tmp_path / "old")
+    sweep().save(StorePath(tmp_path / "old"))
     os.utime(tmp_path / "old/sweep.json", (1, 1))
-    sweep(trial("a", "waiting")).save(tmp_path / "new")
-    assert find_sweep(tmp_path, None) == tmp_path / "new"
-    assert find_sweep(tmp_path, "old") == tmp_path / "old"
+    sweep(trial("a", "waiting")).save(StorePath(tmp_path / "new"))
+    assert find_sweep(StorePath(tmp_path), None) == StorePath(tmp_path / "new")
+    assert find_sweep(StorePath(tmp_path), "old") == StorePath(tmp_path / "old")
     assert main(["--results", str(tmp_path)]) == 0
     assert "1 waiting" in capsys.readouterr().out
 
 
 def test_an_unknown_sweep_is_refused_with_the_nearest_name(tmp_path):
     with pytest.raises(UserError, match="no sweep here"):
-        find_sweep(tmp_path)
-    sweep().save(tmp_path / "disc")
+        find_sweep(StorePath(tmp_path))
+    sweep().save(StorePath(tmp_path / "disc"))
     with pytest.raises(UserError, match=r"no sweep 'dics'\. Did you mean disc"):
-        find_sweep(tmp_path, "dics")
+        find_sweep(StorePath(tmp_path), "dics")
 
 
 def test_a_sweep_whose_second_round_runs_is_not_judged():

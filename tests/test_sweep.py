@@ -16,6 +16,7 @@ from helpers.processes import wait_for
 from helpers.stores import new_store
 from helpers.sweeps import SPACE, make_runner, mlflow_runs, num_finished, start_sweep
 from kgan_ray.settings import UserError, override
+from kgan_ray.storage import StorePath
 from kgan_ray.tuning.answer.results import Results, check_comparable
 from kgan_ray.tuning.question.space import base_settings, parse_space
 from kgan_ray.tuning.running.jobs import confirm_jobs, explore_jobs
@@ -172,7 +173,7 @@ def test_runs_measured_differently_are_not_ranked_together():
 def test_a_record_is_saved_whole_and_a_newer_one_is_refused(tmp_path):
     runner = make_runner(tmp_path)
     runner.sweep.trials = [trial("e1", {"techniques.mask_quantile": None}, 1.0)]
-    runner.sweep.save(tmp_path)
+    runner.sweep.save(StorePath(tmp_path))
     assert load_sweep(tmp_path) == runner.sweep
     assert [file.name for file in tmp_path.iterdir()] == ["sweep.json"]
     (tmp_path / "sweep.json").write_text(json.dumps({"format_version": 99}))

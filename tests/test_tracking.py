@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from kgan_ray.settings import TrackingSettings, UserError
+from kgan_ray.storage import StorePath
 from kgan_ray.tracking import run, store
 from kgan_ray.tracking.run import PARENT_TAG, find_run, metric_history, start_run
 from kgan_ray.tracking.store import prepare_store, set_runs_view, tracking_uri, ui_command
@@ -16,22 +17,24 @@ from kgan_ray.tracking.store import prepare_store, set_runs_view, tracking_uri, 
 
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory):
-    address = tracking_uri(TrackingSettings(), tmp_path_factory.mktemp("results"))
+    address = tracking_uri(TrackingSettings(), StorePath(tmp_path_factory.mktemp("results")))
     prepare_store(address)
     return address
 
 
 def test_uri_prefers_the_setting_then_the_environment_then_the_results_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert tracking_uri(TrackingSettings(), tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+    assert tracking_uri(TrackingSettings(), StorePath(tmp_path)) == f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://head:5000")
-    assert tracking_uri(TrackingSettings(), tmp_path) == "http://head:5000"
-    assert tracking_uri(TrackingSettings(uri="sqlite:////tmp/own.db"), tmp_path) == "sqlite:////tmp/own.db"
+    assert tracking_uri(TrackingSettings(), StorePath(tmp_path)) == "http://head:5000"
+    assert (
+        tracking_uri(TrackingSettings(uri="sqlite:////tmp/own.db"), StorePath(tmp_path)) == "sqlite:////tmp/own.db"
+    )
 
 
 def test_a_file_store_is_refused_with_what_is_accepted(tmp_path):
     with pytest.raises(UserError, match=r"tracking\.uri: found './mlruns'.*sqlite:///FILE"):
-        tracking_uri(TrackingSettings(uri="./mlruns"), tmp_path)
+        tracking_uri(TrackingSettings(uri="./mlruns"), StorePath(tmp_path))
 
 
 def test_a_record_that_cannot_be_opened_is_one_line(tmp_path):

@@ -64,6 +64,7 @@ def measure(num_trials: int, seconds: float, *, with_record: bool, scratch: Path
 
 
 def _runner(num_trials: int, seconds: float, *, with_record: bool, scratch: Path) -> Runner:
+    from kgan_ray.storage import StorePath
     from kgan_ray.tracking.run import start_run
     from kgan_ray.tracking.store import prepare_store
     from kgan_ray.tuning.question.space import base_settings, parse_space
@@ -84,7 +85,9 @@ def _runner(num_trials: int, seconds: float, *, with_record: bool, scratch: Path
         sweep.parent_id = start_run(sweep.uri, experiment="overhead", name="overhead").id
     (scratch / "marks").mkdir()
     function: Any = Sleeper(seconds, str(scratch / "marks"))
-    return Runner(sweep, space, settings, scratch / "sweep", trial_function=function, announce=lambda line: None)
+    return Runner(
+        sweep, space, settings, StorePath(scratch / "sweep"), trial_function=function, announce=lambda line: None
+    )
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from kgan_ray.data.splits import BENCHMARKS, NOT_GIVEN, SplitRule, split_rows
 from kgan_ray.settings import DataSettings, FrozenModel, UserError
 from kgan_ray.skeleton import SkeletonLayout
-from kgan_ray.storage import describe, is_uri, open_store, read_bytes
+from kgan_ray.storage import StorePath, describe
 
 if TYPE_CHECKING:
     from kgan_ray.data.view import DataView
@@ -80,24 +80,28 @@ class Manifest(FrozenModel):
 class Dataset:
     """An opened dataset. Cheap to open and to pickle: it holds the manifest only."""
 
-    def __init__(self, path: str, manifest: Manifest) -> None:
-        self.path = path
+    def __init__(self, folder: StorePath, manifest: Manifest) -> None:
+        self.folder = folder
         self.manifest = manifest
 
     @classmethod
-    def open(cls, path: str | Path) -> Dataset:
+    def open(cls, path: str | Path | StorePath) -> Dataset:
         """Raises UserError if there is nothing, no dataset, or one of a newer format."""
-        path = str(path) if is_uri(str(path)) else str(Path(path).absolute())
-        store, root = open_store(path)
+        folder = StorePath(path).absolute()
         try:
-            data = read_bytes(store, f"{root}/{MANIFEST}")
+            data = (folder / MANIFEST).read_bytes()
         except FileNotFoundError:
             raise UserError(
-                f"{path}: no dataset here (no {MANIFEST}); `python -m kgan_ray.prepare` makes one"
+                f"{folder}: no dataset here (no {MANIFEST}); `python -m kgan_ray.prepare` makes one"
             ) from None
         except OSError as error:
-            raise UserError(f"{path}: cannot be opened ({describe(error)})") from None
-        return cls(path, parse_manifest(data, f"{path}/{MANIFEST}"))
+            raise UserError(f"{folder}: cannot be opened ({describe(error)})") from None
+        return cls(folder, parse_manifest(data, str(folder / MANIFEST)))
+
+    @property
+    def path(self) -> str:
+        """The folder, absolute, as settings hold it."""
+        return str(self.folder)
 
     @property
     def hash(self) -> str:
@@ -138,26 +142,26 @@ class Dataset:
     def ids(self) -> dict[str, np.ndarray]:
         """The columns of whole numbers that loading needs, as int64 (n,); -1 where a row has none."""
         columns = ["label", "setup", "camera", "subject", "num_frames"]
-        store, root = open_store(self.path)
         tables = []
         for part in self.manifest.parts:
-            with self.reading(part):
+            with self.reading(part) as file:
                 tables.append(
-                    pq.read_table(f"{root}/{part.file}", columns=columns, filesystem=store, partitioning=None)
+                    pq.read_table(file.path, columns=columns, filesystem=file.filesystem, partitioning=None)
                 )
         table = pa.concat_tables(tables)
         return {name: table[name].fill_null(NOT_GIVEN).to_numpy().astype(np.int64) for name in columns}
 
     @contextlib.contextmanager
-    def reading(self, part: Part) -> Iterator[None]:
-        """Turn the errors of a lost or damaged part into a UserError."""
+    def reading(self, part: Part) -> Iterator[StorePath]:
+        """Give a part's file to read; turn the errors of a lost or damaged one into a UserError."""
+        file = self.folder / part.file
         try:
-            yield
+            yield file
         except (OSError, pa.ArrowInvalid) as error:
-            raise UserError(f"{self.path}/{part.file}: missing or damaged ({describe(error)})") from None
+            raise UserError(f"{file}: missing or damaged ({describe(error)})") from None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "manifest": self.manifest}
+        return {"folder": self.folder, "manifest": self.manifest}
 
 
 def parse_manifest(data: bytes, where: str) -> Manifest:

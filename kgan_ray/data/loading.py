@@ -21,7 +21,7 @@ from torch import Tensor
 from kgan_ray.data.windows import WINDOWS, centred, first_frames
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import MotionSpec
-from kgan_ray.storage import describe, open_store
+from kgan_ray.storage import describe
 
 if TYPE_CHECKING:
     from kgan_ray.data.view import DataView
@@ -91,7 +91,6 @@ def _scaled(metres: np.ndarray, spec: MotionSpec) -> np.ndarray:
 def _recordings(view: DataView, rows: np.ndarray) -> Iterator[np.ndarray]:
     """Yield the centred recordings (L, V, C) of `rows` (sorted), reading only the row groups they lie in."""
     dataset, spec = view.dataset, view.spec
-    store, root = open_store(dataset.path)
     shape = (-1, spec.layout.num_joints, spec.coordinates)
     start = 0
     for part in dataset.manifest.parts:
@@ -100,8 +99,8 @@ def _recordings(view: DataView, rows: np.ndarray) -> Iterator[np.ndarray]:
             start = end
             continue
         with (
-            dataset.reading(part),
-            pq.ParquetFile(f"{root}/{part.file}", filesystem=store, pre_buffer=True) as file,
+            dataset.reading(part) as path,
+            pq.ParquetFile(path.path, filesystem=path.filesystem, pre_buffer=True) as file,
         ):
             for group, size in enumerate(part.row_groups):
                 inside = rows[(rows >= start) & (rows < start + size)] - start

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from kgan_ray.data.dataset import Dataset
@@ -23,9 +22,10 @@ from kgan_ray.data.loading import MotionTensors
 from kgan_ray.data.view import DataView
 from kgan_ray.metrics.classifier import FEATURES, Classifier, weights_hash
 from kgan_ray.metrics.extractor_training import train_classifier
+from kgan_ray.publishing import write_whole
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import MotionSpec
-from kgan_ray.storage import is_uri, open_store, read_bytes, write_bytes
+from kgan_ray.storage import StorePath
 
 # Counts up with every change of network or training: an extractor of another recipe is another extractor.
 RECIPE = 3
@@ -96,7 +96,7 @@ def find_extractor(
 
 def cache_folder(dataset: Dataset) -> Path:
     """Name the dataset's folder `cache` or, behind a URI and where nobody may write, one in the user's own cache."""
-    if not is_uri(dataset.path) and os.access(dataset.path, os.W_OK):
+    if dataset.folder.is_local and os.access(dataset.path, os.W_OK):
         return Path(dataset.path) / "cache"
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "kgan_ray" / dataset.hash
@@ -104,26 +104,21 @@ def cache_folder(dataset: Dataset) -> Path:
 
 def _fetched(dataset: Dataset, file: Path) -> bool:
     """Copy the file from the dataset's store, if it is there. Say whether it is here now."""
-    if not is_uri(dataset.path):
+    if dataset.folder.is_local:
         return False
-    store, root = open_store(dataset.path)
     try:
-        data = read_bytes(store, f"{root}/cache/{file.name}")
+        data = (dataset.folder / "cache" / file.name).read_bytes()
     except OSError:
         return False
-    part = file.with_suffix(".part")
-    part.write_bytes(data)
-    part.replace(file)
+    write_whole(StorePath(file), data)
     return True
 
 
 def _keep_beside(dataset: Dataset, file: Path) -> None:
     """Put the file into the dataset's store, unless this machine may not write there."""
-    if is_uri(dataset.path):
-        store, root = open_store(dataset.path)
-        with contextlib.suppress(OSError):
-            store.create_dir(f"{root}/cache")
-            write_bytes(store, f"{root}/cache/{file.name}", file.read_bytes())
+    if not dataset.folder.is_local:
+        with contextlib.suppress(UserError):
+            write_whole(dataset.folder / "cache" / file.name, file.read_bytes())
 
 
 def _key(view: DataView) -> str:
@@ -151,13 +146,9 @@ def _train_and_save(view: DataView, device: torch.device, progress: Callable[[st
         "confusion": confusion.tolist(),
     }
     state = {name: tensor.cpu().contiguous() for name, tensor in classifier.state_dict().items()}
-    with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
-        part = Path(scratch) / file.name
-        save_file(state, part, metadata={"about": json.dumps(about)})
-        description = part.with_suffix(".json")  # the same for people to read
-        description.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-        description.replace(file.with_suffix(".json"))
-        part.replace(file)
+    # The same for people to read.
+    write_whole(StorePath(file.with_suffix(".json")), json.dumps(about, indent=1) + "\n")
+    write_whole(StorePath(file), save(state, metadata={"about": json.dumps(about)}))
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from urllib.parse import urlparse
 from filelock import FileLock
 
 from kgan_ray.settings import TrackingSettings, UserError, refuse_password
-from kgan_ray.storage import AnyPath
+from kgan_ray.storage import StorePath
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,18 +28,18 @@ _VIEW_KEY = "kgan_ray"
 _VIEW_TAG = f"mlflow.sharedViewState.{_VIEW_KEY}"
 
 
-def tracking_uri(settings: TrackingSettings, results: AnyPath) -> str:
+def tracking_uri(settings: TrackingSettings, results: StorePath) -> str:
     """Where the record is kept: the setting, else $MLFLOW_TRACKING_URI, else a SQLite file in `results`.
 
     Raises UserError for an address that MLflow does not know, and where `results` cannot hold that file.
     """
     uri = settings.uri or os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
-        if not isinstance(results, Path):
+        if not results.is_local:
             raise UserError(
                 f"--results {results}: MLflow's database cannot lie there; set $MLFLOW_TRACKING_URI to a server's address"
             )
-        uri = f"{_SQLITE}{results.resolve()}/mlflow.db"
+        uri = f"{_SQLITE}{results.local.resolve()}/mlflow.db"
     refuse_password(
         uri,
         where="tracking.uri",

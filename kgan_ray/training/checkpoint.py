@@ -7,28 +7,27 @@ dataset). `state.json` is written last: a folder without it is not a checkpoint.
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-import pyarrow.fs
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
+from kgan_ray.publishing import delete_folder, whole_folder
 from kgan_ray.settings import Settings, UserError, flatten, settings_from_flat, validated
 from kgan_ray.skeleton import MotionSpec
-from kgan_ray.storage import describe, is_uri, open_store, publish
+from kgan_ray.storage import StoreError, StorePath, describe
 from kgan_ray.training.gan import GAN
 
 FORMAT_VERSION = 1
+STATE = "state.json"  # written last: a folder without it is not a checkpoint
 
 
 @dataclass(frozen=True)
@@ -43,35 +42,33 @@ class Checkpoint:
     optimiser: dict[str, Any]
 
 
-def write_checkpoint(folder: Path, gan: GAN, state: Mapping[str, Any]) -> None:
+def write_checkpoint(folder: StorePath, gan: GAN, state: Mapping[str, Any]) -> None:
     """Write the GAN to `folder`, which appears only when it is complete and on disk."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        held = gan.state_dict()
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in held.pop("weights").items()}
-        save_file(weights, part / "weights.safetensors")
-        torch.save(held, part / "optimiser.pt")
-        described = {"settings": flatten(gan.settings), "spec": gan.spec.model_dump(mode="json")}
-        (part / "settings.json").write_text(json.dumps(described, indent=1), encoding="utf-8")
-        record = {"format_version": FORMAT_VERSION, **state}
-        (part / "state.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-        publish(part, folder)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
+    plain = gan.state_dict()
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in plain.pop("weights").items()}
+    optimiser = io.BytesIO()
+    torch.save(plain, optimiser)
+    described = {"settings": flatten(gan.settings), "spec": gan.spec.model_dump(mode="json")}
+    record = {"format_version": FORMAT_VERSION, **state}
+    with whole_folder(folder, STATE) as part:
+        (part / "weights.safetensors").write_bytes(save(weights))
+        (part / "optimiser.pt").write_bytes(optimiser.getvalue())
+        (part / "settings.json").write_text(json.dumps(described, indent=1))
+        (part / STATE).write_text(json.dumps(record, indent=1))
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
+def is_checkpoint(folder: StorePath) -> bool:
+    return (folder / STATE).is_file()
+
+
+def read_checkpoint(path: str | Path | StorePath) -> Checkpoint:
     """Read a checkpoint folder, or the newest one of a run's folder. Raises UserError where there is none."""
-    store = CheckpointStore(str(path))
-    if store.is_checkpoint():
-        return store.read_folder(store.root)
-    newest = CheckpointStore(f"{str(path).rstrip('/')}/checkpoints").newest()
+    folder = StorePath(path)
+    if is_checkpoint(folder):
+        return read_folder(folder)
+    newest = CheckpointStore(folder / "checkpoints").newest() or CheckpointStore(folder).newest()
     if newest is None:
-        newest = store.newest()
-    if newest is None:
-        raise UserError(f"{path}: no checkpoint here (expected a folder with state.json, or a run's folder)")
+        raise UserError(f"{path}: no checkpoint here (expected a folder with {STATE}, or a run's folder)")
     return newest
 
 
@@ -101,7 +98,7 @@ def _settings_that_differ(gan: GAN, checkpoint: Checkpoint) -> str:
     return "; ".join(lines) or "no setting explains it"
 
 
-def load_generator(path: str | Path, device: str = "cpu") -> GAN:
+def load_generator(path: str | Path | StorePath, device: str = "cpu") -> GAN:
     """The GAN of a checkpoint, ready to `sample`; its `spec` and `settings` say what it makes."""
     checkpoint = read_checkpoint(path)
     gan = GAN(checkpoint.settings, checkpoint.spec, device)
@@ -112,39 +109,27 @@ def load_generator(path: str | Path, device: str = "cpu") -> GAN:
 class CheckpointStore:
     """The checkpoints of one run: folders `step-00000200` under a local path or a URI (s3://, gs://)."""
 
-    def __init__(self, root: str) -> None:
-        self.is_local = not is_uri(root)
-        try:
-            self.filesystem, self.root = open_store(str(Path(root).expanduser()) if self.is_local else root)
-        except OSError as error:
-            raise UserError(f"{root}: cannot be opened ({error})") from None
+    def __init__(self, root: str | Path | StorePath) -> None:
+        self.root = StorePath(root)
 
-    def is_checkpoint(self, folder: str | None = None) -> bool:
-        info = self.filesystem.get_file_info(f"{folder or self.root}/state.json")
-        return info.type == pyarrow.fs.FileType.File
-
-    def folders(self) -> list[str]:
-        """Complete checkpoints, oldest first."""
-        selector = pyarrow.fs.FileSelector(self.root, allow_not_found=True)
-        found = sorted(
-            info.path
-            for info in self.filesystem.get_file_info(selector)
-            if info.type == pyarrow.fs.FileType.Directory and info.base_name.startswith("step-")
-        )
-        return [folder for folder in found if self.is_checkpoint(folder)]
+    def folders(self) -> list[StorePath]:
+        """List the complete checkpoints, oldest first."""
+        return [
+            folder for folder in self.root.children() if folder.name.startswith("step-") and is_checkpoint(folder)
+        ]
 
     def newest(self) -> Checkpoint | None:
         folders = self.folders()
-        return self.read_folder(folders[-1]) if folders else None
+        return read_folder(folders[-1]) if folders else None
 
-    def save(self, gan: GAN, state: Mapping[str, Any]) -> str:
+    def save(self, gan: GAN, state: Mapping[str, Any]) -> StorePath:
         """Write the GAN as the checkpoint of its step; returns the folder.
 
         Raises UserError where the store is full or fails; the checkpoints that were there stay.
         """
-        folder = f"{self.root}/step-{gan.step_count:08d}"
+        folder = self.root / f"step-{gan.step_count:08d}"
         try:
-            self._write(folder, gan, state)
+            write_checkpoint(folder, gan, state)
         except (OSError, SafetensorError, RuntimeError) as error:
             raise UserError(
                 f"{folder}: the checkpoint cannot be saved ({describe(error)}); "
@@ -152,83 +137,48 @@ class CheckpointStore:
             ) from None
         return folder
 
-    def _write(self, folder: str, gan: GAN, state: Mapping[str, Any]) -> None:
-        if self.is_local:
-            write_checkpoint(Path(folder), gan, state)
-            return
-        with tempfile.TemporaryDirectory() as scratch:
-            local = Path(scratch) / "checkpoint"
-            write_checkpoint(local, gan, state)
-            self._take(local, folder)
-
     def prune(self, keep: int, objective: str | None = None, *, lowest: bool = True) -> None:
         """Delete all but the newest `keep` checkpoints and the best one by the metric `objective`."""
         folders = self.folders()
-        kept = set(folders[-keep:])
-        if best := self.best(objective, lowest=lowest):
-            kept.add(best)
+        kept = {*folders[-keep:], self.best(objective, lowest=lowest)}
         for folder in folders:
             if folder not in kept:
-                self._delete(folder)
+                delete_folder(folder, STATE)
 
-    def best(self, objective: str | None, *, lowest: bool = True) -> str | None:
-        """The checkpoint with the best value of a metric, if any has one."""
-        scored = [(self.state(folder)["metrics"].get(objective), folder) for folder in self.folders()]
-        scored = [(value, folder) for value, folder in scored if value is not None]
+    def best(self, objective: str | None, *, lowest: bool = True) -> StorePath | None:
+        """Find the checkpoint with the best value of a metric, if any has one."""
+        values = {folder: self.state(folder)["metrics"].get(objective) for folder in self.folders()}
+        scored = {folder: value for folder, value in values.items() if value is not None}
         if not scored:
             return None
-        return (min if lowest else max)(scored)[1]
+        return (min if lowest else max)(scored, key=lambda folder: (scored[folder], folder.name))
 
-    def state(self, folder: str) -> dict[str, Any]:
-        with self.filesystem.open_input_stream(f"{folder}/state.json") as stream:
-            state: dict[str, Any] = json.loads(stream.read())
-            return state
+    def state(self, folder: StorePath) -> dict[str, Any]:
+        state: dict[str, Any] = json.loads((folder / STATE).read_bytes())
+        return state
 
-    def read_folder(self, folder: str) -> Checkpoint:
-        """Read one checkpoint. Raises UserError where a file is missing, broken or of a newer format."""
-        with self.on_this_machine(folder) as local:
-            return _read(local, shown_as=folder)
-
-    @contextmanager
-    def on_this_machine(self, folder: str) -> Iterator[Path]:
-        """One checkpoint's folder, or a copy of it for as long as it is needed."""
-        if self.is_local:
-            yield Path(folder)
-            return
-        with tempfile.TemporaryDirectory() as scratch:
-            copy = Path(scratch) / PurePosixPath(folder).name
-            copy.mkdir()
-            pyarrow.fs.copy_files(folder, str(copy), source_filesystem=self.filesystem)
-            yield copy
-
-    def replace_all(self, donor: CheckpointStore, checkpoint: str) -> None:
+    def replace_all(self, checkpoint: StorePath) -> None:
         """Make a copy of another run's checkpoint the only one. Interrupted, and done again, it comes to the same."""
         for old in self.folders():
-            self._delete(old)
-        with donor.on_this_machine(checkpoint) as local:
-            self._take(local, f"{self.root}/{local.name}")
-
-    def _delete(self, folder: str) -> None:
-        self.filesystem.delete_file(f"{folder}/state.json")  # first: what is left is no checkpoint
-        self.filesystem.delete_dir(folder)
-
-    def _take(self, local: Path, folder: str) -> None:
-        """Copy a checkpoint on this machine here, `state.json` last."""
-        self.filesystem.create_dir(folder)  # object stores need none, file systems do
-        for file in sorted(local.iterdir(), key=lambda file: file.name == "state.json"):
-            pyarrow.fs.copy_files(str(file), f"{folder}/{file.name}", destination_filesystem=self.filesystem)
+            delete_folder(old, STATE)
+        with whole_folder(self.root / checkpoint.name, STATE) as folder:
+            for file in sorted(checkpoint.children(), key=lambda file: file.name == STATE):
+                (folder / file.name).write_bytes(file.read_bytes())
 
 
-def _read(folder: Path, shown_as: str) -> Checkpoint:
+def read_folder(folder: StorePath) -> Checkpoint:
+    """Read one checkpoint. Raises UserError where a file is missing, broken or of a newer format."""
     try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        state = json.loads((folder / STATE).read_bytes())
         if state["format_version"] > FORMAT_VERSION:
-            raise UserError(
-                f"{shown_as}: written by a newer kgan_ray (format {state['format_version']}); update it"
-            )
-        described = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-        weights = load_file(folder / "weights.safetensors")
-        optimiser = torch.load(folder / "optimiser.pt", weights_only=True, map_location="cpu")
+            raise UserError(f"{folder}: written by a newer kgan_ray (format {state['format_version']}); update it")
+        described = json.loads((folder / "settings.json").read_bytes())
+        weights = load((folder / "weights.safetensors").read_bytes())
+        optimiser = torch.load(
+            io.BytesIO((folder / "optimiser.pt").read_bytes()), weights_only=True, map_location="cpu"
+        )
+    except StoreError:
+        raise
     except (
         OSError,
         ValueError,
@@ -238,11 +188,11 @@ def _read(folder: Path, shown_as: str) -> Checkpoint:
         pickle.UnpicklingError,
         SafetensorError,
     ) as error:
-        raise UserError(f"{shown_as}: not a whole checkpoint ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{folder}: not a whole checkpoint ({str(error).splitlines()[0]})") from None
     return Checkpoint(
-        path=shown_as,
-        settings=settings_from_flat(described["settings"], where=f"{shown_as}/settings.json"),
-        spec=validated(MotionSpec, described["spec"], where=f"{shown_as}/settings.json"),
+        path=str(folder),
+        settings=settings_from_flat(described["settings"], where=f"{folder}/settings.json"),
+        spec=validated(MotionSpec, described["spec"], where=f"{folder}/settings.json"),
         state=state,
         weights=weights,
         optimiser=optimiser,

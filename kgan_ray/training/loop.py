@@ -16,7 +16,7 @@ from kgan_ray.data.view import DataView
 from kgan_ray.metrics.sides import DivergedError
 from kgan_ray.settings import Settings, UserError
 from kgan_ray.training import distributed
-from kgan_ray.training.checkpoint import Checkpoint, CheckpointStore, restore
+from kgan_ray.training.checkpoint import Checkpoint, CheckpointStore, read_folder, restore
 from kgan_ray.training.evaluation import SharedEvaluation
 from kgan_ray.training.gan import GAN
 from kgan_ray.training.progress import Context, Outcome
@@ -112,7 +112,7 @@ def _resume(gan: GAN, store: CheckpointStore, view: DataView) -> Checkpoint | No
     newest = distributed.from_rank_zero(folders[-1] if folders else None)
     if newest is None:
         return None
-    checkpoint = store.read_folder(newest)
+    checkpoint = read_folder(newest)
     if checkpoint.state["dataset"] != view.hash:
         raise UserError(
             f"{newest}: trained on dataset {checkpoint.state['dataset'][:12]}, here is {view.hash[:12]}; "

@@ -143,7 +143,7 @@ class Recorder:
             return
         for name, folder in (("best", self.store.best(self.objective, lowest=lowest)), ("newest", folders[-1])):
             if folder:
-                with self.store.on_this_machine(folder) as local:
+                with folder.on_this_machine() as local:
                     self.run.log_artifact(local, f"checkpoints/{name}")
 
     def _record(self, metrics: dict[str, float]) -> None:

@@ -21,7 +21,7 @@ from kgan_ray.settings import (
     override,
     settings_from_flat,
 )
-from kgan_ray.storage import AnyPath, any_path
+from kgan_ray.storage import StorePath
 from kgan_ray.tracking.run import Run, start_run
 from kgan_ray.tracking.store import prepare_store, tracking_uri, ui_command
 from kgan_ray.training.launch import RunRecord, launch_training
@@ -36,12 +36,12 @@ class TrainedRun:
     """A training run that has ended: how, and where its checkpoints and its record are."""
 
     outcome: Outcome
-    folder: AnyPath
+    folder: StorePath
     record: RunRecord
     seconds: float
 
     @property
-    def checkpoints(self) -> AnyPath:
+    def checkpoints(self) -> StorePath:
         return self.folder / "checkpoints"
 
     @property
@@ -69,7 +69,7 @@ def train_run(
     Raises UserError for settings, data, a cluster or a folder that do not fit together. Until all of that is checked
     nothing is written: the folder holds no name that would refuse other settings.
     """
-    home = any_path(results)
+    home = StorePath(results)
     folder = home / name
     for metric in settings.evaluation.metrics:
         check_metric_name(metric, where="evaluation.metrics")
@@ -106,7 +106,7 @@ def open_dataset(settings: Settings, say: Say) -> Dataset:
     return demo_dataset(DEMO_FOLDER)
 
 
-def _refuse_other_settings(folder: AnyPath, settings: Settings) -> None:
+def _refuse_other_settings(folder: StorePath, settings: Settings) -> None:
     """Raise UserError if the folder holds a run that was started with settings that change what it computes."""
     file = folder / "settings.json"
     if not file.exists():
@@ -120,7 +120,7 @@ def _refuse_other_settings(folder: AnyPath, settings: Settings) -> None:
         )
 
 
-def _open_run(uri: str, settings: Settings, name: str, folder: AnyPath) -> tuple[Run, RunRecord]:
+def _open_run(uri: str, settings: Settings, name: str, folder: StorePath) -> tuple[Run, RunRecord]:
     """Start the MLflow run, or go on with the one that this folder was recorded in before."""
     experiment = settings.tracking.experiment or "train"
     file = folder / "run.json"

@@ -29,7 +29,7 @@ from kgan_ray.settings import (
     resolve_settings,
     validated,
 )
-from kgan_ray.storage import AnyPath, any_path
+from kgan_ray.storage import StorePath
 from kgan_ray.tracking.store import prepare_store, tracking_uri
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.question.sections import Budget
@@ -50,7 +50,7 @@ class Request:
 
     space: Space
     settings: Settings  # what every trial starts from
-    folder: AnyPath
+    folder: StorePath
     record: Sweep | None  # of one that is to go on
 
     def lines(self) -> list[str]:
@@ -170,7 +170,7 @@ def resumed_request(
     )
 
 
-def resume_command(folder: AnyPath) -> str:
+def resume_command(folder: StorePath) -> str:
     """Return the shell command that goes on with the sweep in that folder."""
     results = "" if str(folder.parent) == "results" else f" --results {folder.parent}"
     return f"python -m kgan_ray.tune --resume --name {folder.name}{results}"
@@ -190,10 +190,10 @@ def code_version() -> str:
         return "unknown"
 
 
-def _folder(results: Path | str, name: str) -> AnyPath:
+def _folder(results: Path | str, name: str) -> StorePath:
     if Path(name).name != name or name.startswith("."):
         raise UserError(f"--name {name!r}: expected a name without slashes")
-    return any_path(str(results)) / name
+    return StorePath(str(results)) / name
 
 
 def _with_data(settings: Settings, data: str | None) -> Settings:

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
+from kgan_ray.publishing import write_whole
 from kgan_ray.settings import Settings, SettingValue, UserError, settings_from_flat
-from kgan_ray.storage import AnyPath, any_path, folders_with, write_whole
+from kgan_ray.storage import StorePath, folders_with
 from kgan_ray.text import close_match
 from kgan_ray.tuning.question.space import Space
 
@@ -130,12 +131,12 @@ class Sweep(_Record):
         """Return the steps of the trial's whole run."""
         return int(trial.overrides.get("training.steps", self.settings.training.steps))
 
-    def save(self, folder: AnyPath) -> None:
+    def save(self, folder: StorePath) -> None:
         """Write folder/sweep.json: the old content or the new one is there, never a part. Raises UserError."""
         write_whole(folder / FILE, self.model_dump_json(indent=1))
 
 
-def load_sweep(folder: AnyPath) -> Sweep:
+def load_sweep(folder: StorePath) -> Sweep:
     """Read folder/sweep.json. Raises UserError where there is none, or one that cannot be read."""
     file = folder / FILE
     try:
@@ -149,12 +150,12 @@ def load_sweep(folder: AnyPath) -> Sweep:
         raise UserError(f"{file}: not a sweep's record: {str(error).splitlines()[0]}") from None
 
 
-def find_sweep(results: AnyPath, name: str | None = None) -> AnyPath:
+def find_sweep(results: StorePath, name: str | None = None) -> StorePath:
     """Return the folder of the sweep `name` in `results`, or the sweep's folder that `name` is a path of.
 
     Without a name it is the sweep whose record changed last. Raises UserError where there is none.
     """
-    for folder in (results / name, any_path(name)) if name else ():
+    for folder in (results / name, StorePath(name)) if name else ():
         if (folder / FILE).exists():
             return folder
     names = [folder.name for folder in folders_with(results, FILE)]

@@ -9,6 +9,7 @@ import ray.cloudpickle
 from mlflow import MlflowClient
 
 from helpers import processes, stand_in
+from kgan_ray.storage import StorePath
 from kgan_ray.tracking.run import start_run
 from kgan_ray.tracking.store import prepare_store
 from kgan_ray.tuning.question.space import base_settings, parse_space
@@ -45,7 +46,7 @@ def make_runner(folder: Path, tree=SPACE, uri: str = "", **options) -> Runner:
             prepare_store(uri)
             sweep.parent_id = start_run(uri, experiment="test", name="test").id
     options = {"trial_function": stand_in.stand_in, "announce": lambda line: None} | options
-    return Runner(sweep, space, settings, folder, **options)
+    return Runner(sweep, space, settings, StorePath(folder), **options)
 
 
 SCRIPT = """

@@ -18,13 +18,13 @@ from typing import Any
 import orjson
 
 from kgan_ray.cluster import connect
-from kgan_ray.data.dataset import Dataset, Manifest, SourceRecord
-from kgan_ray.data.prepare import publishing
-from kgan_ray.data.prepare.manifest import Prepared, common_traits, summarise
+from kgan_ray.data.dataset import MANIFEST, Dataset, Manifest, SourceRecord
+from kgan_ray.data.prepare.manifest import Prepared, common_traits, summarise, write_manifest
 from kgan_ray.data.prepare.parts import ROWS_PER_PART, PartJob, RowReport, as_row, write_part
 from kgan_ray.data.sources.source import Item, Source, list_sha256
+from kgan_ray.publishing import whole_folder
 from kgan_ray.settings import UserError
-from kgan_ray.storage import describe
+from kgan_ray.storage import StoreError, StorePath, describe
 
 Progress = Callable[[str], None]
 FEW_PARTS = 8  # up to so many are written by this process: starting Ray takes longer than they do
@@ -32,7 +32,7 @@ FEW_PARTS = 8  # up to so many are written by this process: starting Ray takes l
 
 def ingest(
     sources: Sequence[Source],
-    folder: str | Path,
+    folder: str | Path | StorePath,
     *,
     options: Mapping[str, Any] | None = None,
     leave_out: frozenset[str] = frozenset(),
@@ -48,12 +48,12 @@ def ingest(
     rule of a split. `min_per_class`: fewer sequences of a class are refused; by default 2 where the classes are
     the user's own and 0 where a published list names them. Raises UserError.
     """
-    folder = str(folder)
+    folder = StorePath(folder)
     options = {**(options or {}), "min_per_class": min_per_class, "train_ids": train_ids or {}}
     options["leave_out"] = _digest(sorted(leave_out)) if leave_out else None
     options = orjson.loads(orjson.dumps(options))
     try:
-        existing = publishing.existing_dataset(folder, force=force)
+        existing = _existing_dataset(folder, force=force)
         if existing is not None and not force and _is_same(existing.manifest, sources, options):
             return existing, False
     except OSError as error:
@@ -63,7 +63,8 @@ def ingest(
 
     jobs, left_out = _plan(sources, leave_out)
     try:
-        with publishing.publishing(folder) as unfinished:
+        with whole_folder(folder, MANIFEST) as unfinished:
+            (unfinished / "motions").mkdir()
             hashes = _FileHashes(sources)
             parts: dict[str, list[int]] = {}
             reports: list[RowReport] = []
@@ -74,7 +75,9 @@ def ingest(
                 parts=parts, reports=reports, left_out=left_out, sources=hashes.records(reports), options=options
             )
             manifest, rejected = summarise(prepared, sources, train_ids, min_per_class)
-            publishing.write_manifest(unfinished, manifest, rejected)
+            write_manifest(unfinished, manifest, rejected)
+    except StoreError:
+        raise
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {describe(error)}; nothing was kept of it") from None
     return Dataset.open(folder), True
@@ -87,6 +90,25 @@ def demo_dataset(
     from kgan_ray.data.sources.demo import DemoSource
 
     return ingest([DemoSource(seed, num_sequences)], folder, progress=progress)[0]
+
+
+def _existing_dataset(folder: StorePath, *, force: bool) -> Dataset | None:
+    """Return the dataset that is there already, if any. Raises UserError for a folder that holds anything else.
+
+    With `force`, a dataset that cannot be read (a newer format, a broken manifest) counts as none.
+    """
+    if folder.is_file():
+        raise UserError(f"--output {folder}: is a file; a folder is needed")
+    if (folder / MANIFEST).exists():
+        try:
+            return Dataset.open(folder)
+        except UserError:
+            if force:
+                return None
+            raise
+    if folder.is_local and folder.children():
+        raise UserError(f"--output {folder}: holds files that are no dataset; choose an empty or a new folder")
+    return None
 
 
 def _digest(names: Iterable[str]) -> str:
@@ -130,7 +152,7 @@ def _plan(sources: Sequence[Source], leave_out: frozenset[str]) -> tuple[list[Pa
 
 
 def _run(
-    jobs: Sequence[PartJob], sources: Sequence[Source], folder: str, progress: Progress | None
+    jobs: Sequence[PartJob], sources: Sequence[Source], folder: StorePath, progress: Progress | None
 ) -> Iterator[tuple[PartJob, list[int], list[RowReport]]]:
     """Every job's outcome, in order."""
     done: dict[int, tuple[list[int], list[RowReport]]] = {}
@@ -147,7 +169,7 @@ def _run(
 
 
 def _outcomes(
-    jobs: Sequence[PartJob], sources: Sequence[Source], folder: str
+    jobs: Sequence[PartJob], sources: Sequence[Source], folder: StorePath
 ) -> Iterator[tuple[int, list[int], list[RowReport]]]:
     """(number, rows of the row groups, reports) of every job, as they end."""
     if len(jobs) <= FEW_PARTS:
@@ -171,7 +193,7 @@ def _outcomes(
         yield row["number"], outcome["groups"], [RowReport(**report) for report in outcome["reports"]]
 
 
-def _work(row: dict[str, Any], sources: Sequence[Source], folder: str) -> dict[str, Any]:
+def _work(row: dict[str, Any], sources: Sequence[Source], folder: StorePath) -> dict[str, Any]:
     """One part, in a Ray worker. A full disk is an outcome: as an exception it would come back wrapped."""
     job = PartJob(int(row["number"]), [(number, Item(*item)) for number, item in orjson.loads(row["items"])])
     try:

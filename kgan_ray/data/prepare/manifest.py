@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import orjson
 
-from kgan_ray.data.dataset import Counts, Manifest, Part, SourceRecord, SplitCounts
+from kgan_ray.data.dataset import MANIFEST, REJECTED, Counts, Manifest, Part, SourceRecord, SplitCounts
 from kgan_ray.data.prepare.parts import RowReport
 from kgan_ray.data.sources.source import Source, Traits
 from kgan_ray.data.splits import BENCHMARKS, NOT_GIVEN, SplitRule, every_second, split_rows
 from kgan_ray.data.windows import CENTRES
 from kgan_ray.settings import UserError
+from kgan_ray.storage import StorePath
 
 Column = Literal["setup", "camera", "subject"]
 COLUMN_OF: dict[str, Column] = {"xsub": "subject", "xview": "camera", "xset": "setup"}
@@ -167,3 +169,11 @@ def _content_hash(kept: Sequence[RowReport], traits: Traits) -> str:
     for row in kept:
         digest.update(bytes.fromhex(row.digest))
     return digest.hexdigest()
+
+
+def write_manifest(folder: StorePath, manifest: Manifest, rejected: Sequence[dict[str, Any]]) -> None:
+    """Write `rejected.jsonl`, where there is anything to say, and last the manifest."""
+    if rejected:
+        (folder / REJECTED).write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rejected))
+    text = orjson.dumps(manifest.model_dump(mode="json"), option=orjson.OPT_INDENT_2)
+    (folder / MANIFEST).write_bytes(text + b"\n")

@@ -18,7 +18,7 @@ from kgan_ray.data.recording import Recording, RejectedRecording
 from kgan_ray.data.sources.source import Item, Source
 from kgan_ray.data.windows import value_ranges
 from kgan_ray.skeleton import SkeletonLayout
-from kgan_ray.storage import open_store
+from kgan_ray.storage import StorePath
 
 ROWS_PER_PART = 512
 ROWS_PER_GROUP = 128  # what a training worker reads at a time
@@ -79,7 +79,7 @@ def part_schema(layout: SkeletonLayout, coordinates: int) -> pa.Schema:
     )
 
 
-def write_part(job: PartJob, sources: Sequence[Source], folder: str) -> tuple[list[int], list[RowReport]]:
+def write_part(job: PartJob, sources: Sequence[Source], folder: StorePath) -> tuple[list[int], list[RowReport]]:
     """Write a part into a dataset folder. Returns the rows of its row groups (none: no file) and the reports."""
     traits = sources[0].traits
     schema = part_schema(traits.layout, traits.coordinates)
@@ -87,7 +87,7 @@ def write_part(job: PartJob, sources: Sequence[Source], folder: str) -> tuple[li
     groups: list[int] = []
     kept: list[Recording] = []
     writer: pq.ParquetWriter | None = None
-    store, root = open_store(folder)
+    file = folder / job.file
 
     def flush() -> None:
         nonlocal writer
@@ -95,7 +95,7 @@ def write_part(job: PartJob, sources: Sequence[Source], folder: str) -> tuple[li
             return
         if writer is None:
             writer = pq.ParquetWriter(
-                f"{root}/{job.file}", schema, filesystem=store, compression="zstd", use_dictionary=False
+                file.path, schema, filesystem=file.filesystem, compression="zstd", use_dictionary=False
             )
         writer.write_table(rows_table(kept, schema), row_group_size=ROWS_PER_GROUP)
         groups.append(len(kept))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kgan_ray.storage import AnyPath, any_path, written_locally
+from kgan_ray.storage import StorePath, written_locally
 from kgan_ray.tracking.run import Run, existing_run
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.report import tables
@@ -12,8 +12,8 @@ from kgan_ray.tuning.state import find_sweep, load_sweep
 
 
 def report_sweep(
-    name: str, results_folder: AnyPath, output: str | None = None, *, log: bool = True
-) -> list[AnyPath]:
+    name: str, results_folder: StorePath, output: str | None = None, *, log: bool = True
+) -> list[StorePath]:
     """Write the report of a sweep as its record stands, running or not; returns the files, the Markdown page first.
 
     `output` is where to write (default: the sweep's folder/report). With `log` the files are also stored with the
@@ -22,13 +22,13 @@ def report_sweep(
     folder = find_sweep(results_folder, name)
     sweep = load_sweep(folder)
     run = existing_run(sweep.uri, sweep.parent_id) if log and sweep.parent_id else None
-    place = any_path(output) if output else folder / "report"
+    place = StorePath(output) if output else folder / "report"
     return write_report(Results(sweep), place, run, folder / "trials")
 
 
 def write_report(
-    results: Results, folder: AnyPath, run: Run | None = None, trials: AnyPath | None = None
-) -> list[AnyPath]:
+    results: Results, folder: StorePath, run: Run | None = None, trials: StorePath | None = None
+) -> list[StorePath]:
     """Write the report's files into `folder`, the Markdown page first, and log them to `run`; returns their paths.
 
     `trials` is the folder of the trials' checkpoints, from which the best configuration's motions and the baseline's

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from kgan_ray.storage import AnyPath
+from kgan_ray.storage import StorePath
 from kgan_ray.tracking.run import register_model
 from kgan_ray.training.checkpoint import CheckpointStore, read_checkpoint
 from kgan_ray.tuning.answer.results import Results
@@ -12,7 +12,7 @@ from kgan_ray.tuning.answer.results import Results
 MODEL_PREFIX = "kgan_ray-"
 
 
-def register_best(results: Results, folder: AnyPath) -> str | None:
+def register_best(results: Results, folder: StorePath) -> str | None:
     """Register the best confirmed run's best checkpoint; returns `models:/NAME/VERSION`.
 
     None where no confirmed run has an MLflow run and a checkpoint that this machine can read.
@@ -20,7 +20,7 @@ def register_best(results: Results, folder: AnyPath) -> str | None:
     sweep, trial = results.sweep, results.best_run()
     if trial is None or not trial.run_id:
         return None
-    store = CheckpointStore(str(folder / "trials" / trial.name / "checkpoints"))
+    store = CheckpointStore(folder / "trials" / trial.name / "checkpoints")
     checkpoint = store.best(sweep.metric, lowest=results.lowest_is_best)
     if checkpoint is None:
         return None
@@ -30,7 +30,7 @@ def register_best(results: Results, folder: AnyPath) -> str | None:
         "trial": trial.name,
         sweep.metric: f"{trial.metrics[sweep.metric]:.6g}",
     }
-    with store.on_this_machine(checkpoint) as local:
-        shape = read_checkpoint(local).spec.shape
+    with checkpoint.on_this_machine() as local:
+        shape = read_checkpoint(checkpoint).spec.shape
         version = register_model(sweep.uri, trial.run_id, name, str(local), tags, shape)
     return f"models:/{name}/{version}"

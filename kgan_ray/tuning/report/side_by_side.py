@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from kgan_ray.storage import AnyPath
+from kgan_ray.storage import StorePath
 from kgan_ray.training.checkpoint import CheckpointStore, load_generator
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.question.space import BASELINE
@@ -17,16 +17,15 @@ from kgan_ray.visual.stick import animate, contact_sheet
 MOST_CLASSES = 6
 
 
-def draw_side_by_side(results: Results, trials: AnyPath, folder: Path) -> list[Path]:
+def draw_side_by_side(results: Results, trials: StorePath, folder: Path) -> list[Path]:
     """Write motions.png and motions.gif into `folder`; nothing where the two runs' checkpoints are not in `trials`."""
     generators = {}
     for trial in _compared(results):
-        store = CheckpointStore(str(trials / trial.name / "checkpoints"))
+        store = CheckpointStore(trials / trial.name / "checkpoints")
         checkpoint = store.best(results.sweep.metric, lowest=results.lowest_is_best)
         if checkpoint is None:
             return []
-        with store.on_this_machine(checkpoint) as local:
-            generators[trial.configuration] = load_generator(local)
+        generators[trial.configuration] = load_generator(checkpoint)
     if len(generators) < 2:
         return []
     rows: Titled = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-from kgan_ray.storage import AnyPath, modified
+from kgan_ray.storage import StorePath
 from kgan_ray.text import duration, number, short_overrides
 from kgan_ray.tracking.run import metric_history
 from kgan_ray.tracking.store import ui_command
@@ -16,10 +16,10 @@ MOST_RUNNING = 3  # trials that have a line each
 MOST_VERDICTS = 2
 
 
-def standing_of(results_folder: AnyPath, name: str | None = None) -> list[str]:
+def standing_of(results_folder: StorePath, name: str | None = None) -> list[str]:
     """Describe the named sweep, or the one that was active last. Raises UserError where there is none."""
     folder = find_sweep(results_folder, name)
-    age = time.time() - modified(folder / FILE)
+    age = time.time() - (folder / FILE).modified()
     return standing_lines(Results(load_sweep(folder)), age)
 
 

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from rich.table import Table
 
 from kgan_ray.cli import console
-from kgan_ray.storage import AnyPath
+from kgan_ray.storage import StorePath
 from kgan_ray.text import duration, number, short_overrides
 from kgan_ray.tracking.store import ui_command
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.state import Sweep, Trial
 
 
-def print_results(results: Results, folder: AnyPath) -> None:
+def print_results(results: Results, folder: StorePath) -> None:
     """Print the trials, a sentence a verdict, and where report, model and record of the sweep in `folder` are."""
     sweep = results.sweep
     console().print(trials_table(sweep, sweep.trials))

@@ -6,13 +6,13 @@ import logging
 import tempfile
 from pathlib import Path
 
-from kgan_ray.storage import AnyPath
+from kgan_ray.storage import StorePath
 
 
-def log_file(folder: AnyPath) -> Path:
+def log_file(folder: StorePath) -> Path:
     """Where Ray's own lines go: into the sweep's folder, or beside other temporary files where that is no folder here."""
-    if isinstance(folder, Path):
-        return folder / "ray.log"
+    if folder.is_local:
+        return folder.local / "ray.log"
     return Path(tempfile.gettempdir()) / f"kgan_ray-{folder.name}-ray.log"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial as TuneTrial
 
-from kgan_ray.storage import AnyPath, any_path
+from kgan_ray.storage import StorePath
 from kgan_ray.tracking.run import PARENT_TAG, discard_run, end_run, find_run, log_text
 from kgan_ray.tuning.plan import Job, Plan
 from kgan_ray.tuning.running.budget import BudgetMeter
@@ -37,7 +37,7 @@ class StageRecorder(Callback, Stopper):
         self,
         sweep: Sweep,
         plan: Plan,
-        folder: AnyPath,
+        folder: StorePath,
         on_trial_end: Callable[[Trial], None] = lambda trial: None,
         meter: BudgetMeter | None = None,
         interrupts: Interrupts | None = None,
@@ -120,7 +120,7 @@ class StageRecorder(Callback, Stopper):
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
         mine = self._mine(trial)
-        folder = any_path(self.plan.folder) / mine.name
+        folder = StorePath(self.plan.folder) / mine.name
         mine.status, mine.reason = "failed", _reason(trial, folder)
         self._close(mine)
         self._end_runs()
@@ -220,7 +220,7 @@ def new_trial(job: Job, sweep: Sweep) -> Trial:
     )
 
 
-def failure_log(trial: TuneTrial, folder: AnyPath, reason: str) -> str:
+def failure_log(trial: TuneTrial, folder: StorePath, reason: str) -> str:
     """Return what is known of a trial that failed: its reason, where it was raised, the last lines that it printed."""
     parts = [f"{trial}: {reason}"]
     if (folder / TRACEBACK_FILE).exists():
@@ -233,7 +233,7 @@ def failure_log(trial: TuneTrial, folder: AnyPath, reason: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _reason(trial: TuneTrial, folder: AnyPath) -> str:
+def _reason(trial: TuneTrial, folder: StorePath) -> str:
     """Return what a trial died of: in its own words, else the last line of Tune's account on this machine."""
     for file in (folder / FAILURE_FILE, Path(trial.error_file) if trial.error_file else None):
         if file is not None and file.exists():

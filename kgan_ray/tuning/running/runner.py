@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from kgan_ray.cluster import connect, node_watched, runs_that_fit
 from kgan_ray.settings import Settings, UserError, override
-from kgan_ray.storage import AnyPath
+from kgan_ray.storage import StorePath
 from kgan_ray.tracking.store import is_local_file
 from kgan_ray.training.progress import ProgressBoard, start_board
 from kgan_ray.tuning.plan import Job, Plan, unpacked
@@ -65,7 +65,7 @@ class Runner:
     sweep: Sweep
     space: Space
     settings: Settings
-    folder: AnyPath
+    folder: StorePath
     trial_function: TrialFunction = train_trial  # a test gives a cheap one
     concurrent: int | None = None
     retries: int = RETRIES

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kgan_ray.settings import Settings, UserError, flatten
-from kgan_ray.storage import AnyPath, any_path
+from kgan_ray.storage import StorePath
 from kgan_ray.tracking.run import PARENT_TAG, Run, find_run, start_run
 from kgan_ray.training.progress import Outcome, Progress, ProgressBoard
 from kgan_ray.tuning.plan import Job, Plan, Report
@@ -109,7 +109,7 @@ def run_trial(
     name = tune.get_context().get_trial_name()
     job = plan.jobs[config["job"]] if plan.jobs else plan.proposed_job(name, config)
     folder = f"{plan.folder.rstrip('/')}/{job.name}"
-    with failure_recorded(any_path(folder)):
+    with failure_recorded(StorePath(folder)):
         _run_job(plan, job, folder, trial_function, board)
 
 
@@ -120,7 +120,7 @@ def _run_job(
 
     settings = job.settings(plan.settings)
     torch.set_num_threads(settings.resources.threads)
-    run = open_run(plan, job, settings, any_path(folder))
+    run = open_run(plan, job, settings, StorePath(folder))
     context = TuneContext(plan, job, settings, run, board)
     try:
         for part, start in job.segments(settings, plan.from_step):
@@ -151,7 +151,7 @@ def record_schedule(run: Run, job: Job, start: int) -> None:
 
 
 @contextmanager
-def failure_recorded(folder: AnyPath) -> Iterator[None]:
+def failure_recorded(folder: StorePath) -> Iterator[None]:
     """Write what is raised inside to folder/failure.txt and traceback.txt, and let it pass."""
     for name in (FAILURE_FILE, TRACEBACK_FILE):
         (folder / name).unlink(missing_ok=True)  # an earlier attempt's
@@ -171,7 +171,7 @@ def described(error: Exception) -> str:
     return f"{type(error).__name__}: {line}"[:300]
 
 
-def open_run(plan: Plan, job: Job, settings: Settings, folder: AnyPath) -> Run | None:
+def open_run(plan: Plan, job: Job, settings: Settings, folder: StorePath) -> Run | None:
     """Return the trial's MLflow run, a child of the sweep's: started, or continued after an interruption.
 
     `folder`, the trial's own, keeps a mark of an earlier start: only after one is there a run to look for.
@@ -202,7 +202,7 @@ def open_run(plan: Plan, job: Job, settings: Settings, folder: AnyPath) -> Run |
     return run
 
 
-def was_started(folder: AnyPath) -> bool:
+def was_started(folder: StorePath) -> bool:
     """Return whether the trial of this folder was started before, and mark it as started from now on."""
     mark = folder / STARTED_FILE
     if mark.exists():

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from kgan_ray.settings import Overrides, Settings, SettingValue, UserError
-from kgan_ray.storage import AnyPath
+from kgan_ray.storage import StorePath
 from kgan_ray.training.checkpoint import CheckpointStore
 from kgan_ray.tuning.plan import Job
 from kgan_ray.tuning.question.domains import Domain
@@ -124,16 +124,15 @@ def _distance(one: SettingValue, other: SettingValue) -> float:
     return abs(one - other) if is_number else math.inf
 
 
-def copy_newest_checkpoint(donor: AnyPath, loser: AnyPath) -> None:
+def copy_newest_checkpoint(donor: StorePath, loser: StorePath) -> None:
     """Make the newest checkpoint of the run in folder `donor` the only one of the run in folder `loser`.
 
     Done again after an interruption, it comes to the same. Raises UserError where the donor has none.
     """
-    store = CheckpointStore(str(donor / "checkpoints"))
-    folders = store.folders()
+    folders = CheckpointStore(donor / "checkpoints").folders()
     if not folders:
         raise UserError(
             f"{donor}: no checkpoint here to copy; population based training needs --results on storage "
             "that the driver and all nodes share"
         )
-    CheckpointStore(str(loser / "checkpoints")).replace_all(store, folders[-1])
+    CheckpointStore(loser / "checkpoints").replace_all(folders[-1])
