@@ -30,27 +30,27 @@ Results = dict[str, dict[float, dict[str, Estimate]]]  # [way of spoiling][stren
 
 
 def add_noise(clean: MotionTensors, strength: float, random: torch.Generator, spec: MotionSpec) -> MotionTensors:
-    """Gaussian noise on every coordinate, of up to 10 cm standard deviation."""
+    """Add Gaussian noise to every coordinate, of up to 10 cm standard deviation."""
     low, high = spec.value_range
     noise = torch.randn(clean.motions.shape, generator=random) * (strength * MOST_NOISE * 2 / (high - low))
     return MotionTensors(clean.motions + noise, clean.labels)
 
 
 def freeze(clean: MotionTensors, strength: float, random: torch.Generator, spec: MotionSpec) -> MotionTensors:
-    """The last `strength` of the frames show the pose before them; at 1 nothing moves at all."""
+    """Stop the last `strength` of the frames at the pose before them; at 1 nothing moves at all."""
     last = round((1 - strength) * (spec.frames - 1))
     return MotionTensors(clean.motions[:, :, torch.arange(spec.frames).clamp(max=last)], clean.labels)
 
 
 def swap_labels(clean: MotionTensors, strength: float, random: torch.Generator, spec: MotionSpec) -> MotionTensors:
-    """A share of the motions claims another class."""
+    """Give a share of the motions another class's label."""
     other = clean.labels + torch.randint(1, spec.num_classes, clean.labels.shape, generator=random)
     chosen = _share(len(clean.labels), strength, random)
     return MotionTensors(clean.motions, torch.where(chosen, other % spec.num_classes, clean.labels))
 
 
 def collapse(clean: MotionTensors, strength: float, random: torch.Generator, spec: MotionSpec) -> MotionTensors:
-    """A share of each class's motions becomes copies of one motion of the class."""
+    """Replace a share of each class's motions by copies of one motion of the class."""
     motions = clean.motions.clone()
     chosen = _share(len(clean.labels), strength, random)
     for label in clean.labels.unique():
@@ -60,7 +60,7 @@ def collapse(clean: MotionTensors, strength: float, random: torch.Generator, spe
 
 
 def reverse(clean: MotionTensors, strength: float, random: torch.Generator, spec: MotionSpec) -> MotionTensors:
-    """A share of the motions runs backwards."""
+    """Turn a share of the motions round in time."""
     chosen = _share(len(clean.labels), strength, random)[:, None, None, None]
     return MotionTensors(torch.where(chosen, clean.motions.flip(2), clean.motions), clean.labels)
 
@@ -75,19 +75,19 @@ SPOILS: dict[str, Spoil] = {
 
 
 def _share(count: int, strength: float, random: torch.Generator) -> Tensor:
-    """True for a random share of `count` rows, (count,)."""
+    """Choose a random share of `count` rows: True for those, (count,)."""
     return torch.randperm(count, generator=random) < round(strength * count)
 
 
 @dataclass(frozen=True)
 class Demonstration:
-    """What each metric says of each way of spoiling, and how many times each was drawn."""
+    """The scores of motions spoilt in every way at every strength, over `repeats` draws each."""
 
     results: Results
     repeats: int
 
     def figure(self, path: Path) -> None:
-        """One panel a metric, one line a way of spoiling, a band of one standard deviation."""
+        """Draw a panel for each metric: a line for each way of spoiling, in a band of one standard deviation."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
@@ -121,7 +121,7 @@ class Demonstration:
         figure.savefig(path, dpi=100)
 
     def table(self) -> str:
-        """Markdown: a row for each way and strength, mean and standard deviation of each metric."""
+        """Write a Markdown table: a row for each way and strength, mean and standard deviation of each metric."""
         lines = ["| spoilt by | strength | " + " | ".join(f"`{name}`" for name in SHOWN) + " |"]
         lines.append("|---|---" + "|--:" * len(SHOWN) + "|")
         untouched = next(iter(self.results.values()))[0.0]
@@ -171,7 +171,7 @@ def demonstrate(evaluator: Evaluator, *, repeats: int, progress: Callable[[str],
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = verb_parser("metrics.demonstration", __doc__)
+    parser = verb_parser("benchmarks.demonstration", __doc__)
     parser.add_argument("data", metavar="DATASET", help="a prepared dataset")
     parser.add_argument("--output", metavar="DIR", default=".", help="where metrics.png goes (default: here)")
     parser.add_argument("--repeats", type=int, default=5, metavar="K", help="draws of each (default: 5)")
@@ -181,14 +181,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError(f"--repeats {options.repeats}: at least 1 is needed")
     settings = settings_of(options)
     evaluator = Evaluator(Dataset.open(options.data).view(settings.data), settings.evaluation)
-    shown = demonstrate(evaluator, repeats=options.repeats, progress=print)
+    demonstration = demonstrate(evaluator, repeats=options.repeats, progress=print)
     folder = Path(options.output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        shown.figure(folder / "metrics.png")
+        demonstration.figure(folder / "metrics.png")
     except OSError as error:
         raise UserError(f"--output {folder}: cannot be written ({error.strerror or error})") from None
-    print(f"\n{shown.table()}")
+    print(f"\n{demonstration.table()}")
     return 0
 
 

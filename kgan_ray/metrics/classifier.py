@@ -36,7 +36,7 @@ def parents(layout: SkeletonLayout) -> list[int]:
 
 
 class GraphConvolution(nn.Module):
-    """y_w = sum over partitions k and joints v of A_kvw W_k x_v, with an adjacency that can learn."""
+    """A graph convolution y_w = sum over partitions k and joints v of A_kvw W_k x_v, whose adjacency A learns too."""
 
     def __init__(self, layout: SkeletonLayout, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class GraphConvolution(nn.Module):
         self.weight = nn.Parameter(torch.randn(len(adjacency), inputs, outputs) / inputs**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(rows, V * inputs) -> (rows, V * outputs), as one matrix product."""
+        """Map (rows, V * inputs) to (rows, V * outputs) with one matrix product."""
         matrix = torch.einsum("kvw,kio->viwo", self.adjacency, self.weight)
         return x @ matrix.flatten(2).flatten(0, 1)
 
@@ -66,7 +66,7 @@ class TemporalBlock(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Motions (N, C, T, V) in [-1, 1] -> features (N, D) and class scores (N, num_classes)."""
+    """A network that maps motions (N, C, T, V) in [-1, 1] to features (N, D) and class scores (N, num_classes)."""
 
     parents: Tensor
     scale: Tensor

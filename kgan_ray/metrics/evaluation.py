@@ -20,7 +20,7 @@ SAME_MEASURE = ("dataset", "benchmark", "extractor", "num_motions", "truncation"
 
 @dataclass(frozen=True)
 class Estimate:
-    """Mean of K values, their standard deviation (n - 1) and the mean's 95 % interval (Student's t).
+    """The mean of K values, their standard deviation (n - 1) and the mean's 95 % interval (Student's t).
 
     One value has no deviation and no interval: they are None.
     """
@@ -48,7 +48,7 @@ def estimates(draws: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:
 
 @dataclass(frozen=True)
 class About:
-    """What was measured, and with which measure."""
+    """The source that was measured, and the measure."""
 
     source: str
     dataset: str  # its hash, as the extractor's

@@ -58,13 +58,13 @@ class Extractor:
     def mistakes(self, most: int = 3) -> list[str]:
         """Name the classes of test motions that it most often takes for another one, worst first."""
         pairs = [
-            (count / sum(row), self.class_names[true], self.class_names[taken])
+            (count / sum(row), self.class_names[true], self.class_names[predicted])
             for true, row in enumerate(self.confusion)
-            for taken, count in enumerate(row)
-            if count and taken != true
+            for predicted, count in enumerate(row)
+            if count and predicted != true
         ]
         worst = sorted(pairs, key=lambda pair: -pair[0])[:most]
-        return [f"{share:.0%} of {true!r} taken for {taken!r}" for share, true, taken in worst]
+        return [f"{share:.0%} of {true!r} taken for {predicted!r}" for share, true, predicted in worst]
 
 
 def find_extractor(

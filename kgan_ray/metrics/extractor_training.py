@@ -37,9 +37,9 @@ def train_classifier(
         classifier.to(device)
         random = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(train.labels), generator=random)
-        num_held = max(1, len(order) // 10)
-        held, used = order[:num_held], order[num_held:] if len(order) > 20 else order
-        _fit(classifier, train, used, held, random, torch.device(device))
+        num_validation = max(1, len(order) // 10)
+        validation, training = order[:num_validation], order[num_validation:] if len(order) > 20 else order
+        _fit(classifier, train, training, validation, random, torch.device(device))
     return classifier.eval()
 
 
@@ -55,13 +55,13 @@ def _spread(motions: Tensor, root: int) -> Tensor:
 
 def _fit(
     classifier: Classifier,
-    train: MotionTensors,
-    used: Tensor,
-    held: Tensor,
+    data: MotionTensors,
+    training: Tensor,
+    validation: Tensor,
     random: torch.Generator,
     device: torch.device,
 ) -> None:
-    batches = max(1, len(used) // BATCH)
+    batches = max(1, len(training) // BATCH)
     epochs = max(2, min(EPOCHS, MOST_STEPS // batches))
     adam = torch.optim.AdamW(classifier.parameters(), lr=LEARNING_RATE, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(adam, LEARNING_RATE, total_steps=epochs * batches)
@@ -69,16 +69,16 @@ def _fit(
     best_epoch = 0
     for epoch in range(epochs):
         classifier.train()
-        order = used[torch.randperm(len(used), generator=random)]
+        order = training[torch.randperm(len(training), generator=random)]
         for chosen in order.chunk(batches):
-            motions = augmented(train.motions[chosen], random).to(device)
+            motions = augmented(data.motions[chosen], random).to(device)
             scores = classifier(motions)
-            loss = F.cross_entropy(scores, train.labels[chosen].to(device), label_smoothing=0.1)
+            loss = F.cross_entropy(scores, data.labels[chosen].to(device), label_smoothing=0.1)
             adam.zero_grad()
             loss.backward()
             adam.step()
             schedule.step()
-        value = _loss(classifier.eval(), train, held, device)
+        value = _loss(classifier.eval(), data, validation, device)
         if value < best[0]:
             best = value, {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
             best_epoch = epoch
@@ -89,9 +89,9 @@ def _fit(
 
 
 @torch.no_grad()
-def _loss(classifier: Classifier, train: MotionTensors, rows: Tensor, device: torch.device) -> float:
+def _loss(classifier: Classifier, data: MotionTensors, rows: Tensor, device: torch.device) -> float:
     losses = [
-        F.cross_entropy(classifier(train.motions[part].to(device)), train.labels[part].to(device), reduction="sum")
+        F.cross_entropy(classifier(data.motions[part].to(device)), data.labels[part].to(device), reduction="sum")
         for part in rows.split(512)
     ]
     return float(torch.stack(losses).sum() / len(rows))

@@ -39,7 +39,7 @@ def as_features(features: FeatureLike) -> Tensor:
 
 
 def in_parallel(function: Callable[[Item], Result], items: Iterable[Item], device: torch.device) -> list[Result]:
-    """Return the function of each item, in their order.
+    """Apply the function to each item, and return the results in order.
 
     PyTorch splits each operation over all processors, and where operations are small their threads mostly wait for
     each other. So here each of as many threads takes whole items. On other devices one item follows the other.

@@ -94,7 +94,7 @@ def _per_class(
     within_real = {} if within is None else within
 
     def of_class(label: int) -> tuple[int, float]:
-        x = real[real_labels == label].to(generated.device).double()  # real motions may be held elsewhere
+        x = real[real_labels == label].to(generated.device).double()  # real motions may be on another device
         y = generated[generated_labels == label].double()
         centre = x.mean(dim=0)  # distances do not change, their rounding shrinks
         xs, ys = samples_of(x.sub_(centre)), samples_of(y.sub_(centre))

@@ -20,7 +20,7 @@ SUFFIXES = (".npy", ".parquet")
 
 
 def read_motions(path: Path, labels: Path | None, spec: MotionSpec, *, units: str = "metres") -> MotionTensors:
-    """Motions and labels of a file, as the dataset of `spec` scales them.
+    """Read motions and labels from a file, and scale them as the dataset of `spec` does.
 
     A .npy file holds (N, C, T, V), its `labels` (N,) class numbers; a Parquet file has the columns `motion`, every row
     the T * V * C values of a motion (frames outermost), and `label`. `units` is "metres", relative to what `data.centre`

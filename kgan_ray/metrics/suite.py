@@ -35,7 +35,7 @@ class Generates(Protocol):
 
 
 class Evaluator:
-    """Measures against a dataset; made once a run, it keeps what follows from the real side alone."""
+    """What measures motions against a dataset. Made once a run, it keeps what follows from the real side alone."""
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ BATCH = 512
 
 
 class SharedEvaluation:
-    """All ranks make one, at the same point, and call `evaluate` at the same steps."""
+    """The evaluations of a run. All ranks make one, at the same point, and call `evaluate` at the same steps."""
 
     def __init__(self, gan: GAN, evaluator: Evaluator | None) -> None:
         """Bring `evaluator` on rank 0, None elsewhere. Its extractor and its labels go to all ranks."""
