@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import yaml
 
@@ -51,7 +51,7 @@ def settings_of(options: argparse.Namespace, default_preset: str | None = None) 
     return resolve_settings(options.preset or default_preset, parse_overrides(options.overrides))
 
 
-def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
+def parse_overrides(items: Sequence[str]) -> dict[str, object]:
     """Return `["techniques.pooling=max", "seed=3"]` as a dictionary; values are read as YAML."""
     overrides = {}
     for item in items:
@@ -62,9 +62,9 @@ def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
     return overrides
 
 
-def _parse_value(text: str) -> Any:
+def _parse_value(text: str) -> object:
     try:
-        value = yaml.safe_load(text)
+        value: object = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
     if isinstance(value, str):  # YAML 1.1 reads 2e-4 as a word

@@ -8,12 +8,13 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kgan_ray.settings import ResourceSettings, UserError
 
 if TYPE_CHECKING:
     import ray as ray_module
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune's old reporter can be silenced; the new one cannot
@@ -75,8 +76,8 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def on_this_node() -> Any:
-    """Ray's scheduling strategy for what must live as long as this driver does: other nodes come and go."""
+def on_this_node() -> NodeAffinitySchedulingStrategy:
+    """Return Ray's scheduling strategy for what must live as long as this driver does: other nodes come and go."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -130,7 +131,7 @@ def meanwhile(watch: Callable[[threading.Event], None]) -> Iterator[None]:
 
 
 def cluster_resources() -> dict[str, float]:
-    """What the connected cluster has, or what its autoscaler may bring it to, by kind ("CPU", "GPU", ...)."""
+    """Return what the connected cluster has, or what its autoscaler may bring it to, by kind ("CPU", "GPU", ...)."""
     import ray
     from ray._private.state import state  # as ray.train and ray.data do: there is no public way
 
@@ -141,7 +142,7 @@ def cluster_resources() -> dict[str, float]:
 
 
 def runs_that_fit(resources: ResourceSettings, *, where: str) -> int:
-    """How many training runs of these resources the connected cluster can hold at once, at least 1.
+    """Return how many training runs of these resources the connected cluster can hold at once, at least 1.
 
     An autoscaling cluster counts as grown to its limits: its workers start when the runs ask for them.
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 _SMALL = {"model.width": 0.25, "model.latent_dim": 64}
 
-_UCLA: dict[str, Any] = {
+_UCLA: dict[str, object] = {
     **_SMALL,
     "data.benchmark": "xview",
     "data.centre": "frame",
@@ -22,7 +20,7 @@ _UCLA: dict[str, Any] = {
     "evaluation.batch_norm": "batch",
 }
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, object]] = {
     "demo": {
         **_SMALL,
         "data.benchmark": "xsub",

@@ -220,9 +220,9 @@ def changed_settings(
     }
 
 
-def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> dict[str, Any]:
-    """Every dotted setting and its default: {'data.path': None, ...}."""
-    names: dict[str, Any] = {}
+def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> dict[str, object]:
+    """Return every dotted setting and its default: {'data.path': None, ...}."""
+    names: dict[str, object] = {}
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             names |= setting_names(field.annotation, f"{prefix}{name}.")
@@ -243,9 +243,9 @@ def check_setting_name(name: str, where: str) -> None:
 
 
 def resolve_settings(
-    preset: str | None, overrides: Mapping[str, Any] | None = None, *, where: str = "--set"
+    preset: str | None, overrides: Mapping[str, object] | None = None, *, where: str = "--set"
 ) -> Settings:
-    """The preset's settings with the dotted overrides on top.
+    """Return the preset's settings with the dotted overrides on top.
 
     `where` (a file, an option) starts the message of the UserError that a wrong name or value raises.
     """
@@ -259,8 +259,8 @@ def resolve_settings(
     return settings_from_flat({**PRESETS.get(preset or "", {}), **overrides}, where=where)
 
 
-def settings_from_flat(flat: Mapping[str, Any], *, where: str) -> Settings:
-    """Settings from dotted names; everything unnamed keeps its default."""
+def settings_from_flat(flat: Mapping[str, object], *, where: str) -> Settings:
+    """Build settings from dotted names; everything unnamed keeps its default."""
     tree: dict[str, Any] = {}
     for name, value in flat.items():
         node = tree
@@ -271,15 +271,15 @@ def settings_from_flat(flat: Mapping[str, Any], *, where: str) -> Settings:
     return validated(Settings, tree, where=where)
 
 
-def override(settings: Settings, overrides: Mapping[str, Any], *, where: str = "override") -> Settings:
-    """The same settings with some dotted ones changed."""
+def override(settings: Settings, overrides: Mapping[str, object], *, where: str = "override") -> Settings:
+    """Return the same settings with some dotted ones changed."""
     for name in overrides:
         check_setting_name(name, where)
     return settings_from_flat({**flatten(settings), **overrides}, where=where)
 
 
 def flatten(settings: BaseModel, prefix: str = "") -> dict[str, Any]:
-    """Settings as {dotted name: plain value}."""
+    """Return settings as {dotted name: plain value}."""
     flat: dict[str, Any] = {}
     for name in type(settings).model_fields:
         value = getattr(settings, name)
@@ -290,8 +290,8 @@ def flatten(settings: BaseModel, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def validated(model: type[Model], tree: Any, *, where: str) -> Model:
-    """`model.model_validate(tree)`; its first error as a UserError: the place, the value, what is accepted."""
+def validated(model: type[Model], tree: object, *, where: str) -> Model:
+    """Return `model.model_validate(tree)`; raise its first error as a UserError: the place, the value, what is accepted."""
     try:
         return model.model_validate(tree)
     except ValidationError as error:

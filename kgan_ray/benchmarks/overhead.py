@@ -10,11 +10,12 @@ import argparse
 import math
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kgan_ray.settings import Settings
+from kgan_ray.training.progress import Outcome
 
 if TYPE_CHECKING:
     from kgan_ray.tracking.run import Run
@@ -30,17 +31,50 @@ class Sleeper:
 
     def __call__(
         self, settings: Settings, dataset_path: str, folder: str, context: TuneContext, run: Run | None
-    ) -> Any:
+    ) -> Outcome:
         Path(self.marks, Path(folder).name).write_text(repr(time.time()))  # the first step
         time.sleep(self.seconds)
         step = settings.training.steps
         metrics = {"fid": settings.techniques.label_noise_std}
         context.report({**metrics, "step": float(step)})
-        return SimpleNamespace(status="finished", step=step, metrics=metrics, reason="")
+        return Outcome("finished", step, metrics)
 
 
-def measure(num_trials: int, seconds: float, *, with_record: bool, scratch: Path) -> dict[str, float]:
-    """Seconds that `num_trials` sleeping trials took, the ideal, and the overhead as a share and per trial.
+@dataclass(frozen=True)
+class Overhead:
+    """Seconds that trials which sleep for `sleep` seconds took, `at_once` at a time, and what of it was not sleep."""
+
+    num_trials: int
+    sleep: float
+    at_once: int
+    connect: float
+    first_step: float
+    wall: float
+
+    @property
+    def ideal(self) -> float:
+        """What the sleeping alone takes."""
+        return self.sleep * math.ceil(self.num_trials / self.at_once)
+
+    @property
+    def share(self) -> float:
+        """What comes on top of the ideal, as a share of it."""
+        return self.wall / self.ideal - 1
+
+    @property
+    def per_trial(self) -> float:
+        """Seconds of a core that a trial costs beside its sleep."""
+        return (self.wall - self.ideal) * self.at_once / self.num_trials
+
+    def lines(self) -> list[str]:
+        """Lay out the table."""
+        names = ("connect", "first_step", "wall", "ideal", "per_trial")
+        seconds = [f"{name:20} {getattr(self, name):10.2f} s" for name in names]
+        return [*seconds, f"{'share':20} {100 * self.share:10.1f} %"]
+
+
+def measure(num_trials: int, seconds: float, *, with_record: bool, scratch: Path) -> Overhead:
+    """Run `num_trials` trials that sleep, as a sweep's explored stage.
 
     The start of Ray itself, once a sweep, is `connect`; `first_step` is from then to the first trial's first step.
     """
@@ -52,15 +86,7 @@ def measure(num_trials: int, seconds: float, *, with_record: bool, scratch: Path
         raise KeyboardInterrupt
     wall = time.perf_counter() - connected
     first = min(float(mark.read_text()) for mark in (scratch / "marks").iterdir())
-    ideal = seconds * math.ceil(num_trials / runner.at_once)
-    return {
-        "connect": connected - started,
-        "first_step": first - began,
-        "wall": wall,
-        "ideal": ideal,
-        "overhead_share": wall / ideal - 1,
-        "overhead_per_trial": (wall - ideal) * runner.at_once / num_trials,
-    }
+    return Overhead(num_trials, seconds, runner.at_once, connected - started, first - began, wall)
 
 
 def _runner(num_trials: int, seconds: float, *, with_record: bool, scratch: Path) -> Runner:
@@ -84,9 +110,13 @@ def _runner(num_trials: int, seconds: float, *, with_record: bool, scratch: Path
         prepare_store(sweep.uri)
         sweep.parent_id = start_run(sweep.uri, experiment="overhead", name="overhead").id
     (scratch / "marks").mkdir()
-    function: Any = Sleeper(seconds, str(scratch / "marks"))
     return Runner(
-        sweep, space, settings, StorePath(scratch / "sweep"), trial_function=function, announce=lambda line: None
+        sweep,
+        space,
+        settings,
+        StorePath(scratch / "sweep"),
+        trial_function=Sleeper(seconds, str(scratch / "marks")),
+        announce=lambda line: None,
     )
 
 
@@ -97,9 +127,8 @@ def main() -> None:
     parser.add_argument("--no-record", action="store_true", help="without MLflow")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        found = measure(options.trials, options.seconds, with_record=not options.no_record, scratch=Path(scratch))
-    for name, value in found.items():
-        print(f"{name:20} {100 * value:10.1f} %" if name == "overhead_share" else f"{name:20} {value:10.2f} s")
+        cost = measure(options.trials, options.seconds, with_record=not options.no_record, scratch=Path(scratch))
+    print("\n".join(cost.lines()))
 
 
 if __name__ == "__main__":

@@ -42,9 +42,11 @@ class Traffic:
 class Scaling:
     """Times of one process on one thread or device, at NTU-60 shapes and published widths."""
 
-    seconds: Mapping[int, float]  # by share of the batch: of a step
-    together: float  # of a step of two workers with half of the batch each; nan where there is one device only
-    all_reduce: float  # of as many bytes as a step moves, in one piece, between those two; nan likewise
+    seconds: Mapping[int, float]  # of a step, by share of the batch
+    # Of a step of two workers with half of the batch each; nan where there is one device only.
+    together: float
+    # Of an all-reduce of as many bytes as a step moves, in one piece, between those two; nan likewise.
+    all_reduce: float
     traffic: Traffic
 
     @property
@@ -83,8 +85,8 @@ def measure(device: str = "cpu") -> Scaling:
         return Scaling(alone, math.nan, math.nan, Traffic(math.nan, math.nan))
     with tempfile.TemporaryDirectory() as folder:
         spawn(_work_together, args=(folder, device), nprocs=2)
-        found: dict[str, Any] = torch.load(f"{folder}/found")
-    return Scaling(alone, found["together"], found["all_reduce"], Traffic(**found["traffic"]))
+        together, all_reduce, traffic = torch.load(f"{folder}/measured")
+    return Scaling(alone, together, all_reduce, Traffic(**traffic))
 
 
 def _one_thread(device: str) -> None:
@@ -93,7 +95,7 @@ def _one_thread(device: str) -> None:
 
 
 def _cycle(gan: GAN, share: int) -> Callable[[], None]:
-    """What runs a cycle of discriminator steps, with their generator step, on a batch of `share` motions."""
+    """Return what runs a cycle of discriminator steps, with their generator step, on a batch of `share` motions."""
     motions, labels = (
         torch.rand(share, 3, 64, 25, device=gan.device) * 2 - 1,
         torch.arange(share, device=gan.device),
@@ -107,7 +109,7 @@ def _cycle(gan: GAN, share: int) -> Callable[[], None]:
 
 
 def _step_seconds(gan: GAN, share: int, device: str) -> float:
-    """The fastest of several cycles, per step."""
+    """Measure seconds of a step, in the fastest of several cycles."""
     run = _cycle(gan, share)
     run()
     return min(seconds(run, device) for _ in range(ROUNDS)) / gan.settings.training.n_critic
@@ -125,7 +127,7 @@ def _work_together(rank: int, folder: str, device: str) -> None:
     dist.all_reduce(flat)
     all_reduce = min(seconds(lambda: dist.all_reduce(flat), own) for _ in range(ROUNDS))
     if rank == 0:
-        torch.save({"together": together, "all_reduce": all_reduce, "traffic": asdict(traffic)}, f"{folder}/found")
+        torch.save((together, all_reduce, asdict(traffic)), f"{folder}/measured")
     distributed.end_worker()
 
 
@@ -134,7 +136,7 @@ def _traffic(gan: GAN) -> Traffic:
     sent: list[int] = []
     original = dist.all_reduce
 
-    def counted(tensor: torch.Tensor, *arguments: Any, **options: Any) -> Any:
+    def counted(tensor: torch.Tensor, *arguments: Any, **options: Any) -> object:
         sent.append(tensor.nbytes)
         return original(tensor, *arguments, **options)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
 T = TypeVar("T")
 
@@ -82,13 +83,13 @@ class _SumOverWorkers(torch.autograd.Function):
     """All-reduce whose gradient is the all-reduce of the gradients."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
         x = x.clone()
         dist.all_reduce(x, group=_group)
         return x
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    def backward(ctx: FunctionCtx, *gradients: Tensor) -> Tensor:
         gradient = gradients[0].clone()
         dist.all_reduce(gradient, group=_group)
         return gradient
@@ -136,7 +137,7 @@ def from_rank_zero(value: T) -> T:
     """Return rank 0's (picklable) value, on all ranks. All ranks take part."""
     if not _together():
         return value
-    box: list[Any] = [value]
+    box: list[T] = [value]
     dist.broadcast_object_list(box, src=0, group=_group, device=_device())
     return box[0]
 
