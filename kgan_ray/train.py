@@ -61,11 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return DIVERGED if trained.outcome.status == "diverged" else 0
 
 
-def _workers(wanted: str) -> dict[str, int]:
+def _workers(text: str) -> dict[str, int]:
     """Return the settings that --workers stands for."""
-    fewest, colon, most = wanted.rpartition(":")
+    fewest, colon, most = text.rpartition(":")
     if not all(number.isascii() and number.isdigit() for number in ([fewest, most] if colon else [most])):
-        raise UserError(f"--workers {wanted}: expected a number such as 4, or MIN:MAX such as 1:4")
+        raise UserError(f"--workers {text}: expected a number such as 4, or MIN:MAX such as 1:4")
     return {"resources.num_workers": int(most), **({"resources.min_workers": int(fewest)} if colon else {})}
 
 

@@ -64,10 +64,11 @@ class BlockGeometry(nn.Module):
 
     def joint_map(self, importance: Tensor) -> Tensor:
         """(V' * K, V): what gathers the joints, every partition for itself."""
-        kept = importance[self.partitions] if len(self.partitions) < PARTITIONS else importance
+        if len(self.partitions) < PARTITIONS:
+            importance = importance[self.partitions]
         if self.drops_joints:
-            kept = kept[:, :, self.keep]
-        return (self.adjacency * kept).permute(2, 0, 1).reshape(-1, self.num_joints)
+            importance = importance[:, :, self.keep]
+        return (self.adjacency * importance).permute(2, 0, 1).reshape(-1, self.num_joints)
 
 
 @dataclass
@@ -265,10 +266,10 @@ class Discriminator(PublishedState):
         y = temporal_convolution(y, weights.point, weights.time, weights.bias, geometry)
         if index == 0:
             return y
-        kept = x[:, :, :: geometry.stride]
+        r = x[:, :, :: geometry.stride]
         if geometry.drops_joints:
-            kept = kept.index_select(1, geometry.keep)
-        return y + (kept if weights.residual is None else kept @ weights.residual.T)
+            r = r.index_select(1, geometry.keep)
+        return y + (r if weights.residual is None else r @ weights.residual.T)
 
 
 def temporal_convolution(

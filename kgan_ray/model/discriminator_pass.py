@@ -42,15 +42,15 @@ class BlockTrace:
     x: Tensor  # (N, V, T, C_in)
     gathered: Tensor  # (N, V' * K, T, C_in)
     mixed: Tensor | None = None  # after the 1x1 convolution, where it is not merged
-    kept: Tensor | None = None  # x at the kept joints and frames, (N, V', T', C_in)
+    residual: Tensor | None = None  # x at the joints and frames that stay, (N, V', T', C_in)
     from_gathered: Tensor | None = None  # g at `gathered`
     from_mixed: Tensor | None = None  # g at `mixed`
     from_output: Tensor | None = None  # g before the LeakyReLU, (N, V', T', C_out)
 
     def rows(self, rows: slice) -> BlockTrace:
         """Return some motions' part of what went in."""
-        mixed, kept = (None if t is None else t[rows] for t in (self.mixed, self.kept))
-        return BlockTrace(self.x[rows], self.gathered[rows], mixed, kept)
+        mixed, residual = (None if t is None else t[rows] for t in (self.mixed, self.residual))
+        return BlockTrace(self.x[rows], self.gathered[rows], mixed, residual)
 
 
 @dataclass
@@ -148,8 +148,8 @@ class DiscriminatorPass:
                 gradients.append(_weight_gradient(g, trace.mixed, time, (1, geometry.stride)))
             gradients.append(g[biased].sum(dim=(0, 1, 2)))
             if residual is not None:
-                assert trace.kept is not None
-                gradients.append(g.flatten(0, 2).T @ trace.kept.flatten(0, 2))
+                assert trace.residual is not None
+                gradients.append(g.flatten(0, 2).T @ trace.residual.flatten(0, 2))
         first = self.blocks[0].from_output
         assert first is not None
         total = first.sum(dim=2)  # (N, V', C)
@@ -173,17 +173,17 @@ class DiscriminatorPass:
         y = _convolve(mixed, time, bias if with_bias else None, (k, geometry.stride))
         if index == 0:
             return y, into
-        kept = x[:, :, :: geometry.stride]
+        r = x[:, :, :: geometry.stride]
         if geometry.drops_joints:
-            kept = kept.index_select(1, geometry.keep)
+            r = r.index_select(1, geometry.keep)
         if residual is None:
-            y += kept
+            y += r
         elif geometry.drops_joints or geometry.stride > 1:
-            kept = kept.contiguous()
-            into.kept = kept if into.kept is None else into.kept.copy_(kept)
-            y.view(-1, y.shape[3]).addmm_(kept.view(-1, c), residual.T)
+            r = r.contiguous()
+            into.residual = r if into.residual is None else into.residual.copy_(r)
+            y.view(-1, y.shape[3]).addmm_(r.view(-1, c), residual.T)
         else:
-            into.kept = into.x
+            into.residual = into.x
             y.view(-1, y.shape[3]).addmm_(x.view(-1, c), residual.T)
         return y, into
 

@@ -47,8 +47,9 @@ class GrowthGeometry(nn.Module):
 
     def joint_map(self, importance: Tensor) -> Tensor:
         """Return (K, V, V'): from the joints that come in to those that go out, through growth and adjacency."""
-        kept = importance[self.partitions] if len(self.partitions) < PARTITIONS else importance
-        adjacency = self.adjacency * kept
+        if len(self.partitions) < PARTITIONS:
+            importance = importance[self.partitions]
+        adjacency = self.adjacency * importance
         return self.unpool @ adjacency if self.grows_joints else adjacency
 
     def repeated_taps(self, weight: Tensor) -> Tensor:

@@ -97,13 +97,13 @@ class PublishedState(nn.Module):
 
     def load_published_state(self, state: Mapping[str, Tensor]) -> None:
         """Load published weights. Raises UserError naming the first tensor that is missing, too much or misshapen."""
-        wanted = {name: tuple(tensor.shape) for name, tensor in self.published_state().items()}
-        given = {name: tuple(tensor.shape) for name, tensor in state.items()}
-        if wanted != given:
-            differ = sorted(n for n in wanted.keys() | given.keys() if wanted.get(n) != given.get(n))
+        ours = {name: tuple(tensor.shape) for name, tensor in self.published_state().items()}
+        theirs = {name: tuple(tensor.shape) for name, tensor in state.items()}
+        if ours != theirs:
+            differ = sorted(n for n in ours.keys() | theirs.keys() if ours.get(n) != theirs.get(n))
             name = differ[0]
             raise UserError(
                 f"published weights of another model: {len(differ)} tensors differ, first {name} "
-                f"(found {given.get(name, 'none')}, this model has {wanted.get(name, 'none')})"
+                f"(found {theirs.get(name, 'none')}, this model has {ours.get(name, 'none')})"
             )
         self.load_state_dict({**self.state_dict(), **state})

@@ -54,8 +54,8 @@ def stochastic_variation(
     The mask is that of the technique: of |G(z) - G(z + e)|, e ~ N(0, latent_std²), all that is at or above its
     quantile, with the same noise on both sides, over all motions drawn beside one another.
     """
-    wanted, device = len(labels), labels.device
-    labels = labels.repeat(-(-max(COMPANY, wanted) // wanted))
+    count, device = len(labels), labels.device
+    labels = labels.repeat(-(-max(COMPANY, count) // count))
     random = torch.Generator(device).manual_seed(seed)
 
     def normal(width: int) -> Tensor:
@@ -73,9 +73,9 @@ def stochastic_variation(
                 noise = generator.split_noise(normal(generator.noise_width))
                 motions = generator.synthesise(w, noise)
                 change = (motions - generator.synthesise(moved, noise)).abs()
-                mask = change[:wanted] >= quantile(change, mask_quantile)
+                mask = change[:count] >= quantile(change, mask_quantile)
                 chosen = chosen + mask.float().mean(dim=(1, 2)) / draws
-                motions = motions[:wanted].double()
+                motions = motions[:count].double()
                 total, squares = total + motions, squares + motions.square()
     finally:
         generator.train(was_training)

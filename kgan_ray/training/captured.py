@@ -89,14 +89,14 @@ class CapturedStep:
     def __call__(self, motions: Tensor, labels: Tensor, with_generator: bool) -> Metrics:
         if self._inputs is None:
             self._inputs = motions.clone(), labels.clone()
-        for held, given in zip(self._inputs, (motions, labels), strict=True):
-            held.copy_(given)
+        for own, new in zip(self._inputs, (motions, labels), strict=True):
+            own.copy_(new)
         if with_generator not in self._recorded:
             metrics: Metrics = {}
 
             def work() -> None:
-                held_motions, held_labels = self._inputs or (motions, labels)
-                metrics.update(self._work(held_motions, held_labels, with_generator))
+                own_motions, own_labels = self._inputs or (motions, labels)
+                metrics.update(self._work(own_motions, own_labels, with_generator))
 
             self._recorded[with_generator] = self._record(work, self._state), metrics
         replay, metrics = self._recorded[with_generator]
