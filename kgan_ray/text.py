@@ -7,7 +7,6 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 _MOST_DECIMALS = 4
 
@@ -18,7 +17,7 @@ def close_match(name: str, accepted: Iterable[str]) -> str:
     return f" Did you mean {near[0]}?" if near else ""
 
 
-def short_overrides(overrides: Mapping[str, Any]) -> str:
+def short_overrides(overrides: Mapping[str, object]) -> str:
     """`pooling=max, label_noise_std=0.31`: setting names without their branch, numbers to three digits."""
     leaves = [name.rsplit(".", 1)[-1] for name in overrides]
     shown = [
@@ -28,10 +27,10 @@ def short_overrides(overrides: Mapping[str, Any]) -> str:
     return ", ".join(shown)
 
 
-def described_schedule(schedule: Iterable[tuple[int, Mapping[str, Any]]]) -> str:
+def described_schedule(schedule: Iterable[tuple[int, Mapping[str, object]]]) -> str:
     """`rate=0.001; from step 200: rate=0.0005`: a schedule, the settings that stay the same named once."""
     parts: list[str] = []
-    before: Mapping[str, Any] = {}
+    before: Mapping[str, object] = {}
     for step, settings in schedule:
         changes = {name: value for name, value in settings.items() if name not in before or before[name] != value}
         if changes:
@@ -40,7 +39,7 @@ def described_schedule(schedule: Iterable[tuple[int, Mapping[str, Any]]]) -> str
     return "; ".join(parts)
 
 
-def setting_value(value: Any) -> str:
+def setting_value(value: object) -> str:
     """Return a setting's value, a number to three digits."""
     if isinstance(value, float):
         return f"{value:.3g}"

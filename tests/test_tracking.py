@@ -11,8 +11,9 @@ import pytest
 from kgan_ray.settings import TrackingSettings, UserError
 from kgan_ray.storage import StorePath
 from kgan_ray.tracking import run, store
-from kgan_ray.tracking.run import PARENT_TAG, find_run, metric_history, start_run
-from kgan_ray.tracking.store import prepare_store, set_runs_view, tracking_uri, ui_command
+from kgan_ray.tracking.run import existing_run, find_run, metric_history, start_run
+from kgan_ray.tracking.store import client_of, prepare_store, set_runs_view, tracking_uri, ui_command
+from kgan_ray.tracking.tags import Tag
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +49,14 @@ def test_commands_that_start_together_make_one_record(tmp_path):
     code = f"from kgan_ray.tracking.store import prepare_store; prepare_store('sqlite:///{tmp_path}/mlflow.db')"
     together = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
     assert [process.wait(100) for process in together] == [0, 0, 0]
+    made = client_of(f"sqlite:///{tmp_path}/mlflow.db").search_experiments()
+    assert [experiment.name for experiment in made] == ["Default"]
 
 
 def test_a_child_is_listed_under_its_parent_and_found_by_its_tags(uri):
     parent = start_run(uri, experiment="nested", name="sweep")
     child = start_run(uri, experiment="nested", name="trial", parent_id=parent.id, tags={"trial": "e001"})
-    assert find_run(uri, experiment="nested", tags={PARENT_TAG: parent.id, "trial": "e001"}) == child.id
+    assert find_run(uri, experiment="nested", tags={Tag.PARENT: parent.id, "trial": "e001"}) == child.id
     assert find_run(uri, experiment="nested", tags={"trial": "e002"}) is None
     assert find_run(uri, experiment="never made", tags={"trial": "e001"}) is None
 
@@ -66,7 +69,7 @@ def test_a_run_that_is_killed_as_it_begins_can_be_found_again(uri, monkeypatch):
         raise Killed
 
     monkeypatch.setattr(run.Run, "log_params", killed)
-    tags = {PARENT_TAG: "sweep", "trial": "e007"}
+    tags = {Tag.PARENT: "sweep", "trial": "e007"}
     with pytest.raises(Killed):
         start_run(uri, experiment="begun", name="trial", parent_id="sweep", tags=tags, params={"seed": 1})
     assert find_run(uri, experiment="begun", tags=tags)
@@ -96,6 +99,18 @@ def test_a_continued_run_doubles_no_step_and_keeps_its_params(uri):
 def test_continuing_an_unknown_run_says_where_it_was_sought(uri):
     with pytest.raises(UserError, match=r"has no run 0123"):
         start_run(uri, experiment="again", name="trial", run_id="0123")
+    with pytest.raises(UserError, match=r"has no run 0123"):
+        existing_run(uri, "0123")
+
+
+def test_what_is_added_to_an_existing_run_leaves_its_end_as_it_was(uri):
+    run = start_run(uri, experiment="ended", name="trial")
+    run.finish("KILLED")
+    before = client_of(uri).get_run(run.id).info
+    existing_run(uri, run.id).set_tags({Tag.REASON: "a memory error"})
+    after = client_of(uri).get_run(run.id)
+    assert (after.info.status, after.info.end_time) == ("KILLED", before.end_time)
+    assert after.data.tags["reason"] == "a memory error"
 
 
 def test_artifacts_lie_beside_the_database(uri, tmp_path):
@@ -137,6 +152,13 @@ def test_several_processes_write_at_once(uri):
     for writer in writers:
         writer.join(120)
     assert [writer.exitcode for writer in writers] == [0, 0, 0]
+    client = client_of(uri)
+    written = client.search_runs([client.get_experiment_by_name("many").experiment_id])
+    assert sorted(one.data.params["index"] for one in written) == ["0", "1", "2"]
+    assert {one.info.status for one in written} == {"FINISHED"}
+    for one in written:
+        points = metric_history(uri, one.info.run_id, ["metric/fid"])["metric/fid"]
+        assert points == [(step, float(step)) for step in range(20)]
 
 
 def test_opening_a_record_prints_nothing(tmp_path):

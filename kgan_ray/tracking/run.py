@@ -9,24 +9,20 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from kgan_ray.settings import UserError
 from kgan_ray.tracking.store import client_of, experiment_id, is_known_experiment
+from kgan_ray.tracking.tags import Tag
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 Item = TypeVar("Item")
 
-PARENT_TAG = "mlflow.parentRunId"
 _PARAMS_PER_CALL = 100  # MLflow's own limits
 _METRICS_PER_CALL = 1000
 _PARAM_LENGTH = 6000
@@ -52,7 +48,7 @@ class Run:
         for part in _parts(new, _METRICS_PER_CALL):
             self._client.log_batch(self.id, metrics=part)
 
-    def log_params(self, params: Mapping[str, Any]) -> None:
+    def log_params(self, params: Mapping[str, object]) -> None:
         """Record the parameters; one that the run already has keeps its value."""
         from mlflow.entities import Param
 
@@ -61,7 +57,7 @@ class Run:
         for part in _parts(new, _PARAMS_PER_CALL):
             self._client.log_batch(self.id, params=part)
 
-    def set_tags(self, tags: Mapping[str, Any]) -> None:
+    def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set the tags, over earlier ones of the same name."""
         from mlflow.entities import RunTag
 
@@ -87,6 +83,10 @@ class Run:
         data = Dataset(name, digest[:_DIGEST_LENGTH], "local", json.dumps({"uri": source}))
         self._client.log_inputs(self.id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
 
+    def log_text(self, text: str, file: str) -> None:
+        """Store a text as the artifact `file`."""
+        self._client.log_text(self.id, text, file)
+
     def finish(self, status: str = "FINISHED") -> None:
         """End the run; `status` is FINISHED, FAILED or KILLED. Starting it again by its id reopens it."""
         self._client.set_terminated(self.id, status)
@@ -108,8 +108,8 @@ def start_run(
     name: str,
     parent_id: str | None = None,
     run_id: str | None = None,
-    params: Mapping[str, Any] | None = None,
-    tags: Mapping[str, Any] | None = None,
+    params: Mapping[str, object] | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> Run:
     """Start a run of `experiment` (made where missing), or continue the run `run_id`.
 
@@ -124,9 +124,9 @@ def start_run(
 
     client = client_of(uri)
     if run_id is None:
-        all_tags = {"mlflow.user": os.environ.get("USER", "kgan_ray"), **(tags or {})}
+        all_tags = {Tag.USER: os.environ.get("USER", "kgan_ray"), **(tags or {})}
         if parent_id:
-            all_tags[PARENT_TAG] = parent_id
+            all_tags[Tag.PARENT] = parent_id
         # With its tags at once: a run without them, left by a kill in between, would never be found again.
         created = client.create_run(
             experiment_id(client, uri, experiment), tags=_shortened(all_tags), run_name=name
@@ -155,20 +155,15 @@ def existing_run(uri: str, run_id: str) -> Run:
     return Run(client, run_id, continued=True)
 
 
-def end_run(uri: str, run_id: str, status: str, tags: Mapping[str, Any]) -> None:
+def end_run(uri: str, run_id: str, status: str, tags: Mapping[str, str]) -> None:
     """Tag a run and end it, in as few calls as there can be: on SQLite each takes 10 ms. `status` as in `Run.finish`."""
     run = Run(client_of(uri), run_id, continued=True)
     run.set_tags(tags)
     run.finish(status)
 
 
-def log_text(uri: str, run_id: str, text: str, file: str) -> None:
-    """Store a text as an artifact of a run, ended or not."""
-    client_of(uri).log_text(run_id, text, file)
-
-
 def find_run(uri: str, *, experiment: str, tags: Mapping[str, str]) -> str | None:
-    """The id of the experiment's first run that carries all of these tags, or None."""
+    """Return the id of the experiment's first run that carries all of these tags, or None."""
     client = client_of(uri)
     if not is_known_experiment(client, uri, experiment):
         return None
@@ -179,51 +174,13 @@ def find_run(uri: str, *, experiment: str, tags: Mapping[str, str]) -> str | Non
     return runs[0].info.run_id if runs else None
 
 
-def register_model(
-    uri: str, run_id: str, name: str, checkpoint: str, tags: Mapping[str, str], shape: Sequence[int]
-) -> int:
-    """Store a checkpoint with a run as a model that `mlflow.pyfunc` loads, and make it the newest version of `name`.
-
-    `shape` is a motion's (C, T, V). See `kgan_ray.tuning.report.registered_model`; returns the version's number.
-    """
-    import mlflow
-    import numpy as np
-    from mlflow.exceptions import MlflowException
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
-
-    client = client_of(uri)
-    signature = ModelSignature(
-        inputs=Schema([ColSpec("long", "label")]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *shape))]),
-        params=ParamSchema([ParamSpec("seed", "long", 0), ParamSpec("truncation", "double", 1.0)]),
-    )
-    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", UserWarning
-        )  # that no example was given: it would be generated for nothing
-        folder = Path(scratch) / "model"
-        mlflow.pyfunc.save_model(
-            folder,
-            python_model=str(Path(__file__).parents[1] / "tuning/report/registered_model.py"),
-            artifacts={"checkpoint": checkpoint},
-            signature=signature,
-            pip_requirements=[f"kgan_ray=={version('kgan_ray')}"],
-        )
-        client.log_artifacts(run_id, str(folder), "model")
-    with suppress(MlflowException):  # it is there already
-        client.create_registered_model(name)
-    source = f"{client.get_run(run_id).info.artifact_uri}/model"
-    return int(client.create_model_version(name, source, run_id, tags=dict(tags)).version)
-
-
 def discard_run(uri: str, run_id: str) -> None:
     """Move a run to the record's trash."""
     client_of(uri).delete_run(run_id)
 
 
 def metric_history(uri: str, run_id: str, keys: Iterable[str]) -> dict[str, list[tuple[int, float]]]:
-    """(step, value) of each of the metrics that the run has, by step."""
+    """Return, of those metrics that the run has, every (step, value), by step."""
     client = client_of(uri)
     history = {key: client.get_metric_history(run_id, key) for key in keys}
     return {
@@ -231,8 +188,8 @@ def metric_history(uri: str, run_id: str, keys: Iterable[str]) -> dict[str, list
     }
 
 
-def _shortened(tags: Mapping[str, Any]) -> dict[str, str]:
-    return {key: str(value)[:_TAG_LENGTH] for key, value in tags.items()}
+def _shortened(tags: Mapping[str, str]) -> dict[str, str]:
+    return {str(key): value[:_TAG_LENGTH] for key, value in tags.items()}
 
 
 def _parts(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

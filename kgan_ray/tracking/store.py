@@ -19,13 +19,13 @@ from filelock import FileLock
 
 from kgan_ray.settings import TrackingSettings, UserError, refuse_password
 from kgan_ray.storage import StorePath
+from kgan_ray.tracking.tags import Tag
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _SQLITE = "sqlite:///"
-_VIEW_KEY = "kgan_ray"
-_VIEW_TAG = f"mlflow.sharedViewState.{_VIEW_KEY}"
+_VIEW_KEY = Tag.VIEW.rsplit(".", 1)[-1]
 
 
 def tracking_uri(settings: TrackingSettings, results: StorePath) -> str:
@@ -90,7 +90,7 @@ def ui_command(uri: str, experiment: str) -> str:
     """
     found = client_of(uri).get_experiment_by_name(experiment)
     page = f"/#/experiments/{found.experiment_id}/runs?workflowType=machine_learning" if found else ""
-    if found and _VIEW_TAG in found.tags:
+    if found and Tag.VIEW in found.tags:
         page += f"&viewStateShareKey={_VIEW_KEY}"
     if urlparse(uri).scheme in ("http", "https"):
         return f"python -m webbrowser {shlex.quote(uri.rstrip('/') + page)}"
@@ -118,7 +118,7 @@ def set_runs_view(
     ]
     view = {"selectedColumns": columns, "orderByKey": columns[0], "orderByAsc": lowest_first}
     client = client_of(uri)
-    client.set_experiment_tag(experiment_id(client, uri, experiment), _VIEW_TAG, json.dumps(view))
+    client.set_experiment_tag(experiment_id(client, uri, experiment), Tag.VIEW, json.dumps(view))
 
 
 _clients: dict[str, MlflowClient] = {}  # one a process and address: a client costs a database connection

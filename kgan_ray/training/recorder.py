@@ -17,6 +17,7 @@ from kgan_ray.data.view import DataView
 from kgan_ray.metrics.names import best_is_lowest
 from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.settings import Settings
+from kgan_ray.tracking.tags import Tag
 from kgan_ray.training.checkpoint import Checkpoint, CheckpointStore
 from kgan_ray.training.gan import GAN
 from kgan_ray.training.progress import Context, Progress
@@ -64,7 +65,7 @@ class Recorder:
         self.sampled_at = time.perf_counter()
         self.logged_at = gan.step_count
         if run:
-            run.set_tags({"dataset": view.hash, "extractor": self.evaluator.extractor_hash})
+            run.set_tags({Tag.DATASET: view.hash, Tag.EXTRACTOR: self.evaluator.extractor_hash})
 
     @property
     def objective(self) -> str:
@@ -134,7 +135,7 @@ class Recorder:
         """Store samples and the best and the newest checkpoint in MLflow."""
         if not self.run:
             return
-        self.run.set_tags({"outcome": status})
+        self.run.set_tags({Tag.OUTCOME: status})
         if status != "diverged":
             self.log_samples()
         lowest = best_is_lowest(self.settings.evaluation)

@@ -24,6 +24,7 @@ from kgan_ray.settings import (
 from kgan_ray.storage import StorePath
 from kgan_ray.tracking.run import Run, start_run
 from kgan_ray.tracking.store import prepare_store, tracking_uri, ui_command
+from kgan_ray.tracking.tags import Tag
 from kgan_ray.training.launch import RunRecord, launch_training
 from kgan_ray.training.progress import Outcome, Progress
 
@@ -127,6 +128,6 @@ def _open_run(uri: str, settings: Settings, name: str, folder: StorePath) -> tup
     earlier = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     run_id = earlier["id"] if earlier.get("uri") == uri else None
     run = start_run(uri, experiment=experiment, name=name, run_id=run_id, params=flatten(settings))
-    run.set_tags({"folder": str(folder), "seed": str(settings.seed)})
+    run.set_tags({Tag.FOLDER: str(folder), Tag.SEED: str(settings.seed)})
     file.write_text(json.dumps({"uri": uri, "id": run.id}), encoding="utf-8")
     return run, RunRecord(uri=uri, experiment=experiment, name=name, id=run.id)

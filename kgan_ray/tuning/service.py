@@ -35,7 +35,7 @@ from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.question.sections import Budget
 from kgan_ray.tuning.question.space import Space, base_settings, load_space, parse_space
 from kgan_ray.tuning.report.files import write_report
-from kgan_ray.tuning.report.mlflow_view import open_parent, record_verdicts
+from kgan_ray.tuning.report.mlflow_view import open_parent, record_verdicts, trial_tags
 from kgan_ray.tuning.report.registry import register_best
 from kgan_ray.tuning.running.preparation import announce_estimate, prepare_extractors
 from kgan_ray.tuning.running.runner import Runner
@@ -233,7 +233,7 @@ def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) 
     sweep.budget |= limits.model_dump(exclude_none=True)
     parent = open_parent(sweep, space, settings, code_version())
     sweep.save(folder)
-    tags = {"sweep": sweep.name, "dataset": sweep.dataset_hash, "code": code_version()}
+    tags = trial_tags(sweep, code_version())
     runner = Runner(sweep, space, settings, folder, concurrent=concurrent, tags=tags)
     earlier = sweep.seconds = sweep.seconds + sweep.session_seconds  # of a session that was killed
     is_complete = False

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -61,7 +60,7 @@ class TrialRow:
     step: int
     seconds: float
     values: Mapping[str, float | None]  # by metric
-    overrides: Mapping[str, Any]
+    overrides: Mapping[str, object]
 
 
 class Results:
@@ -250,14 +249,14 @@ def _final(trial: Trial, metric: str) -> float | None:
     return trial.value(metric) if trial.status == "finished" else None
 
 
-def _changes(run: Trial, shared: Mapping[str, Any]) -> str:
+def _changes(run: Trial, shared: Mapping[str, object]) -> str:
     """What a configuration changes, for people, without the overrides that its whole group has."""
     if run.schedule:
         return described_schedule(run.schedule)
     return short_overrides({name: value for name, value in run.overrides.items() if name not in shared}) or "none"
 
 
-def _shared_overrides(runs: Sequence[Trial]) -> dict[str, Any]:
+def _shared_overrides(runs: Sequence[Trial]) -> dict[str, object]:
     """The overrides that all of a group's runs have: the group's own."""
     first, *others = runs
     return {

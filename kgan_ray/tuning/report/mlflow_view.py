@@ -8,37 +8,40 @@ from kgan_ray.settings import Settings, flatten
 from kgan_ray.text import safe_name
 from kgan_ray.tracking.run import Run, existing_run, start_run
 from kgan_ray.tracking.store import set_runs_view
+from kgan_ray.tracking.tags import Tag
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.question.space import Space
 from kgan_ray.tuning.report.tables import comparison_lines
 from kgan_ray.tuning.state import Sweep
 
-DESCRIPTION = "mlflow.note.content"
-VERDICT_TAG = "verdict"
-
 
 def open_parent(sweep: Sweep, space: Space, settings: Settings, code: str) -> Run:
-    """The sweep's own run, under which its trials are listed, started or continued; `code` is what runs."""
+    """Start or continue the sweep's own run, under which its trials are listed; `code` is what runs."""
     run = start_run(
         sweep.uri,
         experiment=sweep.experiment,
         name=sweep.name,
         run_id=sweep.parent_id or None,
         params=flatten(settings),
-        tags={"stage": "sweep", "dataset": sweep.dataset_hash, "code": code},
+        tags={Tag.STAGE: "sweep", Tag.DATASET: sweep.dataset_hash, Tag.CODE: code},
     )
     run.log_dataset(Path(sweep.dataset).name, sweep.dataset_hash, sweep.dataset)
     sweep.parent_id = run.id
-    tags = ["stage", *(["group"] if space.groups else []), "configuration", VERDICT_TAG, "outcome"]
+    group = [Tag.GROUP] if space.groups else []
     set_runs_view(
         sweep.uri,
         sweep.experiment,
         metrics=[f"metric/{name}" for name in settings.evaluation.metrics],
         params=[*space.searched, "seed"],
-        tags=tags,
+        tags=[Tag.STAGE, *group, Tag.CONFIGURATION, Tag.VERDICT, Tag.OUTCOME],
         lowest_first=sweep.mode == "min",
     )
     return run
+
+
+def trial_tags(sweep: Sweep, code: str) -> dict[str, str]:
+    """Return the tags that the runs of all trials of a sweep have."""
+    return {Tag.SWEEP: sweep.name, Tag.DATASET: sweep.dataset_hash, Tag.CODE: code}
 
 
 def record_verdicts(results: Results, parent: Run) -> None:
@@ -46,11 +49,11 @@ def record_verdicts(results: Results, parent: Run) -> None:
     words = {(row.group, row.configuration): row.verdict.word for row in results.rows if row.verdict}
     parent.set_tags(
         {
-            DESCRIPTION: "\n".join(comparison_lines(results)),
-            **{safe_name(".".join(filter(None, (VERDICT_TAG, *names)))): word for names, word in words.items()},
+            Tag.DESCRIPTION: "\n".join(comparison_lines(results)),
+            **{safe_name(".".join(filter(None, (Tag.VERDICT, *names)))): word for names, word in words.items()},
         }
     )
     for row in results.rows:
         for trial in row.runs:
             if trial.run_id and row.verdict:
-                existing_run(results.sweep.uri, trial.run_id).set_tags({VERDICT_TAG: row.verdict.word})
+                existing_run(results.sweep.uri, trial.run_id).set_tags({Tag.VERDICT: row.verdict.word})

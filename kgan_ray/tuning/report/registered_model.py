@@ -10,7 +10,6 @@ MLflow runs this very file when it loads such a model ("models from code"), so t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +28,7 @@ class MotionModel(PythonModel):
         self.gan = load_generator(context.artifacts["checkpoint"])
 
     def predict(
-        self, context: PythonModelContext, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: Mapping[str, float] | None = None
     ) -> np.ndarray:
         """Params: `seed` (default 0; same seed, same motions) and `truncation` (psi in w, default 1 = off)."""
         spec, params = self.gan.spec, params or {}

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from kgan_ray.storage import StorePath
-from kgan_ray.tracking.run import register_model
+from kgan_ray.tracking.models import register_model
+from kgan_ray.tracking.tags import Tag
 from kgan_ray.training.checkpoint import CheckpointStore, read_checkpoint
 from kgan_ray.tuning.answer.results import Results
 
 MODEL_PREFIX = "kgan_ray-"
+MODEL_CODE = Path(__file__).with_name("registered_model.py")
 
 
 def register_best(results: Results, folder: StorePath) -> str | None:
-    """Register the best confirmed run's best checkpoint; returns `models:/NAME/VERSION`.
+    """Register the best confirmed run's best checkpoint; return `models:/NAME/VERSION`.
 
     None where no confirmed run has an MLflow run and a checkpoint that this machine can read.
     """
@@ -26,11 +29,18 @@ def register_best(results: Results, folder: StorePath) -> str | None:
         return None
     name = MODEL_PREFIX + re.sub(r"[/:]", "-", sweep.name)
     tags = {
-        "configuration": trial.configuration,
-        "trial": trial.name,
+        Tag.CONFIGURATION: trial.configuration,
+        Tag.TRIAL: trial.name,
         sweep.metric: f"{trial.metrics[sweep.metric]:.6g}",
     }
     with checkpoint.on_this_machine() as local:
-        shape = read_checkpoint(checkpoint).spec.shape
-        version = register_model(sweep.uri, trial.run_id, name, str(local), tags, shape)
+        version = register_model(
+            sweep.uri,
+            trial.run_id,
+            name,
+            code=MODEL_CODE,
+            checkpoint=str(local),
+            shape=read_checkpoint(checkpoint).spec.shape,
+            tags=tags,
+        )
     return f"models:/{name}/{version}"

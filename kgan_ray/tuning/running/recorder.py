@@ -11,11 +11,12 @@ from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial as TuneTrial
 
 from kgan_ray.storage import StorePath
-from kgan_ray.tracking.run import PARENT_TAG, discard_run, end_run, find_run, log_text
+from kgan_ray.tracking.run import discard_run, end_run, existing_run, find_run
+from kgan_ray.tracking.tags import Tag
 from kgan_ray.tuning.plan import Job, Plan
 from kgan_ray.tuning.running.budget import BudgetMeter
 from kgan_ray.tuning.running.interrupt import Interrupts, stop_politely
-from kgan_ray.tuning.running.trial import FAILURE_FILE, TRACEBACK_FILE, TRIAL_TAG
+from kgan_ray.tuning.running.trial import FAILURE_FILE, TRACEBACK_FILE
 from kgan_ray.tuning.search.proposals import OBJECTIVE
 from kgan_ray.tuning.state import EXPLORE, Sweep, Trial
 
@@ -125,7 +126,9 @@ class StageRecorder(Callback, Stopper):
         self._close(mine)
         self._end_runs()
         if mine.run_id:
-            log_text(self.plan.uri, mine.run_id, failure_log(trial, folder, mine.reason), FAILURE_ARTIFACT)
+            existing_run(self.plan.uri, mine.run_id).log_text(
+                failure_log(trial, folder, mine.reason), FAILURE_ARTIFACT
+            )
 
     def curtail(self) -> None:
         """End a stage whose budget is spent: trials that never began are forgotten, the others count as they are."""
@@ -189,13 +192,13 @@ class StageRecorder(Callback, Stopper):
     def _run_id(self, mine: Trial) -> str | None:
         if not self.plan.uri:
             return None
-        tags = {PARENT_TAG: self.plan.parent_id, TRIAL_TAG: mine.name}
+        tags: dict[str, str] = {Tag.PARENT: self.plan.parent_id, Tag.TRIAL: mine.name}
         return mine.run_id or find_run(self.plan.uri, experiment=self.plan.experiment, tags=tags)
 
     def _finish_run(self, mine: Trial) -> None:
         run_id = self._run_id(mine)
         if run_id:
-            tags = {"outcome": mine.status, **({"reason": mine.reason} if mine.reason else {})}
+            tags: dict[str, str] = {Tag.OUTCOME: mine.status, **({Tag.REASON: mine.reason} if mine.reason else {})}
             end_run(self.plan.uri, run_id, _RUN_STATUS.get(mine.status, "FINISHED"), tags)
             mine.run_id = run_id
 

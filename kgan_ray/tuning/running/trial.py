@@ -13,12 +13,12 @@ from typing import Any, Protocol
 
 from kgan_ray.settings import Settings, UserError, flatten
 from kgan_ray.storage import StorePath
-from kgan_ray.tracking.run import PARENT_TAG, Run, find_run, start_run
+from kgan_ray.tracking.run import Run, find_run, start_run
+from kgan_ray.tracking.tags import Tag
 from kgan_ray.training.progress import Outcome, Progress, ProgressBoard
 from kgan_ray.tuning.plan import Job, Plan, Report
 from kgan_ray.tuning.search.proposals import WORST, objective_keys
 
-TRIAL_TAG = "trial"
 FAILURE_FILE = "failure.txt"  # in the folder of a trial that raised: what, on one line
 TRACEBACK_FILE = "traceback.txt"  # beside it: where
 STARTED_FILE = "started"  # beside it, of any trial: it has been started before
@@ -147,7 +147,7 @@ def record_schedule(run: Run, job: Job, start: int) -> None:
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     }
     run.log_metrics(numbers, start)
-    run.set_tags({"schedule": json.dumps(schedule)})
+    run.set_tags({Tag.SCHEDULE: json.dumps(schedule)})
 
 
 @contextmanager
@@ -178,7 +178,7 @@ def open_run(plan: Plan, job: Job, settings: Settings, folder: StorePath) -> Run
     """
     if not plan.uri:
         return None
-    own = {PARENT_TAG: plan.parent_id, TRIAL_TAG: job.name}
+    own: dict[str, str] = {Tag.PARENT: plan.parent_id, Tag.TRIAL: job.name}
     resolved = flatten(settings)
     run = start_run(
         plan.uri,
@@ -189,15 +189,17 @@ def open_run(plan: Plan, job: Job, settings: Settings, folder: StorePath) -> Run
         params={name: resolved[name] for name in (*plan.searched, *job.overrides, "training.steps", "seed")},
         tags={
             **plan.tags,
-            TRIAL_TAG: job.name,
-            "stage": job.stage,
-            "configuration": job.configuration,
-            "seed": str(job.seed),
-            "outcome": "running",
-            **({"group": job.group} if job.group else {}),
+            Tag.TRIAL: job.name,
+            Tag.STAGE: job.stage,
+            Tag.CONFIGURATION: job.configuration,
+            Tag.SEED: str(job.seed),
+            Tag.OUTCOME: "running",
+            **({Tag.GROUP: job.group} if job.group else {}),
         },
     )
-    if digest := plan.tags.get("dataset"):  # the sweep's run named it first: trials at once do not race to add it
+    if digest := plan.tags.get(
+        Tag.DATASET
+    ):  # the sweep's run named it first: trials at once do not race to add it
         run.log_dataset(Path(plan.dataset).name, digest, plan.dataset)
     return run
 
