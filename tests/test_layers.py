@@ -16,6 +16,7 @@ FLOORS = [
     ["settings"],
     ["storage", "skeleton", "cluster", "cli"],
     ["publishing"],
+    ["ownership"],
     ["model", "tracking"],
     ["data"],
     ["data.synthetic"],

@@ -12,6 +12,7 @@ from kgan_ray.cluster import connect, runs_that_fit
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.prepare.ingest import demo_dataset
 from kgan_ray.metrics.names import check_metric_name
+from kgan_ray.ownership import owned
 from kgan_ray.settings import (
     MAY_CHANGE,
     Settings,
@@ -82,20 +83,20 @@ def train_run(
     connect()
     runs_that_fit(settings.resources, where="--workers")
 
-    prepare_store(uri)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "settings.json").write_text(json.dumps(flatten(settings), indent=1), encoding="utf-8")
-    run, record = _open_run(uri, settings, name, folder)
-    say(f"training {name} in {folder}; Ctrl-C stops it, the same command goes on")
-    started = time.perf_counter()
-    try:
-        outcome = launch_training(
-            settings, dataset.path, str(folder.absolute()), name=name, record=record, show=show
-        )
-    except BaseException as error:
-        run.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-        raise
-    run.finish("FAILED" if outcome.status == "diverged" else "FINISHED")
+    with owned(folder, f"run {name}"):
+        prepare_store(uri)
+        (folder / "settings.json").write_text(json.dumps(flatten(settings), indent=1), encoding="utf-8")
+        run, record = _open_run(uri, settings, name, folder)
+        say(f"training {name} in {folder}; Ctrl-C stops it, the same command goes on")
+        started = time.perf_counter()
+        try:
+            outcome = launch_training(
+                settings, dataset.path, str(folder.absolute()), name=name, record=record, show=show
+            )
+        except BaseException as error:
+            run.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            raise
+        run.finish("FAILED" if outcome.status == "diverged" else "FINISHED")
     return TrainedRun(outcome, folder, record, time.perf_counter() - started)
 
 

@@ -13,12 +13,13 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.prepare.ingest import demo_dataset
+from kgan_ray.ownership import owned
 from kgan_ray.settings import (
     Overrides,
     Settings,
@@ -90,9 +91,12 @@ def run_sweep(
         KeyboardInterrupt: the user interrupted it; `resume_sweep` goes on.
     """
     request = new_request(space, preset=preset, overrides=overrides, data=data, name=name, results=results)
-    if (request.folder / FILE).exists():
-        raise UserError(f"{request.folder} holds a sweep already; --resume goes on with it, --name starts another")
-    return _run(request, budget or {}, concurrent)
+    with owned(request.folder, f"sweep {request.folder.name}"):
+        if (request.folder / FILE).exists():
+            raise UserError(
+                f"{request.folder} holds a sweep already; --resume goes on with it, --name starts another"
+            )
+        return _run(request, budget or {}, concurrent)
 
 
 def resume_sweep(
@@ -116,14 +120,17 @@ def resume_sweep(
         confirm_only: end the search here and judge what it found.
     """
     request = resumed_request(name, space=space, preset=preset, overrides=overrides, data=data, results=results)
-    record = request.record
-    if record is None and (add_seeds or confirm_only):
+    if request.record is None and (add_seeds or confirm_only):
         raise UserError("--add-seeds and --confirm-only extend a sweep, and there is none of that name yet")
-    if record and confirm_only and EXPLORE not in record.done:
-        record.done.append(EXPLORE)
-    if record and add_seeds:
-        record.rounds.append(add_seeds)
-    return _run(request, budget or {}, concurrent)
+    with owned(request.folder, f"sweep {request.folder.name}"):
+        if request.record is None:
+            return _run(request, budget or {}, concurrent)
+        record = load_sweep(request.folder)  # as it is now that nobody else writes it
+        if confirm_only and EXPLORE not in record.done:
+            record.done.append(EXPLORE)
+        if add_seeds:
+            record.rounds.append(add_seeds)
+        return _run(replace(request, record=record), budget or {}, concurrent)
 
 
 def new_request(
