@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from kgan_ray.metrics.motion_file import SUFFIXES
+    from kgan_ray.data.motions_file import SUFFIXES
     from kgan_ray.metrics.names import check_metric_name
     from kgan_ray.metrics.service import evaluate_generator, evaluate_motions
     from kgan_ray.training.checkpoint import load_generator

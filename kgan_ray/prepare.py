@@ -118,7 +118,7 @@ def _sources(options: argparse.Namespace) -> list[Source]:
 
 def _demo_source(options: argparse.Namespace) -> Source:
     from kgan_ray.data.sources.demo import DemoSource, write_demo_files
-    from kgan_ray.data.sources.text_sources import SkeletonFiles
+    from kgan_ray.data.sources.ntu_files import SkeletonFiles
 
     count, seed = options.num_sequences or _DEMO_SEQUENCES, options.seed or 0
     if not options.skeleton_files:

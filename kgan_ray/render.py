@@ -11,19 +11,12 @@ latent point a class: the standard deviation by joint and over time, and the joi
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kgan_ray.cli import run_verb, verb_parser
 from kgan_ray.settings import UserError
-from kgan_ray.skeleton import class_numbers
-
-if TYPE_CHECKING:
-    import argparse
-
-    from kgan_ray.skeleton import SkeletonLayout
-    from kgan_ray.visual.sources import Titled
 
 ENDINGS = (".png", ".gif", ".mp4")
 
@@ -50,13 +43,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     output = _checked(options)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        if options.variation:
-            return _draw_variation(options, output)
-        return _draw_motions(options, output)
-    except OSError as error:
-        raise UserError(f"--output {output}: cannot be written ({error.strerror or error})") from None
+    from kgan_ray.training.drawing import Choice, draw_motions, draw_noise
+
+    choice = Choice(options.classes, options.count, options.seed, options.layout)
+    if options.variation:
+        points = draw_noise(options.sources[0], output, choice, draws=options.draws, quantile=options.quantile)
+        print(f"{output}: {options.draws} draws of the noise for each of {points} latent points")
+    else:
+        count = draw_motions(options.sources, output, choice, poses=options.poses, fps=options.fps)
+        print(f"{output}: {count} motions")
+    return 0
 
 
 def _checked(options: argparse.Namespace) -> Path:
@@ -74,69 +70,6 @@ def _checked(options: argparse.Namespace) -> Path:
     if options.variation and len(options.sources) > 1:
         raise UserError(f"--variation: one checkpoint at a time, found {len(options.sources)} sources")
     return output
-
-
-def _draw_motions(options: argparse.Namespace, output: Path) -> int:
-    from kgan_ray.visual.stick import animate, contact_sheet
-
-    motions, layout = _side_by_side(options)
-    if output.suffix == ".png":
-        contact_sheet(motions, layout, output, num_poses=options.poses)
-    else:
-        animate(motions, layout, output, fps=options.fps)
-    print(f"{output}: {len(motions)} motions")
-    return 0
-
-
-def _side_by_side(options: argparse.Namespace) -> tuple[Titled, SkeletonLayout]:
-    """The motions of all sources, those of one class after one another where the titles are the same."""
-    from kgan_ray.visual.sources import Wish, motions_of
-
-    wish = Wish(options.classes, options.count, options.seed, options.layout)
-    found = [motions_of(source, wish) for source in options.sources]
-    layout = found[0][1]
-    for source, (_, other) in zip(options.sources, found, strict=True):
-        if (other.joints, other.bones) != (layout.joints, layout.bones):
-            raise UserError(
-                f"{source}: its skeleton {other.name} is not {layout.name}, that of {options.sources[0]}"
-            )
-    if len(found) == 1:
-        return found[0]
-    titles = list(dict.fromkeys(title for motions, _ in found for title, _ in motions))
-    names = [Path(source).stem for source in options.sources]
-    return [
-        (f"{title}: {name}", motion)
-        for wanted in titles
-        for name, (motions, _) in zip(names, found, strict=True)
-        for title, motion in motions
-        if title == wanted
-    ], layout
-
-
-def _draw_variation(options: argparse.Namespace, output: Path) -> int:
-    import torch
-
-    from kgan_ray.model.variation import stochastic_variation
-    from kgan_ray.training.checkpoint import load_generator
-    from kgan_ray.visual.variation import draw_variation
-
-    gan = load_generator(options.sources[0])
-    techniques, names = gan.settings.techniques, gan.spec.class_names
-    mask_quantile = options.quantile if options.quantile is not None else techniques.mask_quantile or 0.5
-    labels = class_numbers(options.classes, names)
-    variation = stochastic_variation(
-        gan.average or gan.generator,
-        torch.tensor(labels).repeat_interleave(options.count),
-        draws=options.draws,
-        seed=options.seed,
-        mask_quantile=mask_quantile,
-        latent_std=techniques.mask_latent_std,
-        batch_norm=gan.settings.evaluation.batch_norm,
-    )
-    titles = [names[label] for label in labels for _ in range(options.count)]
-    draw_variation(variation, gan.spec, titles, output, mask_quantile=mask_quantile)
-    print(f"{output}: {options.draws} draws of the noise for each of {len(titles)} latent points")
-    return 0
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ import pytest
 from helpers.recordings import ntu_names, write_ntu
 from kgan_ray.data.dataset import FORMAT_VERSION, Dataset
 from kgan_ray.data.prepare.ingest import ingest
+from kgan_ray.data.sources.ntu_files import SkeletonFiles
 from kgan_ray.data.sources.skeleton_file import parse_skeleton
-from kgan_ray.data.sources.text_sources import SkeletonFiles
 from kgan_ray.settings import DataSettings, UserError
 from kgan_ray.skeleton import NTU25
 

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from kgan_ray.data.motions_file import read_motions
 from kgan_ray.evaluate import main
 from kgan_ray.metrics.evaluation import Estimate
-from kgan_ray.metrics.motion_file import read_motions
 from kgan_ray.settings import UserError, override
 from kgan_ray.storage import StorePath
 from kgan_ray.training.checkpoint import write_checkpoint

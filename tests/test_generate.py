@@ -3,7 +3,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from kgan_ray.data.motions_file import read_parquet
+from kgan_ray.data.motions_file import open_motions
 from kgan_ray.generate import main
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import class_numbers
@@ -29,12 +29,12 @@ def generated(checkpoint, path, *options):
 
 def test_parquet_holds_the_wanted_classes_in_metres(checkpoint, demo, tiny, tmp_path):
     main([checkpoint, "--classes", "waving", "3", "--count", "2", "--output", str(tmp_path / "motions.parquet")])
-    motions, labels, layout = read_parquet(tmp_path / "motions.parquet")
-    assert labels == [demo.class_names.index("waving")] * 2 + [3, 3]
-    assert layout.name == "ntu25"
-    assert {motion.shape for motion in motions} == {(3, 16, 25)}
+    written = open_motions(tmp_path / "motions.parquet")
+    assert written.labels == [demo.class_names.index("waving")] * 2 + [3, 3]
+    assert written.layout.name == "ntu25"
+    assert {motion.shape for motion in written.motions} == {(3, 16, 25)}
     low, high = demo.view(tiny.data).spec.value_range
-    assert all(low - 1e-4 <= motion.min() and motion.max() <= high + 1e-4 for motion in motions)
+    assert all(low - 1e-4 <= motion.min() and motion.max() <= high + 1e-4 for motion in written.motions)
     columns = pq.read_table(tmp_path / "motions.parquet", partitioning=None).column_names
     assert {"name", "label", "num_frames", "motion"} <= set(columns)
 

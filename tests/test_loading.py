@@ -14,7 +14,7 @@ import torch
 from helpers.recordings import ntu_names, write_ntu
 from kgan_ray.data import loading
 from kgan_ray.data.prepare.ingest import ingest
-from kgan_ray.data.sources.text_sources import SkeletonFiles
+from kgan_ray.data.sources.ntu_files import SkeletonFiles
 from kgan_ray.data.windows import centred, first_frames, middle_frames, resampled, value_ranges
 from kgan_ray.settings import DataSettings, UserError
 

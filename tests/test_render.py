@@ -1,4 +1,6 @@
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -155,6 +157,9 @@ def test_the_variation_of_a_checkpoint_is_drawn(tiny, demo, tmp_path, capsys):
         (["{seven}", "--output", "x.png"], "7 joints; say whose with --layout"),
         (["{seven}", "--output", "x.png", "--layout", "ntu25"], "25 joints, but"),
         (["{flat}", "--output", "x.png"], "motions are floats (N, C, T, V)"),
+        (["{bare}", "--output", "x.png"], "bare.parquet: not a file of motions that `generate` wrote"),
+        (["{few}", "--output", "x.png"], "few_labels.txt: 1 labels for 2 motions"),
+        (["{words}", "--output", "x.png"], "words_labels.txt: not one label a line"),
         (["{cut}", "--output", "x.png"], "its header promises 4 frames and it ends in frame 1"),
         (["{seven}", "{demo}", "--output", "x.png", "--layout", "{stick}"], "its skeleton ntu25 is not stick"),
         (["{demo}", "--output", "x.gif", "--variation"], "accepted are .png"),
@@ -169,6 +174,12 @@ def test_mistakes_are_told(demo, tmp_path, tmp_path_factory, monkeypatch, option
     files = {name: held / f"{name}.npy" for name in ("seven", "flat")}
     np.save(files["seven"], np.zeros((2, 3, 8, 7), np.float32))
     np.save(files["flat"], np.zeros((2, 3), np.float32))
+    files["bare"] = held / "bare.parquet"
+    pq.write_table(pa.table({"motion": [[0.0]], "label": [0]}), files["bare"])
+    for name, labels in (("few", "1"), ("words", "one two")):
+        files[name] = held / f"{name}.npy"
+        np.save(files[name], np.zeros((2, 3, 8, 25), np.float32))
+        (held / f"{name}_labels.txt").write_text(labels)
     files["cut"] = held / "S001C001P001R001A001.skeleton"
     files["cut"].write_text(one_body_text(motion()[:, :4].transpose(1, 2, 0))[:900])
     files["stick"] = held / "stick.yaml"

@@ -10,7 +10,7 @@ from helpers.recordings import REAL_DATA, moving_body, ntu_names, write_ntu, wri
 from kgan_ray.data.recording import RejectedRecording
 from kgan_ray.data.sources.recognise import find_sources
 from kgan_ray.data.sources.source import Item
-from kgan_ray.data.sources.text_sources import UclaFiles, mend_broken_frames
+from kgan_ray.data.sources.ucla_files import UclaFiles, mend_broken_frames
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import H36M16, NTU25, UCLA20, SkeletonLayout, read_layout
 

@@ -38,7 +38,7 @@ INGEST = r"""
 import re, sys
 from pathlib import Path
 from kgan_ray.data.prepare import ingest
-from kgan_ray.data.sources.text_sources import SkeletonFiles
+from kgan_ray.data.sources.ntu_files import SkeletonFiles
 ingest.FEW_PARTS = 1000
 ingest.ingest([SkeletonFiles(Path(sys.argv[1]))], sys.argv[2])
 # Not ru_maxrss: after a fork that starts at the size of the parent.

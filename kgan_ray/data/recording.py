@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True)
@@ -28,3 +29,18 @@ class Recording:
 
 class RejectedRecording(Exception):
     """One recording that is set aside; the message is the reason, for `rejected.jsonl`."""
+
+
+def as_float32(values: ArrayLike) -> np.ndarray:
+    """Return the values as float32; what is too large for it becomes infinite, which `check_motion` finds."""
+    with np.errstate(over="ignore"):
+        return np.asarray(values, np.float32)
+
+
+def check_motion(motion: np.ndarray) -> None:
+    """Raise RejectedRecording unless a motion (T, V, C) is finite and holds a body."""
+    finite = np.isfinite(motion).all(axis=(1, 2))
+    if not finite.all():
+        raise RejectedRecording(f"frame {int(np.argmin(finite)) + 1}: a coordinate is NaN or infinite")
+    if not motion.any():
+        raise RejectedRecording("no frame holds a body")

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kgan_ray.data.dataset import Dataset
+from kgan_ray.data.motions_file import read_motions
 from kgan_ray.metrics.evaluation import About, Evaluation, read_scores
-from kgan_ray.metrics.motion_file import read_motions
 from kgan_ray.metrics.sides import DivergedError
 from kgan_ray.metrics.suite import Evaluator, Generates
 from kgan_ray.settings import Settings, UserError

@@ -15,14 +15,14 @@ from PIL import Image, ImageDraw, ImageFont
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import SkeletonLayout
 
-Motions = Sequence[tuple[str, np.ndarray]]  # title and motion
+Titled = list[tuple[str, np.ndarray]]  # motions (C, T, V), each with its title
 COLOURS = {"left": (31, 90, 180), "right": (205, 66, 40), "middle": (70, 70, 70)}
 _BACKGROUND, _TEXT, _FLOOR = (255, 255, 255), (40, 40, 40), (225, 225, 225)
 _SMOOTH = 3  # drawn so many times larger, then shrunk: Pillow draws no smooth lines
 
 
 def contact_sheet(
-    rows: Motions, layout: SkeletonLayout, path: Path | str, *, num_poses: int = 8, cell: int = 110
+    rows: Titled, layout: SkeletonLayout, path: Path | str, *, num_poses: int = 8, cell: int = 110
 ) -> None:
     """Write a PNG: a row a motion, its title and `num_poses` poses from first to last, seen from the front."""
     if not rows:
@@ -40,7 +40,7 @@ def contact_sheet(
 
 
 def animate(
-    motions: Motions, layout: SkeletonLayout, path: Path | str, *, fps: int = 30, cell: int = 180, columns: int = 6
+    motions: Titled, layout: SkeletonLayout, path: Path | str, *, fps: int = 30, cell: int = 180, columns: int = 6
 ) -> None:
     """Write the motions side by side, each with its title: an animated GIF, or MP4 where FFmpeg is there.
 

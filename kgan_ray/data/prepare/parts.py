@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import struct
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kgan_ray.data.recording import Recording, RejectedRecording
+from kgan_ray.data.rows import part_schema, row_digest, rows_table
 from kgan_ray.data.sources.source import Item, Source
 from kgan_ray.data.windows import value_ranges
-from kgan_ray.skeleton import SkeletonLayout
 from kgan_ray.storage import StorePath
 
 ROWS_PER_PART = 512
 ROWS_PER_GROUP = 128  # what a training worker reads at a time
 FILES_AHEAD = 8  # read while one is parsed: storage is often slower than we are
 VALUES_PER_GROUP = 32 << 20  # 128 MB: fewer rows where recordings are absurdly long
-
-_ROW_IDS = ("setup", "camera", "subject", "replication")
 
 
 @dataclass
@@ -55,28 +50,6 @@ class PartJob:
     @property
     def file(self) -> str:
         return f"motions/part-{self.number:05}.parquet"
-
-
-def part_schema(layout: SkeletonLayout, coordinates: int) -> pa.Schema:
-    """The data contract's columns; V, C and the layout's name are in the metadata."""
-    motion = pa.list_(pa.float32())
-    return pa.schema(
-        [
-            ("name", pa.string()),
-            ("label", pa.int32()),
-            *((name, pa.int32()) for name in _ROW_IDS),
-            ("num_frames", pa.int32()),
-            ("num_bodies", pa.int32()),
-            ("motion", motion),
-            ("motion_second", motion),
-        ],
-        metadata={
-            "kgan_ray.layout": layout.name,
-            "kgan_ray.joints": str(layout.num_joints),
-            "kgan_ray.coordinates": str(coordinates),
-            "kgan_ray.order": "motion is row-major (num_frames, joints, coordinates), metres",
-        },
-    )
 
 
 def write_part(job: PartJob, sources: Sequence[Source], folder: StorePath) -> tuple[list[int], list[RowReport]]:
@@ -147,42 +120,6 @@ def _fill(report: RowReport, recording: Recording, root: int) -> None:
     report.num_bodies = recording.num_bodies
     report.digest = row_digest(recording)
     report.ranges = value_ranges(recording.motion, root)
-
-
-def row_digest(recording: Recording) -> str:
-    """SHA-256 over everything that a row holds, the same on every machine."""
-    ids = [-1 if getattr(recording, name) is None else getattr(recording, name) for name in _ROW_IDS]
-    numbers = [recording.label, *ids, recording.num_frames, recording.num_bodies]
-    digest = hashlib.sha256(f"{recording.name}\n".encode())
-    digest.update(struct.pack(f"<{len(numbers)}q", *numbers))
-    digest.update(np.ascontiguousarray(recording.motion, "<f4").data)
-    if recording.motion_second is not None:
-        digest.update(b"second")
-        digest.update(np.ascontiguousarray(recording.motion_second, "<f4").data)
-    return digest.hexdigest()
-
-
-def rows_table(recordings: Sequence[Recording], schema: pa.Schema) -> pa.Table:
-    columns: dict[str, Any] = {
-        name: [getattr(recording, name) for recording in recordings]
-        for name in schema.names
-        if not name.startswith("motion")
-    }
-    columns["motion"] = _lists([recording.motion for recording in recordings])
-    columns["motion_second"] = _lists([recording.motion_second for recording in recordings])
-    return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
-
-
-def _lists(motions: Sequence[np.ndarray | None]) -> pa.Array:
-    """list<float32>, one value list a motion, null for None."""
-    sizes = [0 if motion is None else motion.size for motion in motions]
-    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-    values = [np.asarray(motion, np.float32).reshape(-1) for motion in motions if motion is not None]
-    return pa.ListArray.from_arrays(
-        pa.array(offsets),
-        pa.array(np.concatenate(values) if values else np.zeros(0, np.float32)),
-        mask=pa.array([motion is None for motion in motions]),
-    )
 
 
 def as_row(groups: list[int], reports: list[RowReport]) -> dict[str, Any]:

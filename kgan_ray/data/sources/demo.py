@@ -7,8 +7,8 @@ from pathlib import Path
 
 from kgan_ray.data.recording import Recording
 from kgan_ray.data.sources import ntu
+from kgan_ray.data.sources.ntu_files import CLASS_NAMES_FILE
 from kgan_ray.data.sources.source import Item, Source, Traits
-from kgan_ray.data.sources.text_sources import CLASS_NAMES_FILE
 from kgan_ray.data.synthetic.recordings import ACTIONS, synthesise, write_skeleton_file
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import NTU25

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from kgan_ray.data.recording import Recording
+from kgan_ray.data.recording import Recording, as_float32, check_motion
 from kgan_ray.data.sources.published_arrays import check_shape, numbered
 from kgan_ray.data.sources.source import Item, Source, Traits
-from kgan_ray.data.sources.text_sources import as_float32, check_motion
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import LAYOUTS, SkeletonLayout
 

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kgan_ray.data.recording import Recording, RejectedRecording
+from kgan_ray.data.recording import Recording, RejectedRecording, as_float32
 from kgan_ray.data.sources import ntu
 from kgan_ray.data.sources.labels import read_labels
 from kgan_ray.data.sources.source import Item, Source, Traits
-from kgan_ray.data.sources.text_sources import as_float32
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import LAYOUTS, NTU25, SkeletonLayout
 

@@ -6,10 +6,11 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from kgan_ray.data.sources.archive import list_names
+from kgan_ray.data.sources.ntu_files import SkeletonFiles
 from kgan_ray.data.sources.own_arrays import OwnArrays
 from kgan_ray.data.sources.published_arrays import PublishedArrays
 from kgan_ray.data.sources.source import Source
-from kgan_ray.data.sources.text_sources import SkeletonFiles, UclaFiles
+from kgan_ray.data.sources.ucla_files import UclaFiles
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import SkeletonLayout
 

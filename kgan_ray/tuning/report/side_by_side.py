@@ -11,8 +11,7 @@ from kgan_ray.training.checkpoint import CheckpointStore, load_generator
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.question.space import BASELINE
 from kgan_ray.tuning.state import Trial
-from kgan_ray.visual.sources import Titled
-from kgan_ray.visual.stick import animate, contact_sheet
+from kgan_ray.visual.stick import Titled, animate, contact_sheet
 
 MOST_CLASSES = 6
 

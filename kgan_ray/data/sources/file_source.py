@@ -1,0 +1,46 @@
+"""Sources with one file a recording, in a folder or a zip."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
+
+from kgan_ray.data.sources.archive import list_files, read_file
+from kgan_ray.data.sources.source import Item, Source
+
+
+class FileSource(Source):
+    """The files of one suffix in a folder, in a zip, or one file by itself."""
+
+    suffix: ClassVar[str]
+
+    def __init__(self, path: Path) -> None:
+        self.location = str(path.absolute())
+
+    @property
+    def path(self) -> Path:
+        return Path(self.location)
+
+    @property
+    def is_folder(self) -> bool:
+        return self.path.is_dir()
+
+    @functools.cached_property
+    def listing(self) -> list[tuple[str, Any]]:
+        """(name, place) of every file; a single file lies at its own path."""
+        return [(self.path.name, "")] if self.path.suffix == self.suffix else list_files(self.path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "listing"}  # long; workers need none
+
+    def items(self) -> list[Item]:
+        return [
+            Item(PurePosixPath(name).stem, place) for name, place in self.listing if name.endswith(self.suffix)
+        ]
+
+    def fetch(self, item: Item) -> bytes:
+        return read_file(self.path, item.place)
+
+    def files(self) -> list[Path]:
+        return [self.path / item.place for item in self.items()] if self.is_folder else [self.path]
