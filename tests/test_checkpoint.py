@@ -35,6 +35,11 @@ def test_a_restored_gan_goes_on_exactly_as_the_saved_one(gan, tmp_path):
         }
 
 
+def test_random_state_keeps_the_names_of_format_1(gan, tmp_path):
+    CheckpointStore(str(tmp_path)).save(gan, STATE)
+    assert set(read_checkpoint(tmp_path).optimiser["random"]) == {"chance", "technique_chance"}
+
+
 @pytest.mark.parametrize("net", ["generator", "discriminator"])
 def test_a_restored_gan_learns_at_the_rate_of_its_own_settings(gan, tmp_path, net):
     gan.step(*batch(gan))
