@@ -170,6 +170,6 @@ def test_a_second_evaluator_loads_the_same_extractor(evaluator, demo, tiny):
     again = Evaluator(
         demo.view(tiny.data), override(tiny, {"evaluation.num_motions": 8}).evaluation, progress=said.append
     )
-    assert again.extractor_hash == evaluator.extractor_hash
+    assert again.extractor.hash == evaluator.extractor.hash
     assert not said
     assert again.floor(["fid"]) == evaluator.floor(["fid"])

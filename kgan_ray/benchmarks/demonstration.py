@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kgan_ray.cli import add_settings_options, run_verb, settings_of, verb_parser
+from kgan_ray.cli import add_settings_options, print_settings, run_verb, settings_of, verb_parser
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.loading import MotionTensors
 from kgan_ray.metrics.evaluation import Estimate, estimates
@@ -26,7 +26,7 @@ SHOWN = ("fid", "coverage", "accuracy", "mmd_avg", "mmd_seq", "mmd_avg_published
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 MOST_NOISE = 0.1  # metres, at strength 1
 Spoil = Callable[[MotionTensors, float, torch.Generator, MotionSpec], MotionTensors]
-Results = dict[str, dict[float, dict[str, Estimate]]]  # [way of spoiling][strength][metric]
+ScoresByStrength = dict[str, dict[float, dict[str, Estimate]]]  # [way of spoiling][strength][metric]
 
 
 def add_noise(clean: MotionTensors, strength: float, random: torch.Generator, spec: MotionSpec) -> MotionTensors:
@@ -83,7 +83,7 @@ def _share(count: int, strength: float, random: torch.Generator) -> Tensor:
 class Demonstration:
     """The scores of motions spoilt in every way at every strength, over `repeats` draws each."""
 
-    results: Results
+    results: ScoresByStrength
     repeats: int
 
     def figure(self, path: Path) -> None:
@@ -162,7 +162,7 @@ def demonstrate(evaluator: Evaluator, *, repeats: int, progress: Callable[[str],
         return estimates(draws)
 
     untouched = score(add_noise, 0.0)
-    results: Results = {spoil: {0.0: untouched} for spoil in SPOILS}
+    results: ScoresByStrength = {spoil: {0.0: untouched} for spoil in SPOILS}
     for spoil, function in SPOILS.items():
         for strength in STRENGTHS[1:]:
             results[spoil][strength] = score(function, strength)
@@ -180,6 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.repeats < 1:
         raise UserError(f"--repeats {options.repeats}: at least 1 is needed")
     settings = settings_of(options)
+    if options.dry_run:
+        print_settings(settings)
+        return 0
     evaluator = Evaluator(Dataset.open(options.data).view(settings.data), settings.evaluation)
     demonstration = demonstrate(evaluator, repeats=options.repeats, progress=print)
     folder = Path(options.output)

@@ -51,7 +51,6 @@ class Evaluator:
         self._noted: set[tuple[str, str]] = set()
         self.spec = view.spec
         self.extractor = find_extractor(view, self.device, progress, settings.extractor)
-        self.extractor_hash = self.extractor.hash
 
     @cached_property
     def real(self) -> Side:
@@ -102,11 +101,11 @@ class Evaluator:
         check_finite(motions)
         return self.compare(self.real, self.side(motions, labels), metrics)
 
-    def floor(self, metrics: Iterable[str] | None = None) -> dict[str, float]:
+    def floor(self, metrics: Iterable[str]) -> dict[str, float]:
         """Measure the real test split against the training split: what a perfect generator may reach."""
-        return self.compare(self.real, self.test, metrics or self.settings.metrics)
+        return self.compare(self.real, self.test, metrics)
 
-    def halves(self, metrics: Iterable[str] | None = None) -> dict[str, float]:
+    def halves(self, metrics: Iterable[str]) -> dict[str, float]:
         """Measure two random halves of the training split against each other."""
         random = torch.Generator().manual_seed(0)
         order = torch.randperm(len(self.real.labels), generator=random).to(self.device)
@@ -114,7 +113,7 @@ class Evaluator:
             Side(self.real.labels[part], self.extractor, motions=self.real.motions.values[part])
             for part in order.tensor_split(2)
         )
-        return self.compare(first, second, metrics or self.settings.metrics)
+        return self.compare(first, second, metrics)
 
     def compare(self, real: Side, generated: Side, metrics: Iterable[str]) -> dict[str, float]:
         """Compute each metric, in that order, with what stands beside it: kid_std, accuracy/<class>, ..."""

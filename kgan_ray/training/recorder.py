@@ -65,7 +65,7 @@ class Recorder:
         self.sampled_at = time.perf_counter()
         self.logged_at = gan.step_count
         if run:
-            run.set_tags({Tag.DATASET: view.hash, Tag.EXTRACTOR: self.evaluator.extractor_hash})
+            run.set_tags({Tag.DATASET: view.hash, Tag.EXTRACTOR: self.evaluator.extractor.hash})
 
     @property
     def objective(self) -> str:
@@ -110,7 +110,7 @@ class Recorder:
             "step": self.gan.step_count,
             "metrics": self.metrics,
             "dataset": self.view.hash,
-            "extractor": self.evaluator.extractor_hash,
+            "extractor": self.evaluator.extractor.hash,
             "run": self.run.id if self.run else None,
         }
         self.store.save(self.gan, state)

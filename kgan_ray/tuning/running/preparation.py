@@ -21,11 +21,11 @@ def prepare_extractors(runner: Runner, dataset: Dataset) -> Evaluator:
     for group, changes in (runner.space.groups or {"": {}}).items():
         settings = override(runner.settings, changes)
         evaluator = Evaluator(dataset.view(settings.data), settings.evaluation, progress=runner.announce)
-        before = sweep.extractors.setdefault(group, evaluator.extractor_hash)
-        if before != evaluator.extractor_hash:
+        before = sweep.extractors.setdefault(group, evaluator.extractor.hash)
+        if before != evaluator.extractor.hash:
             raise UserError(
                 f"the extractor of {dataset.path} is not the one that sweep {sweep.name} began with "
-                f"({evaluator.extractor_hash[:12]}, {before[:12]}): its results could not be compared"
+                f"({evaluator.extractor.hash[:12]}, {before[:12]}): its results could not be compared"
             )
     return evaluator
 
