@@ -15,14 +15,14 @@ import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kgan_ray.cli import ProgressLine, run_verb, verb_parser
 from kgan_ray.settings import UserError
 
 if TYPE_CHECKING:
     from kgan_ray.data.dataset import Dataset
-    from kgan_ray.data.sources.source import Source
+    from kgan_ray.data.prepare.manifest import Column
 
 _DEMO_SEQUENCES = 2000
 
@@ -30,25 +30,31 @@ _DEMO_SEQUENCES = 2000
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     _check(options)
-    from kgan_ray.data.prepare.ingest import ingest
-    from kgan_ray.data.sources.ntu import read_missing_list
+    from kgan_ray.data.prepare.service import Demo, prepare_dataset
 
-    sources = _sources(options)
+    demo = Demo(
+        num_sequences=options.num_sequences or _DEMO_SEQUENCES,
+        seed=options.seed or 0,
+        skeleton_files=Path(options.skeleton_files) if options.skeleton_files else None,
+    )
     started = time.perf_counter()
     with ProgressLine() as line:
-        dataset, is_new = ingest(
-            sources,
+        prepared = prepare_dataset(
+            demo if options.demo else options.sources,
             options.output,
-            leave_out=read_missing_list(options.missing_list) if options.missing_list else frozenset(),
+            layout=options.layout,
+            missing_list=options.missing_list,
             train_ids=_train_ids(options),
             min_per_class=options.min_per_class,
             force=options.force,
             progress=line,
         )
-    if not is_new:
-        print(f"{options.output}: already prepared from the same sources and options (hash {dataset.hash})")
-        return 0
-    _print_summary(dataset, time.perf_counter() - started)
+    if prepared.is_new:
+        _print_summary(prepared.dataset, time.perf_counter() - started)
+    else:
+        print(
+            f"{options.output}: already prepared from the same sources and options (hash {prepared.dataset.hash})"
+        )
     return 0
 
 
@@ -98,46 +104,21 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError(f"--seed {options.seed}: 0 or more is accepted")
 
 
-def _sources(options: argparse.Namespace) -> list[Source]:
-    from kgan_ray.data.prepare.manifest import common_traits
-    from kgan_ray.data.sources.recognise import find_sources
-    from kgan_ray.skeleton import read_layout
-
-    if options.demo:
-        return [_demo_source(options)]
-    layout = read_layout(options.layout) if options.layout else None
-    sources = [source for path in options.sources for source in find_sources(path, layout)]
-    for source in sources:
-        if layout is not None and source.traits.layout != layout:
-            raise UserError(
-                f"--layout {options.layout}: {source.location} has the skeleton {source.traits.layout.name}"
-            )
-    common_traits(sources)  # refuse a wrong mixture before anything is read
-    return sources
-
-
-def _demo_source(options: argparse.Namespace) -> Source:
-    from kgan_ray.data.sources.demo import DemoSource, write_demo_files
-    from kgan_ray.data.sources.ntu_files import SkeletonFiles
-
-    count, seed = options.num_sequences or _DEMO_SEQUENCES, options.seed or 0
-    if not options.skeleton_files:
-        return DemoSource(seed, count)
-    folder = Path(options.skeleton_files)
-    write_demo_files(folder, seed=seed, num_sequences=count)
-    return SkeletonFiles(folder)
-
-
-def _train_ids(options: argparse.Namespace) -> dict[str, tuple[int, ...]]:
-    chosen: dict[str, Any] = {}
-    for column in ("subject", "camera", "setup"):
-        text = getattr(options, f"train_{column}s")
-        if text:
-            try:
-                chosen[column] = tuple(sorted({int(word) for word in text.split(",")}))
-            except ValueError:
-                raise UserError(f"--train-{column}s {text}: expected numbers with commas, such as 1,2,5") from None
-    return chosen
+def _train_ids(options: argparse.Namespace) -> dict[Column, list[int]]:
+    """Return the ids that the options --train-subjects, --train-cameras and --train-setups name."""
+    texts: dict[Column, str | None] = {
+        "subject": options.train_subjects,
+        "camera": options.train_cameras,
+        "setup": options.train_setups,
+    }
+    ids = {}
+    for column, text in texts.items():
+        try:
+            if text:
+                ids[column] = [int(word) for word in text.split(",")]
+        except ValueError:
+            raise UserError(f"--train-{column}s {text}: expected numbers with commas, such as 1,2,5") from None
+    return ids
 
 
 def _print_summary(dataset: Dataset, seconds: float) -> None:

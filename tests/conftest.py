@@ -5,7 +5,7 @@ import torch
 
 from helpers import processes
 from kgan_ray.data.dataset import Dataset
-from kgan_ray.data.prepare.ingest import demo_dataset
+from kgan_ray.data.prepare.service import Demo, demo_dataset
 from kgan_ray.settings import Settings, override, resolve_settings
 
 
@@ -24,7 +24,7 @@ def no_process_outlives_its_test():
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory) -> Dataset:
     """A small demo dataset: 160 synthetic sequences."""
-    return demo_dataset(tmp_path_factory.mktemp("datasets") / "demo", num_sequences=160)
+    return demo_dataset(tmp_path_factory.mktemp("datasets") / "demo", Demo(num_sequences=160))
 
 
 @pytest.fixture(scope="session")

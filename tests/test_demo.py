@@ -8,7 +8,7 @@ import pytest
 
 from kgan_ray import prepare
 from kgan_ray.data.dataset import Dataset
-from kgan_ray.data.prepare.ingest import demo_dataset
+from kgan_ray.data.prepare.service import Demo, demo_dataset
 from kgan_ray.settings import UserError
 
 
@@ -19,14 +19,14 @@ def motions(folder):
 
 
 def test_the_demo_is_made_once_and_follows_its_seed(tmp_path):
-    first = demo_dataset(tmp_path / "a", seed=0, num_sequences=40)
+    first = demo_dataset(tmp_path / "a", Demo(40, seed=0))
     made = (tmp_path / "a/manifest.json").stat().st_mtime_ns
-    assert demo_dataset(tmp_path / "a", seed=0, num_sequences=40).hash == first.hash
+    assert demo_dataset(tmp_path / "a", Demo(40, seed=0)).hash == first.hash
     assert (tmp_path / "a/manifest.json").stat().st_mtime_ns == made
-    assert demo_dataset(tmp_path / "b", seed=0, num_sequences=40).hash == first.hash
-    assert demo_dataset(tmp_path / "c", seed=1, num_sequences=40).hash != first.hash
+    assert demo_dataset(tmp_path / "b", Demo(40, seed=0)).hash == first.hash
+    assert demo_dataset(tmp_path / "c", Demo(40, seed=1)).hash != first.hash
     with pytest.raises(UserError, match="holds a dataset of other sources or options"):
-        demo_dataset(tmp_path / "a", seed=1, num_sequences=40)
+        demo_dataset(tmp_path / "a", Demo(40, seed=1))
 
 
 def test_the_demo_suits_its_preset(demo):

@@ -21,9 +21,9 @@ from kgan_ray.training.checkpoint import read_checkpoint
 PHASES = {
     "start-up": ("kgan_ray.training.loop", "_resume", 1, "after"),
     "first evaluation": ("kgan_ray.training.evaluation.SharedEvaluation", "evaluate", 1, "before"),
-    "a step": ("kgan_ray.training.gan.GAN", "_generator_step", 1, "before"),
-    "a later step": ("kgan_ray.training.gan.GAN", "_discriminator_step", 5, "after"),
-    "an evaluation": ("kgan_ray.metrics.suite.Evaluator", "score_features", 2, "before"),
+    "a step": ("kgan_ray.training.gan.GAN", "generator_step", 1, "before"),
+    "a later step": ("kgan_ray.training.gan.GAN", "discriminator_step", 5, "after"),
+    "an evaluation": ("kgan_ray.metrics.suite.Evaluator", "compare", 2, "before"),
     "between weights and optimiser": ("kgan_ray.training.checkpoint", "save", 2, "after"),
     "a save, all but renamed": ("kgan_ray.publishing", "flush", 4, "after"),
     "pruning": ("kgan_ray.training.checkpoint.CheckpointStore", "prune", 2, "before"),

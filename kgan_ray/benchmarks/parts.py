@@ -14,7 +14,7 @@ from kgan_ray.benchmarks.reading import measure_reading
 from kgan_ray.benchmarks.rows import PARTS, Row
 from kgan_ray.benchmarks.steps import BATCH, ROUNDS, training
 from kgan_ray.benchmarks.timing import ntu60_gan, peak, peak_memory, seconds
-from kgan_ray.data.prepare.ingest import demo_dataset
+from kgan_ray.data.prepare.service import Demo, demo_dataset
 from kgan_ray.metrics.classifier import Classifier
 from kgan_ray.metrics.frechet import Gaussian, frechet_distance
 from kgan_ray.settings import DataSettings, UserError
@@ -75,7 +75,7 @@ def loading(device: str) -> list[Row]:
     """Measure the share of a step that fetching its batch takes, data on the device."""
     gan = ntu60_gan(device)
     with tempfile.TemporaryDirectory() as folder:
-        dataset = demo_dataset(Path(folder) / "demo", num_sequences=600)
+        dataset = demo_dataset(Path(folder) / "demo", Demo(num_sequences=600))
         batches = dataset.view(DataSettings()).batches(batch_size=BATCH, seed=0, device=device)
     steps = iter(range(10_000))
     fetch = min(seconds(lambda: batches.batch(next(steps)), device, 50) for _ in range(ROUNDS))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from kgan_ray.cluster import num_cores
+from kgan_ray.data.prepare.service import open_dataset
 from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.settings import UserError
 from kgan_ray.text import duration
-from kgan_ray.training.service import open_dataset
 from kgan_ray.tuning.question.space import base_settings, load_space
 from kgan_ray.tuning.running.estimate import explored_share, seconds_per_run
 from kgan_ray.tuning.running.jobs import num_confirmed
@@ -20,7 +20,7 @@ def estimate_sweep(space_file: str, data: str | None, workers: int) -> list[str]
         raise UserError(f"--workers {workers}: at least 1 is needed")
     space = load_space(space_file)
     settings = base_settings(space, None, {"data.path": data} if data else {})
-    view = open_dataset(settings, print).view(settings.data)
+    view = open_dataset(settings.data.path).view(settings.data)
     per_run = seconds_per_run(settings, Evaluator(view, settings.evaluation))
     cpus = settings.resources.needed_by(settings.resources.num_workers)["CPU"]
     at_once = max(1, int(num_cores() // cpus))

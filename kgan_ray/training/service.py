@@ -6,11 +6,9 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from kgan_ray.cluster import connect, runs_that_fit
-from kgan_ray.data.dataset import Dataset
-from kgan_ray.data.prepare.ingest import demo_dataset
+from kgan_ray.data.prepare.service import open_dataset
 from kgan_ray.metrics.names import check_metric_name
 from kgan_ray.ownership import owned
 from kgan_ray.settings import (
@@ -29,7 +27,6 @@ from kgan_ray.tracking.tags import Tag
 from kgan_ray.training.launch import RunRecord, launch_training
 from kgan_ray.training.progress import Outcome, Progress
 
-DEMO_FOLDER = Path("datasets/demo")
 Say = Callable[[str], None]
 
 
@@ -76,7 +73,7 @@ def train_run(
     for metric in settings.evaluation.metrics:
         check_metric_name(metric, where="evaluation.metrics")
     uri = tracking_uri(settings.tracking, home)
-    dataset = open_dataset(settings, say)
+    dataset = open_dataset(settings.data.path, say)
     dataset.view(settings.data)
     settings = override(settings, {"data.path": dataset.path})  # the whole path: workers start elsewhere
     _refuse_other_settings(folder, settings)
@@ -98,14 +95,6 @@ def train_run(
             raise
         run.finish("FAILED" if outcome.status == "diverged" else "FINISHED")
     return TrainedRun(outcome, folder, record, time.perf_counter() - started)
-
-
-def open_dataset(settings: Settings, say: Say) -> Dataset:
-    """Open the dataset that the settings name, or the demo's, which is made on first use."""
-    if settings.data.path is not None:
-        return Dataset.open(settings.data.path)
-    say(f"no --data given: using the demo data set of synthetic motion in {DEMO_FOLDER}")
-    return demo_dataset(DEMO_FOLDER)
 
 
 def _refuse_other_settings(folder: StorePath, settings: Settings) -> None:

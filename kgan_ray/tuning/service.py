@@ -19,6 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from kgan_ray.data.dataset import Dataset
+from kgan_ray.data.prepare.service import open_dataset
 from kgan_ray.ownership import owned
 from kgan_ray.settings import (
     Overrides,
@@ -32,7 +33,6 @@ from kgan_ray.settings import (
 )
 from kgan_ray.storage import StorePath
 from kgan_ray.tracking.store import prepare_store, tracking_uri
-from kgan_ray.training.service import open_dataset
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.question.sections import Budget
 from kgan_ray.tuning.question.space import Space, base_settings, load_space, parse_space
@@ -230,7 +230,7 @@ def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) 
     record = request.record
     uri = record.uri if record else tracking_uri(request.settings.tracking, folder.parent)
     prepare_store(uri)
-    dataset = open_dataset(request.settings, partial(print, flush=True))
+    dataset = open_dataset(request.settings.data.path, partial(print, flush=True))
     settings = override(request.settings, {"data.path": dataset.path})
     sweep = record or Sweep.of(
         space, settings, name=folder.name, uri=uri, experiment=settings.tracking.experiment or folder.name

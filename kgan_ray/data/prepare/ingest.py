@@ -83,15 +83,6 @@ def ingest(
     return Dataset.open(folder), True
 
 
-def demo_dataset(
-    folder: Path, seed: int = 0, num_sequences: int = 2000, progress: Progress | None = None
-) -> Dataset:
-    """The dataset of synthetic motion in `folder`, made unless it is there. Raises UserError."""
-    from kgan_ray.data.sources.demo import DemoSource
-
-    return ingest([DemoSource(seed, num_sequences)], folder, progress=progress)[0]
-
-
 def _existing_dataset(folder: StorePath, *, force: bool) -> Dataset | None:
     """Return the dataset that is there already, if any. Raises UserError for a folder that holds anything else.
 
