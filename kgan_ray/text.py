@@ -12,23 +12,23 @@ _MOST_DECIMALS = 4
 
 
 def close_match(name: str, accepted: Iterable[str]) -> str:
-    """' Did you mean X?' for the nearest accepted name, or the empty string."""
+    """Return ' Did you mean X?' for the nearest accepted name, or the empty string."""
     near = difflib.get_close_matches(name, list(accepted), n=1, cutoff=0.5)
     return f" Did you mean {near[0]}?" if near else ""
 
 
 def short_overrides(overrides: Mapping[str, object]) -> str:
-    """`pooling=max, label_noise_std=0.31`: setting names without their branch, numbers to three digits."""
+    """Return `pooling=max, label_noise_std=0.31`: settings without their branch, numbers to three digits."""
     leaves = [name.rsplit(".", 1)[-1] for name in overrides]
-    shown = [
+    parts = [
         f"{leaf if leaves.count(leaf) == 1 else name}={setting_value(value)}"
         for leaf, (name, value) in zip(leaves, overrides.items(), strict=True)
     ]
-    return ", ".join(shown)
+    return ", ".join(parts)
 
 
 def described_schedule(schedule: Iterable[tuple[int, Mapping[str, object]]]) -> str:
-    """`rate=0.001; from step 200: rate=0.0005`: a schedule, the settings that stay the same named once."""
+    """Return `rate=0.001; from step 200: rate=0.0005`: a schedule that names only what changes."""
     parts: list[str] = []
     before: Mapping[str, object] = {}
     for step, settings in schedule:
@@ -47,7 +47,7 @@ def setting_value(value: object) -> str:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A metric for people: so many digits, all of those before the point up to a million, or a dash."""
+    """Return a metric with so many digits, up to a million all of those before the point; a dash for none."""
     if value is None or not math.isfinite(value):
         return "-"
     text = f"{value:.{digits}g}"
@@ -55,7 +55,7 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def with_spread(mean: float | None, deviation: float | None) -> str:
-    """`2950 ± 1766`, `0.621 ± 0.069`: both to the same place, the deviation's second digit or the fourth decimal."""
+    """Return `2950 ± 1766`, `0.621 ± 0.069`: both to the deviation's second digit, or to the fourth decimal."""
     if mean is None or deviation is None or not math.isfinite(mean + deviation):
         return number(mean)
     magnitude = math.floor(math.log10(deviation)) if deviation > 0 else -_MOST_DECIMALS
@@ -64,7 +64,7 @@ def with_spread(mean: float | None, deviation: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """`1:02:03` or `2:03`."""
+    """Return seconds as `1:02:03` or `2:03`; a dash for none."""
     if seconds is None or not math.isfinite(seconds):
         return "-"
     minutes, rest = divmod(round(max(0.0, seconds)), 60)
@@ -73,5 +73,5 @@ def duration(seconds: float | None) -> str:
 
 
 def safe_name(text: str) -> str:
-    """The text as folders and MLflow's keys may be named."""
+    """Return the text with `_` for what the names of folders and MLflow's keys may not hold."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", text)

@@ -49,7 +49,7 @@ def test_counts_the_best_and_the_last_trouble():
         age=75,
     )
     assert lines[0] == "sweep disc: explore; last change 1:15 ago"
-    assert lines[1] == "trials: 3 of 4 known ones ended (1 finished, 1 stopped, 1 diverged, 1 waiting)"
+    assert lines[1] == "trials: 3 of 4 recorded ones ended (1 finished, 1 stopped, 1 diverged, 1 waiting)"
     assert "best single run: b  fid 20  (pooling=max)" in lines  # a diverged run's score is no score
     assert "last trouble: c: generator/loss is nan at step 7" in lines
 
@@ -79,7 +79,7 @@ def test_ten_lines_are_enough_for_many_trials(tmp_path):
 def test_a_sweep_that_has_not_begun():
     assert lines_of(sweep(), age=0) == [
         "sweep disc: not begun; last change 0:00 ago",
-        "trials: 0 of 0 known ones ended (no trials yet)",
+        "trials: 0 of 0 recorded ones ended (no trials yet)",
     ]
 
 

@@ -1,4 +1,4 @@
-"""One run of the record: started or continued, written by hand, ended, found again.
+"""One run of the record: it is started or continued, written by hand, ended, and looked up again.
 
 Every process writes through `Run`, which knows its own id and touches no global state, so that several
 trials, threads and restarts write side by side. Continuing a run doubles nothing: a step that is already
@@ -52,8 +52,8 @@ class Run:
         """Record the parameters; one that the run already has keeps its value."""
         from mlflow.entities import Param
 
-        known = self._client.get_run(self.id).data.params if self._continued and params else {}
-        new = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in params.items() if key not in known]
+        recorded = self._client.get_run(self.id).data.params if self._continued and params else {}
+        new = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in params.items() if key not in recorded]
         for part in _parts(new, _PARAMS_PER_CALL):
             self._client.log_batch(self.id, params=part)
 

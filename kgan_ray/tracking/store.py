@@ -1,4 +1,4 @@
-"""Where the record is kept: its address, its database, the columns of MLflow's runs table.
+"""The place of the record: its address, its database, the columns of MLflow's runs table.
 
 This package alone imports mlflow (but for the file that MLflow runs itself).
 """
@@ -29,7 +29,7 @@ _VIEW_KEY = Tag.VIEW.rsplit(".", 1)[-1]
 
 
 def tracking_uri(settings: TrackingSettings, results: StorePath) -> str:
-    """Where the record is kept: the setting, else $MLFLOW_TRACKING_URI, else a SQLite file in `results`.
+    """Return where the record is kept: the setting, else $MLFLOW_TRACKING_URI, else a SQLite file in `results`.
 
     Raises UserError for an address that MLflow does not know, and where `results` cannot hold that file.
     """
@@ -55,7 +55,7 @@ def tracking_uri(settings: TrackingSettings, results: StorePath) -> str:
 
 
 def is_local_file(uri: str) -> bool:
-    """Whether only this machine can reach the record."""
+    """Return whether only this machine can reach the record."""
     return uri.startswith("sqlite:")
 
 
@@ -84,13 +84,13 @@ def prepare_store(uri: str) -> None:
 
 
 def ui_command(uri: str, experiment: str) -> str:
-    """The exact shell command that opens the experiment's runs in a browser, and, for a local record, the address.
+    """Return the shell command that opens the experiment's runs in a browser, and, for a local record, the address.
 
     The address says that these are training runs: MLflow's page would open on chat traces, of which there are none.
     """
-    found = client_of(uri).get_experiment_by_name(experiment)
-    page = f"/#/experiments/{found.experiment_id}/runs?workflowType=machine_learning" if found else ""
-    if found and Tag.VIEW in found.tags:
+    entry = client_of(uri).get_experiment_by_name(experiment)
+    page = f"/#/experiments/{entry.experiment_id}/runs?workflowType=machine_learning" if entry else ""
+    if entry and Tag.VIEW in entry.tags:
         page += f"&viewStateShareKey={_VIEW_KEY}"
     if urlparse(uri).scheme in ("http", "https"):
         return f"python -m webbrowser {shlex.quote(uri.rstrip('/') + page)}"
@@ -126,7 +126,7 @@ _experiments: dict[tuple[str, str], str] = {}  # (address, name) to id, once loo
 
 
 def client_of(uri: str) -> MlflowClient:
-    """The process's client of that record, made on first use."""
+    """Return the process's client of that record, made on first use."""
     if uri not in _clients:
         _silence()
         from mlflow import MlflowClient
@@ -137,7 +137,7 @@ def client_of(uri: str) -> MlflowClient:
 
 
 def _silence() -> None:
-    """No migration log, no look for a git executable, no usage statistics sent home."""
+    """Have MLflow log no migration, look for no git executable, and send no usage statistics home."""
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -147,35 +147,35 @@ def _silence() -> None:
 
 
 def is_known_experiment(client: MlflowClient, uri: str, name: str) -> bool:
-    """Whether the experiment is there already."""
+    """Return whether the experiment is there already."""
     return (uri, name) in _experiments or client.get_experiment_by_name(name) is not None
 
 
 def experiment_id(client: MlflowClient, uri: str, name: str) -> str:
-    """The experiment's id; it is made where it is missing, and restored where it was deleted."""
+    """Return the experiment's id; make it where it is missing, and restore it where it was deleted."""
     if (uri, name) not in _experiments:
-        _experiments[uri, name] = _found_or_made(client, uri, name)
+        _experiments[uri, name] = _made_experiment(client, uri, name)
     return _experiments[uri, name]
 
 
-def _found_or_made(client: MlflowClient, uri: str, name: str) -> str:
+def _made_experiment(client: MlflowClient, uri: str, name: str) -> str:
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         try:
             return client.create_experiment(name, _artifact_location(uri, name))
         except MlflowException:  # another process was first
-            found = client.get_experiment_by_name(name)
-            if found is None:
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
                 raise
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
+    if experiment.lifecycle_stage == "deleted":
+        client.restore_experiment(experiment.experiment_id)
+    return str(experiment.experiment_id)
 
 
 def _artifact_location(uri: str, experiment: str) -> str | None:
-    """Beside the SQLite file, not in the folder we happen to run in; a server knows its own place."""
+    """Return a folder beside the SQLite file, not the one we happen to run in; a server knows its own place."""
     if not is_local_file(uri):
         return None
     folder = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in experiment)

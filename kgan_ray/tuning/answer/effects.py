@@ -109,7 +109,7 @@ def label_order(value: object) -> tuple[bool, float, str]:
 
 
 def _levels(setting: str, points: Sequence[Point]) -> tuple[Level, ...]:
-    """A level a value; a number with many values has a level a third of them, and one for `off`."""
+    """Return a level for every value; for a number with many values one for each third of them, and one for `off`."""
     by_value: dict[object, list[Point]] = {}
     for point in points:
         by_value.setdefault(point.chosen.get(setting), []).append(point)
@@ -132,6 +132,6 @@ def _levels(setting: str, points: Sequence[Point]) -> tuple[Level, ...]:
 
 
 def _value_at(trial: Trial, step: int) -> float | None:
-    """The trial's last finite objective up to a step."""
+    """Return the trial's last finite objective up to a step."""
     before = [value for at, value in trial.curve if at <= step and math.isfinite(value)]
     return before[-1] if before else None

@@ -18,9 +18,7 @@ from kgan_ray.text import described_schedule, short_overrides
 from kgan_ray.tuning.answer.verdict import Compare, Sample, Verdict, judge
 from kgan_ray.tuning.question.space import BASELINE
 from kgan_ray.tuning.search.candidates import explored_front
-from kgan_ray.tuning.state import CONFIRM, ENDED, EXPLORE, Status, Sweep, Trial
-
-LOST: tuple[Status, ...] = ("diverged", "failed")
+from kgan_ray.tuning.state import CONFIRM, ENDED, EXPLORE, LOST, Status, Sweep, Trial
 
 
 @dataclass(frozen=True)
@@ -93,17 +91,17 @@ class Results:
 
     @property
     def lowest_is_best(self) -> bool:
-        """Whether low values of the sweep's objective are good."""
+        """Return whether low values of the sweep's objective are good."""
         return self.sweep.mode == "min"
 
     def is_low_good(self, metric: str) -> bool:
-        """Whether low values of a metric are good: as the sweep's objectives say, else as the metric's name does."""
+        """Return whether low values of a metric are good: as the sweep's objectives say, else as its name does."""
         modes = {**self.sweep.objectives, self.sweep.metric: self.sweep.mode}
         return modes[metric] == "min" if metric in modes else lower_is_better(metric)
 
     @property
     def stage(self) -> str:
-        """What the sweep is at: `not begun`, `explore, round 2`, `confirm`, `confirm, round 2 of 3` or `judged`."""
+        """Name what the sweep is at: `not begun`, `explore, round 2`, `confirm, round 2 of 3`, `judged`."""
         sweep = self.sweep
         if self.is_judged:
             return "judged"
@@ -205,7 +203,7 @@ class Results:
         )
 
     def _missing_rounds(self) -> list[int]:
-        """The numbers of the rounds of confirmation that are not complete."""
+        """Return the numbers of the rounds of confirmation that are not complete."""
         numbers = range(1, len(self.sweep.rounds) + 1)
         return [number for number in numbers if f"{CONFIRM}-{number}" not in self.sweep.done]
 
@@ -227,7 +225,7 @@ def check_comparable(trials: Sequence[Trial]) -> None:
 
 
 def _measured(sweep: Sweep) -> list[str]:
-    """The metrics that any trial measured, the objective first; losses and speeds are none."""
+    """Return the metrics that any trial measured, the objective first; losses and speeds are none."""
     seen = {name for trial in sweep.trials for name in trial.metrics}
     return [
         sweep.metric,
@@ -245,19 +243,19 @@ def _measure(runs: Sequence[Trial], metric: str, published: float | None) -> Mea
 
 
 def _final(trial: Trial, metric: str) -> float | None:
-    """The metric of a run that was trained to its end."""
+    """Return the metric of a run that was trained to its end; None for another."""
     return trial.value(metric) if trial.status == "finished" else None
 
 
 def _changes(run: Trial, shared: Mapping[str, object]) -> str:
-    """What a configuration changes, for people, without the overrides that its whole group has."""
+    """Describe what a configuration changes, without the overrides that its whole group has."""
     if run.schedule:
         return described_schedule(run.schedule)
     return short_overrides({name: value for name, value in run.overrides.items() if name not in shared}) or "none"
 
 
 def _shared_overrides(runs: Sequence[Trial]) -> dict[str, object]:
-    """The overrides that all of a group's runs have: the group's own."""
+    """Return the overrides that all of a group's runs have: the group's own."""
     first, *others = runs
     return {
         name: value

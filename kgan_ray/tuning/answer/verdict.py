@@ -23,6 +23,7 @@ import numpy as np
 from scipy import stats
 
 from kgan_ray.text import number
+from kgan_ray.tuning.state import Mode
 
 LEVEL = 0.05
 POWER = 0.8
@@ -32,7 +33,6 @@ _SMALLEST = 1e-12  # what a distance counts as that came out as 0: its logarithm
 
 Word = Literal["better", "worse", "can't tell"]
 Compare = Literal["difference", "ratio"]
-Mode = Literal["min", "max"]  # whether low or high values are good
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Verdict:
 
     @property
     def mean(self) -> float:
-        """The mean of the configuration's values; geometric where ratios are compared."""
+        """Return the mean of the configuration's values; the geometric one where ratios are compared."""
         return _mean(self.own, self.compare)
 
     @property
@@ -75,7 +75,7 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """The verdict in words, with the figures that it rests on."""
+        """Say the verdict in words, with the figures that it rests on."""
         name = f"{self.group} {self.configuration}".strip()
         if not (self.own.values and self.baseline.values):
             who = "the baseline" if self.own.values else self.configuration
@@ -99,7 +99,7 @@ class Verdict:
 
     @property
     def _losses(self) -> str:
-        """`; 1 of 3 runs and 2 of the baseline's 5 runs gave no value`, or the empty string."""
+        """Return `; 1 of 3 runs and 2 of the baseline's 5 runs gave no value`, or the empty string."""
         parts = [f"{self.own.lost} of {self.own.runs} runs"] if self.own.lost else []
         if self.baseline.lost:
             parts.append(f"{self.baseline.lost} of the baseline's {self.baseline.runs} runs")
@@ -238,6 +238,6 @@ def _is_constant(values: Sequence[float]) -> bool:
 
 
 def _signed(effect: float, compare: Compare) -> str:
-    """`+12.5` for a difference, `0.42` for a ratio."""
+    """Return `+12.5` for a difference, `0.42` for a ratio."""
     sign = "+" if compare == "difference" and effect >= 0 else ""
     return sign + number(effect) if math.isfinite(effect) else str(effect)

@@ -1,1 +1,1 @@
-"""How an answer is told: tables, page, MLflow."""
+"""The answer, printed: on the terminal, as tables, as a page, in MLflow."""

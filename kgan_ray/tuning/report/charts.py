@@ -29,14 +29,14 @@ _GRID = "rgba(128, 128, 128, 0.25)"
 def confirmed_curves(rows: Sequence[ConfigurationRow], metric: str) -> go.Figure | None:
     """Draw each configuration's learning curve: the mean over seeds, a band from lowest to highest, a thin line a run."""
     figure = go.Figure()
-    drawn: list[float] = []
+    all_values: list[float] = []
     for row, colour in zip(rows, _cycled(len(rows)), strict=True):
         by_step: dict[int, list[float]] = {}
         for run in row.runs:
             for step, value in _finite(run.curve):
                 by_step.setdefault(step, []).append(value)
         steps = sorted(by_step)
-        drawn += [value for values in by_step.values() for value in values]
+        all_values += [value for values in by_step.values() for value in values]
         for ends, fill in ((max, None), (min, "tonexty")):
             figure.add_scatter(
                 x=steps, y=[ends(by_step[step]) for step in steps], mode="lines", line={"width": 0}, fill=fill,
@@ -53,7 +53,7 @@ def confirmed_curves(rows: Sequence[ConfigurationRow], metric: str) -> go.Figure
         )  # fmt: skip
     if len({step for row in rows for run in row.runs for step, _ in run.curve}) < 2:
         return None
-    name_axes(figure, "training step", metric, y_values=drawn)
+    name_axes(figure, "training step", metric, y_values=all_values)
     return laid_out(figure, height=420)
 
 
@@ -190,7 +190,7 @@ def _measures(row: ConfigurationRow, metrics: Sequence[str]) -> str:
 
 
 def folded(text: str) -> str:
-    """A long text in lines, as Plotly writes them; a space after every comma may end one."""
+    """Return a long text in lines as Plotly writes them; any comma may end one."""
     lines = [""]
     for part in text.replace("<", "&lt;").split(", "):
         if len(lines[-1]) + len(part) > 80:

@@ -58,7 +58,7 @@ def _head(results: Results) -> str:
 
 
 def _comparison(results: Results) -> Iterator[str]:
-    """What the confirmation runs show: table, intervals, curves, and the front of every further metric."""
+    """Write what the confirmation runs show: table, intervals, curves, and the front of every further metric."""
     if not results.rows:
         return
     objective, *others = results.metrics
@@ -90,7 +90,7 @@ def _comparison(results: Results) -> Iterator[str]:
 
 
 def _search(results: Results) -> Iterator[str]:
-    """What the explored trials show: the effect of each setting, all settings at once, curves, the table."""
+    """Write what the explored trials show: the effect of each setting, all settings at once, curves, the table."""
     if not results.explored:
         return
     metric, is_low_good = results.sweep.metric, results.lowest_is_best
@@ -143,7 +143,7 @@ def _section(title: str, explanation: str = "") -> str:
 
 
 def _chart(figure: go.Figure) -> str:
-    """The figure as data, which the page's one script draws."""
+    """Write a figure as data, which the page's one script draws."""
     data = figure.to_json().replace("</", "<\\/")
     height = figure.layout.height
     return f'<div class="chart" style="height: {height}px"><script type="application/json">{data}</script></div>'
@@ -168,7 +168,7 @@ def _table(lines: Sequence[tables.Cells]) -> str:
 
 
 def _kind(cells: Sequence[str]) -> str:
-    """A column of numbers is set to the right; one with a cell of a line or more, a schedule's, is wrapped."""
+    """Set a column of numbers to the right, and wrap one with a cell of a line or more."""
     if all(cell[:1] in "-0123456789" for cell in cells):
         return ' class="number"'
     return ' class="text"' if any(len(cell) > _LONGEST_UNWRAPPED for cell in cells) else ""

@@ -22,7 +22,7 @@ from kgan_ray.training.checkpoint import load_generator
 
 
 class MotionModel(PythonModel):
-    """Labels (0-based, a column `label`) to motions (N, C, T, V) in metres, float32."""
+    """Generates motions (N, C, T, V) in metres, float32, from labels (0-based, a column `label`)."""
 
     def load_context(self, context: PythonModelContext) -> None:
         self.gan = load_generator(context.artifacts["checkpoint"])

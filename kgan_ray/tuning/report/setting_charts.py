@@ -132,7 +132,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _mean(values: Sequence[float], all_values: Sequence[float]) -> float:
-    """The geometric mean where the axis is logarithmic."""
+    """Return the mean; the geometric one where the axis is logarithmic."""
     if min(all_values) > 0:
         return math.exp(sum(math.log(value) for value in values) / len(values))
     return sum(values) / len(values)

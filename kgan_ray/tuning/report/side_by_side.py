@@ -30,9 +30,9 @@ def draw_side_by_side(results: Results, trials: StorePath, folder: Path) -> list
     rows: Titled = []
     first = next(iter(generators.values())).spec
     classes = torch.linspace(0, first.num_classes - 1, min(MOST_CLASSES, first.num_classes)).long().unique()
-    drawn = {name: gan.spec.to_metres(gan.sample_few(classes)).numpy() for name, gan in generators.items()}
+    motions_of = {name: gan.spec.to_metres(gan.sample_few(classes)).numpy() for name, gan in generators.items()}
     for number, label in enumerate(classes.tolist()):
-        rows += [(f"{first.class_names[label]}: {name}", motions[number]) for name, motions in drawn.items()]
+        rows += [(f"{first.class_names[label]}: {name}", motions[number]) for name, motions in motions_of.items()]
     sheet, film = folder / "motions.png", folder / "motions.gif"
     contact_sheet(rows, first.layout, sheet)
     animate(rows, first.layout, film, columns=4)
@@ -40,7 +40,7 @@ def draw_side_by_side(results: Results, trials: StorePath, folder: Path) -> list
 
 
 def _compared(results: Results) -> list[Trial]:
-    """The best runs of the baseline and of the best other configuration, of the same group."""
+    """Return the best runs of the baseline and of the best other configuration, of the same group."""
     best = results.best_run(lambda row: row.configuration != BASELINE)
     if best is None:
         return []

@@ -36,7 +36,7 @@ def standing_lines(results: Results, age: float) -> list[str]:
     hidden = f"; {len(running) - MOST_RUNNING} more run" if len(running) > MOST_RUNNING else ""
     lines = [
         f"sweep {sweep.name}: {results.stage}; last change {duration(age)} ago",
-        f"trials: {ended} of {len(sweep.trials)} known ones ended ({by_status}){hidden}",
+        f"trials: {ended} of {len(sweep.trials)} recorded ones ended ({by_status}){hidden}",
         *(_running_line(sweep, trial) for trial in running[:MOST_RUNNING]),
     ]
     scored = [(value, trial) for trial in sweep.trials if (value := trial.value(sweep.metric)) is not None]

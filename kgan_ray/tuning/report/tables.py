@@ -103,7 +103,7 @@ def trials_csv(results: Results) -> str:
 
 
 def _csv(lines: Sequence[Mapping[str, object]]) -> str:
-    """A column that some lines lack is empty there."""
+    """Write lines as CSV; a column that some of them lack is empty there."""
     columns = list(dict.fromkeys(name for line in lines for name in line))
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, lineterminator="\n")

@@ -15,10 +15,10 @@ from kgan_ray.tuning.state import Sweep, Trial
 
 
 def print_results(results: Results, folder: StorePath) -> None:
-    """Print the trials, a sentence a verdict, and where report, model and record of the sweep in `folder` are."""
+    """Print the trials, the verdicts, and where report, model and record of the sweep in `folder` are."""
     sweep = results.sweep
     console().print(trials_table(sweep, sweep.trials))
-    print()
+    print(f"\n{results.notice}" if results.notice else "")
     for verdict in results.verdicts:
         print(verdict.sentence)
     print(f"\nwall time {duration(sweep.seconds)}; report: {folder / 'report' / 'report.html'}")
