@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import math
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from kgan_ray.limits import num_cores
 from kgan_ray.settings import ResourceSettings, UserError
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ QUIET = {
 }
 
 _SECONDS_BETWEEN_LOOKS = 5.0
+_SECONDS_TO_ANSWER = 10.0
+_LONGEST_TEMPORARY = 30
 
 
 def connect(*, dashboard: bool = False, object_store_bytes: int = 512 << 20) -> ray_module:
@@ -42,19 +46,25 @@ def connect(*, dashboard: bool = False, object_store_bytes: int = 512 << 20) -> 
 
     if ray.is_initialized():
         return ray
+    address = os.environ.get("RAY_ADDRESS")
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "ignore_reinit_error": True}
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(address="auto", **quiet)
-    else:
-        _keep_to_loopback()
-        ray.init(
-            address="local",
-            num_cpus=num_cores(),
-            include_dashboard=dashboard,
-            dashboard_host="127.0.0.1",
-            object_store_memory=object_store_bytes,
-            **quiet,
-        )
+    try:
+        if address and address != "local":
+            ray.init(address=_answering(address), **quiet)
+        else:
+            _keep_to_loopback()
+            ray.init(
+                address="local",
+                num_cpus=num_cores(),
+                include_dashboard=dashboard,
+                dashboard_host="127.0.0.1",
+                object_store_memory=object_store_bytes,
+                _temp_dir=_temporary_folder(),
+                **quiet,
+            )
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise UserError(f"Ray cannot be started here: {reason}") from None
     for name in ("ray", "ray.data", "ray.train", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return ray
@@ -71,9 +81,36 @@ def _keep_to_loopback() -> None:
     ray_constants.ENABLE_RAY_CLUSTER = False
 
 
-def num_cores() -> int:
-    """Return how many CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _answering(address: str) -> str:
+    """Return the address of the cluster that $RAY_ADDRESS names. Raises UserError unless something answers there.
+
+    Ray itself would try for minutes, without a word.
+    """
+    from ray._private.services import canonicalize_bootstrap_address_or_die
+
+    where = f"$RAY_ADDRESS={address}"
+    if address.startswith("ray://"):
+        raise UserError(f"{where}: Ray Client is not supported; run on the cluster, by `ray job submit`")
+    try:
+        host, port = canonicalize_bootstrap_address_or_die(address).rsplit(":", 1)
+        socket.create_connection((host, int(port)), timeout=_SECONDS_TO_ANSWER).close()
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
+        raise UserError(
+            f"{where}: no Ray cluster answers there ({reason}); start it, or unset the variable to use this machine"
+        ) from None
+    return f"{host}:{port}"
+
+
+def _temporary_folder() -> str | None:
+    """Return where Ray keeps its session; None for its own choice.
+
+    The path of a Unix socket has at most 107 bytes, of which Ray's session takes some 70: below a long $TMPDIR it
+    could not start.
+    """
+    if "RAY_TMPDIR" in os.environ or len(os.environ.get("TMPDIR", "")) <= _LONGEST_TEMPORARY:
+        return None
+    return "/tmp/ray"
 
 
 def on_this_node() -> NodeAffinitySchedulingStrategy:

@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -43,3 +45,51 @@ def test_ray_listens_on_loopback_alone():
     assert {ip.removeprefix("::ffff:") for ip in found["sockets"]} == {"127.0.0.1"}, found
     assert found["fit"] == len(os.sched_getaffinity(0))
     assert "--workers: 1000 workers need 1000 CPUs" in found["message"]
+
+
+def started(code: str = "connect(); ray.shutdown()", **environment: str) -> subprocess.CompletedProcess:
+    """Start Ray, in a process and an environment of its own; a mistake of the user's is its last line."""
+    script = f"""
+import sys
+import ray
+from kgan_ray.cluster import connect
+from kgan_ray.settings import UserError
+try:
+    {code}
+except UserError as error:
+    sys.exit(str(error))
+"""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        env=clean | environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def test_a_cluster_that_is_not_there_is_told_within_seconds():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+    began = time.monotonic()
+    ran = started(RAY_ADDRESS=address)
+    assert ran.returncode == 1
+    assert f"$RAY_ADDRESS={address}: no Ray cluster answers there (Connection refused)" in ran.stderr
+    assert time.monotonic() - began < 30
+    assert "Ray Client is not supported" in started(RAY_ADDRESS="ray://127.0.0.1:10001").stderr
+    assert "no Ray cluster answers there" in started(RAY_ADDRESS="nonsense").stderr
+
+
+@pytest.mark.slow
+def test_ray_starts_below_a_long_temporary_folder_and_says_why_it_does_not(tmp_path):
+    long = tmp_path / ("x" * 60) / ("y" * 60)
+    long.mkdir(parents=True)
+    assert started(TMPDIR=str(long)).returncode == 0
+    refused = started(RAY_TMPDIR=str(long))
+    assert refused.returncode == 1
+    assert refused.stderr.strip().startswith("Ray cannot be started here: ")
+    assert "AF_UNIX path length cannot exceed" in refused.stderr
+    assert refused.stderr.count("\n") == 1

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from kgan_ray.cluster import num_cores
 from kgan_ray.data.prepare.ingest import ingest
 from kgan_ray.data.recording import RejectedRecording
 from kgan_ray.data.sources.ntu_files import SkeletonFiles
 from kgan_ray.data.sources.skeleton_file import NUM_JOINTS
 from kgan_ray.data.sources.source import Item
+from kgan_ray.limits import num_cores
 from kgan_ray.settings import UserError
 
 _PLAIN_FILES = 150  # the plain reader is slow, and its rate is steady

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kgan_ray.cluster import num_cores
 from kgan_ray.data.prepare.service import open_dataset
+from kgan_ray.limits import num_cores
 from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.settings import UserError
 from kgan_ray.text import duration
