@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         results = service.run_sweep(**question, **running)
     print_results(results, StorePath(options.results) / results.sweep.name)
-    return 0
+    return 0 if results.has_answer else 3
 
 
 def _parser() -> argparse.ArgumentParser:

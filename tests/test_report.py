@@ -194,3 +194,17 @@ def test_direction_is_the_sweeps_own_before_the_metrics():
     assert results.is_low_good("kid")
     assert results.explored[0].name == "explore-02"
     assert results.best_run().metrics["fid"] == 110.0
+
+
+def test_a_sweep_answers_by_a_verdict_on_runs_of_both_sides_or_by_a_value_where_none_was_asked_for():
+    sweep = finished_sweep()
+    assert Results(sweep).has_answer
+    for trial in sweep.stage(CONFIRM):
+        if trial.configuration == "baseline":
+            trial.status = "diverged"
+    assert not Results(sweep).has_answer
+    sweep.space = {"confirm": {"baseline": False}}
+    assert Results(sweep).has_answer
+    for trial in sweep.trials:
+        trial.status = "failed"
+    assert not Results(sweep).has_answer

@@ -33,6 +33,16 @@ def test_uri_prefers_the_setting_then_the_environment_then_the_results_folder(mo
     )
 
 
+def test_a_relative_address_is_made_whole_for_processes_that_run_elsewhere(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")  # MLflow's own default
+    assert tracking_uri(TrackingSettings(), StorePath("results")) == f"sqlite:///{tmp_path}/mlflow.db"
+    whole = f"sqlite:///{tmp_path}/elsewhere.db"
+    assert tracking_uri(TrackingSettings(uri=whole), StorePath("results")) == whole
+    with pytest.raises(UserError, match="other processes cannot write there"):
+        tracking_uri(TrackingSettings(uri="sqlite:///:memory:"), StorePath("results"))
+
+
 def test_a_file_store_is_refused_with_what_is_accepted(tmp_path):
     with pytest.raises(UserError, match=r"tracking\.uri: found './mlruns'.*sqlite:///FILE"):
         tracking_uri(TrackingSettings(uri="./mlruns"), StorePath(tmp_path))

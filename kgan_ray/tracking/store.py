@@ -45,13 +45,15 @@ def tracking_uri(settings: TrackingSettings, results: StorePath) -> str:
         where="tracking.uri",
         instead="give it as $MLFLOW_TRACKING_PASSWORD to a server, or in ~/.pgpass or ~/.my.cnf to a database",
     )
+    if uri.endswith(":memory:"):
+        raise UserError(f"tracking.uri: found {uri!r}; other processes cannot write there, name a file")
     scheme = urlparse(uri).scheme
     if scheme not in ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks"):
         raise UserError(
             f"tracking.uri: found {uri!r}; accepted are sqlite:///FILE, the http(s):// address of an MLflow "
             "server, or a postgresql:// or mysql:// database"
         )
-    return uri
+    return f"{_SQLITE}{_sqlite_file(uri)}" if is_local_file(uri) else uri  # trials run in other folders
 
 
 def is_local_file(uri: str) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kgan_ray.cluster import connect, runs_that_fit
+from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.prepare.service import open_dataset
 from kgan_ray.metrics.names import check_metric_name
 from kgan_ray.ownership import owned
@@ -75,7 +76,7 @@ def train_run(
     uri = tracking_uri(settings.tracking, home)
     dataset = open_dataset(settings.data.path, say)
     dataset.view(settings.data)
-    settings = override(settings, {"data.path": dataset.path})  # the whole path: workers start elsewhere
+    settings = with_whole_paths(settings, dataset)
     _refuse_other_settings(folder, settings)
     connect()
     runs_that_fit(settings.resources, where="--workers")
@@ -95,6 +96,13 @@ def train_run(
             raise
         run.finish("FAILED" if outcome.status == "diverged" else "FINISHED")
     return TrainedRun(outcome, folder, record, time.perf_counter() - started)
+
+
+def with_whole_paths(settings: Settings, dataset: Dataset) -> Settings:
+    """Return settings whose paths hold in every process: workers and trials start in other folders."""
+    extractor = settings.evaluation.extractor
+    whole = str(StorePath(extractor).absolute()) if extractor else None
+    return override(settings, {"data.path": dataset.path, "evaluation.extractor": whole})
 
 
 def _refuse_other_settings(folder: StorePath, settings: Settings) -> None:

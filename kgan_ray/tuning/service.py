@@ -18,8 +18,8 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.prepare.service import open_dataset
+from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.ownership import owned
 from kgan_ray.settings import (
     Overrides,
@@ -33,6 +33,7 @@ from kgan_ray.settings import (
 )
 from kgan_ray.storage import StorePath
 from kgan_ray.tracking.store import prepare_store, tracking_uri
+from kgan_ray.training.service import with_whole_paths
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.question.sections import Budget
 from kgan_ray.tuning.question.space import Space, base_settings, load_space, parse_space
@@ -229,9 +230,8 @@ def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) 
     started = time.monotonic()
     record = request.record
     uri = record.uri if record else tracking_uri(request.settings.tracking, folder.parent)
-    prepare_store(uri)
     dataset = open_dataset(request.settings.data.path, partial(print, flush=True))
-    settings = override(request.settings, {"data.path": dataset.path})
+    settings = with_whole_paths(request.settings, dataset)
     sweep = record or Sweep.of(
         space, settings, name=folder.name, uri=uri, experiment=settings.tracking.experiment or folder.name
     )
@@ -239,18 +239,24 @@ def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) 
         raise UserError(f"{dataset.path}: not the data of sweep {sweep.name} ({sweep.dataset_hash[:12]})")
     sweep.dataset, sweep.dataset_hash = dataset.path, dataset.hash
     sweep.budget |= limits.model_dump(exclude_none=True)
-    parent = open_parent(sweep, space, settings, code_version())
-    sweep.save(folder)
     tags = trial_tags(sweep, code_version())
     runner = Runner(sweep, space, settings, folder, concurrent=concurrent, tags=tags)
+    # Nothing is recorded before it is known that a trial fits and that there is a measure.
+    runner.start()
+    prepare_store(uri)
+    evaluator = prepare_extractors(runner, dataset)
+    parent = open_parent(sweep, space, settings, code_version())
     earlier = sweep.seconds = sweep.seconds + sweep.session_seconds  # of a session that was killed
     is_complete = False
     try:
-        is_complete = _run_shown(runner, dataset)
+        sweep.save(folder)
+        is_complete = _run_shown(runner, evaluator)
     finally:
         sweep.seconds, sweep.session_seconds = earlier + time.monotonic() - started, 0.0
-        sweep.save(folder)
-        parent.finish("FINISHED" if is_complete or runner.is_spent else "KILLED")
+        try:
+            sweep.save(folder)
+        finally:
+            parent.finish("FINISHED" if is_complete or runner.is_spent else "KILLED")
     if runner.is_spent:
         runner.announce(
             f"the budget of {runner.budget} is spent, {runner.num_missing()} confirmation runs are missing; "
@@ -267,10 +273,8 @@ def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) 
     return results
 
 
-def _run_shown(runner: Runner, dataset: Dataset) -> bool:
+def _run_shown(runner: Runner, evaluator: Evaluator) -> bool:
     """Run the sweep's stages with a display on the terminal; return whether all are done."""
-    runner.start()  # first: a trial that cannot fit is refused before anything is trained
-    evaluator = prepare_extractors(runner, dataset)
     guess = announce_estimate(runner, evaluator)
     display = Display(runner.sweep, total=runner.num_trials, at_once=runner.at_once, guess=guess)
     runner.announce, runner.on_trial_end = display.announce, display.print_ended

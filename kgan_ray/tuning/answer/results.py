@@ -7,6 +7,7 @@ interruption, or at the end.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -88,6 +89,17 @@ class Results:
         self.verdicts = [row.verdict for row in self.rows if row.verdict]
         self.trial_rows = [self._trial_row(trial) for trial in sweep.trials]
         self.is_judged = bool(self.rows) and not self._missing_rounds() and self._num_pending() == 0
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether the question is answered: by a verdict on runs of both sides, or by any value where none was asked for."""
+        confirm, configurations = self.sweep.space.get("confirm", {}), self.sweep.space.get("configurations", {})
+        others = (
+            len(configurations) - 1 if configurations else confirm.get("top", 2) * confirm.get("baseline", True)
+        )
+        if others:
+            return any(math.isfinite(verdict.effect) for verdict in self.verdicts)
+        return any(trial.value(self.sweep.metric) is not None for trial in self.sweep.trials)
 
     @property
     def lowest_is_best(self) -> bool:
