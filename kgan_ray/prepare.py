@@ -133,8 +133,8 @@ def _print_summary(dataset: Dataset, seconds: float) -> None:
         print(
             f"second body: in {counts.second_body} sequences; kept as motion_second, training uses the main body"
         )
-    held = [count for count in counts.per_class.values() if count]
-    print(f"classes: {len(held)} of {len(counts.per_class)} occur, {min(held)} to {max(held)} sequences each")
+    sizes = [count for count in counts.per_class.values() if count]
+    print(f"classes: {len(sizes)} of {len(counts.per_class)} occur, {min(sizes)} to {max(sizes)} sequences each")
     few = [name for name, count in counts.per_class.items() if count == 1]
     if few:
         print(f"warning: only one sequence of {', '.join(few[:5])}{' and others' if len(few) > 5 else ''}")

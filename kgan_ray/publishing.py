@@ -118,7 +118,7 @@ def _fresh_part(final: Path) -> Path:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether another process of this id runs; one of our own id was in an earlier container."""
+    """Say whether another process of this id runs; one of our own id was in an earlier container."""
     if pid == os.getpid():
         return False
     try:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import yaml
@@ -21,7 +21,11 @@ from pydantic import Field, model_validator
 from kgan_ray.settings import FrozenModel, UserError, validated
 from kgan_ray.text import close_match
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 NUM_LEVELS = 4
+Motions = TypeVar("Motions", np.ndarray, "Tensor")
 Bone = tuple[int, int]
 
 
@@ -54,7 +58,7 @@ class SkeletonLayout(FrozenModel):
         return self
 
 
-def _both_ways(edges: Any) -> set[Bone]:
+def _both_ways(edges: Sequence[Bone]) -> set[Bone]:
     return {pair for a, b in edges for pair in ((a, b), (b, a))}
 
 
@@ -100,7 +104,7 @@ LAYOUTS = {layout.name: layout for layout in (NTU25, H36M16, UCLA20)}
 
 
 def find_layout(layout: str | SkeletonLayout) -> SkeletonLayout:
-    """A layout by name, or the layout itself. Raises UserError for a name that is not known."""
+    """Return a layout by name, or the layout itself. Raises UserError for an unknown name."""
     if isinstance(layout, SkeletonLayout):
         return layout
     if layout not in LAYOUTS:
@@ -111,7 +115,7 @@ def find_layout(layout: str | SkeletonLayout) -> SkeletonLayout:
 
 
 def read_layout(path: str | Path) -> SkeletonLayout:
-    """A user's layout from YAML: `name`, `joints` (names, or their number), `bones` (pairs), `root`.
+    """Read a user's layout from YAML: `name`, `joints` (names, or their number), `bones` (pairs), `root`.
 
     In `bones`, `root` and `always_kept` a joint is its name or its 0-based index. Raises UserError.
     """
@@ -125,7 +129,7 @@ def read_layout(path: str | Path) -> SkeletonLayout:
         tree["joints"] = [f"joint_{i}" for i in range(tree["joints"])]
     names = {str(name): index for index, name in enumerate(tree["joints"])}
 
-    def index(joint: Any) -> Any:
+    def index(joint: object) -> object:
         if isinstance(joint, str) and joint not in names:
             raise UserError(f"{path}: unknown joint {joint!r}.{close_match(joint, names)}")
         return names[joint] if isinstance(joint, str) else joint
@@ -149,7 +153,7 @@ class SkeletonLevel:
 
     @cached_property
     def adjacency(self) -> np.ndarray:
-        """float32 (3, V, V), indexed [partition, from, to], columns normalised by degree, self loops included.
+        """Return the adjacency, float32 (3, V, V), as [partition, from, to], columns normalised by degree, with self loops.
 
         Partition 0 is the joint itself; 1 holds neighbours as far from the root or farther, 2 nearer ones,
         where every distance from 2 on counts as equal.
@@ -184,7 +188,7 @@ class SkeletonGraph:
         self.levels: tuple[SkeletonLevel, ...] = tuple(levels)
 
     def unpool(self, level: int) -> np.ndarray:
-        """float32 (V_level, V_finer): the linear map from `level` up to the finer level - 1, as x @ unpool.
+        """Return the linear map from `level` up to the finer level - 1, as x @ unpool: float32 (V_level, V_finer).
 
         In the step from the last level up, removed joints get half of the mean (as published).
         """
@@ -203,7 +207,7 @@ class SkeletonGraph:
 
 
 def _distances(level: SkeletonLevel) -> np.ndarray:
-    """Hops between every two joints of a level, (V, V)."""
+    """Count the hops between every two joints of a level, (V, V)."""
     distance = np.full((level.num_joints, level.num_joints), np.inf)
     np.fill_diagonal(distance, 0)
     for a, b in level.edges:
@@ -214,7 +218,7 @@ def _distances(level: SkeletonLevel) -> np.ndarray:
 
 
 def _coarsen(level: SkeletonLevel, always: set[int], *, last: bool) -> SkeletonLevel:
-    """The next level: remove joints by rising degree, keeping and joining the neighbours of each one removed."""
+    """Make the next level: remove joints by rising degree, keeping and joining the neighbours of each one removed."""
     neighbours: dict[int, set[int]] = {joint: set() for joint in range(level.num_joints)}
     for a, b in level.edges:
         neighbours[a].add(b)
@@ -266,14 +270,14 @@ class MotionSpec(FrozenModel):
         """(C, T, V)."""
         return self.coordinates, self.frames, self.layout.num_joints
 
-    def to_metres(self, motions: Any) -> Any:
-        """Motions (..., C, T, V) in [-1, 1], array or tensor, as metres."""
+    def to_metres(self, motions: Motions) -> Motions:
+        """Turn motions (..., C, T, V) in [-1, 1], array or tensor, into metres."""
         low, high = self.value_range
         return (motions + 1) * (0.5 * (high - low)) + low
 
 
 def class_numbers(wanted: Sequence[str] | None, names: Sequence[str]) -> list[int]:
-    """0-based numbers of classes given by name or number; all of them for None. Raises UserError."""
+    """Return the 0-based numbers of classes given by name or number; all of them for None. Raises UserError."""
     if wanted is None:
         return list(range(len(names)))
     numbers = []

@@ -87,7 +87,7 @@ class StorePath:
 
     @property
     def local(self) -> Path:
-        """The path on this machine. Raises UserError for one behind a URI."""
+        """Return the path on this machine. Raises UserError for one behind a URI."""
         if not self.is_local:
             raise UserError(f"{self}: a folder on this machine is needed here")
         return Path(self._location).expanduser()
@@ -97,12 +97,12 @@ class StorePath:
 
     @property
     def filesystem(self) -> fs.FileSystem:
-        """The pyarrow file system that holds the path. Raises UserError for an unknown scheme."""
+        """Return the pyarrow file system that holds the path. Raises UserError for an unknown scheme."""
         return self._place[0]
 
     @property
     def path(self) -> str:
-        """The path within `filesystem`."""
+        """Return the path within `filesystem`."""
         return self._place[1]
 
     @cached_property
@@ -148,8 +148,8 @@ class StorePath:
     def children(self) -> list[StorePath]:
         """List what a folder holds, by name; nothing for a folder that is not there."""
         with self.answering() as (store, path):
-            found = store.get_file_info(fs.FileSelector(path, allow_not_found=True))
-        return [self / name for name in sorted(info.base_name for info in found)]
+            entries = store.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        return [self / name for name in sorted(entry.base_name for entry in entries)]
 
     def read_bytes(self) -> bytes:
         """Read the whole file: one that is replaced while it is read would be cut to its former length."""
@@ -176,7 +176,7 @@ class StorePath:
 
     @property
     def keeps_objects(self) -> bool:
-        """Whether the store keeps objects, which appear whole and need no folders."""
+        """Say whether the store keeps objects, which appear whole and need no folders."""
         return self.filesystem.type_name in ("s3", "gcs", "abfs")
 
     def mkdir(self, *, parents: bool = True, exist_ok: bool = True) -> None:

@@ -23,7 +23,7 @@ _PLAIN_FILES = 150  # the plain reader is slow, and its rate is steady
 
 
 def plain_bodies(text: str) -> dict[str, np.ndarray]:
-    """The reader that one writes first, line by line: {body id: (T, 25, 3)}, zeros where a body was not seen."""
+    """Read as one does it first, line by line, to {body id: (T, 25, 3)}, zeros where a body was not seen."""
     lines = iter(text.splitlines())
     num_frames = int(next(lines))
     bodies: dict[str, np.ndarray] = {}
@@ -38,7 +38,7 @@ def plain_bodies(text: str) -> dict[str, np.ndarray]:
 
 
 def measure_reading(files_from: str | Path, *, rounds: int = 3) -> dict[str, float]:
-    """Files a second, on one core, of fetching and parsing `.skeleton` files from a folder or zip.
+    """Measure files a second, on one core, of fetching and parsing `.skeleton` files from a folder or zip.
 
     The ratio's denominator is the plain reader on the same bytes, which are already in memory there: the two take
     turns, and each counts with its best round. Raises UserError.
@@ -62,7 +62,7 @@ def measure_reading(files_from: str | Path, *, rounds: int = 3) -> dict[str, flo
 
 
 def measure_preparing(files_from: str | Path, num_files: int = 3000) -> dict[str, float]:
-    """Files a second of a whole `prepare`, on all cores: `num_files` made of the given ones under new names.
+    """Measure files a second of a whole `prepare`, on all cores: `num_files` made of the given ones under new names.
 
     Starting Ray counts. `peak_gigabytes` is the larger of this process's and its largest ended child's memory.
     """
@@ -95,7 +95,7 @@ def replicate(source: SkeletonFiles, items: Sequence[Item], folder: Path, num_fi
 
 
 def _readable(files_from: str | Path) -> tuple[SkeletonFiles, list[Item]]:
-    """The source, and those of its recordings that are whole."""
+    """Return the source, and those of its recordings that are whole."""
     path = Path(files_from)
     if not path.exists():
         raise UserError(f"{path}: does not exist; expected a folder or zip of .skeleton files")

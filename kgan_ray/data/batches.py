@@ -23,7 +23,8 @@ from kgan_ray.settings import UserError
 if TYPE_CHECKING:
     from kgan_ray.data.view import DataView
 
-BATCHES_AHEAD = 8  # that are fetched from the disk, where the motions are held there
+# So many are fetched ahead from the disk, where the motions are held there.
+BATCHES_AHEAD = 8
 
 
 class Batches:
@@ -86,7 +87,8 @@ class Batches:
         """Ask the operating system to fetch a batch of this epoch from the disk while earlier ones are trained on."""
         if self._file is None or number >= self.batches_per_epoch:
             return
-        frame = 4 * self._motions[0].numel()  # bytes of what is counted: a frame of random crops, else a motion
+        # Bytes of what is counted: a frame of random crops, else a motion.
+        frame = 4 * self._motions[0].numel()
         firsts = self._starts[number] if self._is_random else self._rows[number]
         length = frame * (self._frames if self._is_random else 1)
         for first in firsts.tolist():
@@ -98,13 +100,13 @@ class Batches:
         random = np.random.default_rng([*self._entropy, epoch])
         keys = np.where(self._lanes >= 0, random.random(self._lanes.shape), np.inf)
         if self._weights is None:
-            chosen = np.argsort(keys, axis=1, kind="stable")[self._own, : self.batches_per_epoch]
+            places = np.argsort(keys, axis=1, kind="stable")[self._own, : self.batches_per_epoch]
         else:
             uniform = random.random((len(self._lanes), self.batches_per_epoch))[self._own]
-            chosen = np.stack(
+            places = np.stack(
                 [np.searchsorted(w, u, side="right") for w, u in zip(self._weights, uniform, strict=True)]
             )
-        rows = np.take_along_axis(self._lanes[self._own], chosen, axis=1)  # (B/W, batches): rows of the dataset
+        rows = np.take_along_axis(self._lanes[self._own], places, axis=1)  # (B/W, batches): rows of the dataset
         rows = np.searchsorted(self._own_rows, rows).T
         self._rows = torch.from_numpy(rows).to(self._home)
         if self._is_random:

@@ -35,7 +35,8 @@ class SourceRecord(FrozenModel):
     kind: str
     location: str
     sha256: str
-    fingerprint: str  # of file names, sizes and times: tells quickly that nothing changed
+    # Of file names, sizes and times: it tells quickly that nothing changed.
+    fingerprint: str
 
 
 class SplitCounts(FrozenModel):
@@ -86,7 +87,7 @@ class Dataset:
 
     @classmethod
     def open(cls, path: str | Path | StorePath) -> Dataset:
-        """Raises UserError if there is nothing, no dataset, or one of a newer format."""
+        """Open a folder or URI. Raises UserError if there is nothing, no dataset, or one of a newer format."""
         folder = StorePath(path).absolute()
         try:
             data = (folder / MANIFEST).read_bytes()
@@ -100,12 +101,12 @@ class Dataset:
 
     @property
     def path(self) -> str:
-        """The folder, absolute, as settings hold it."""
+        """Return the folder, absolute, as settings hold it."""
         return str(self.folder)
 
     @property
     def hash(self) -> str:
-        """16 hexadecimal digits that name the content everywhere: in runs, in caches, in reports."""
+        """Name the content by 16 hexadecimal digits, everywhere: in runs, in caches, in reports."""
         return self.manifest.content_hash[:16]
 
     @property
@@ -128,19 +129,19 @@ class Dataset:
         counts = self.manifest.counts.per_benchmark
         works = [name for name in BENCHMARKS if name in counts and counts[name].train and counts[name].test]
         if benchmark not in works:
-            found = counts.get(benchmark)
-            said = f"{found.train} training and {found.test} test rows" if found else "no such split"
+            split = counts.get(benchmark)
+            rows = f"{split.train} training and {split.test} test rows" if split else "no such split"
             raise UserError(
-                f"data.benchmark={benchmark}: {self.path} has {said} for it; these work: {', '.join(works)}"
+                f"data.benchmark={benchmark}: {self.path} has {rows} for it; these work: {', '.join(works)}"
             )
 
     def rows_of(self, benchmark: str, split: str) -> np.ndarray:
-        """Indices of a split's rows, in file order."""
+        """Return the indices of a split's rows, in file order."""
         return split_rows(benchmark, split, self.manifest.splits, self.ids)
 
     @functools.cached_property
     def ids(self) -> dict[str, np.ndarray]:
-        """The columns of whole numbers that loading needs, as int64 (n,); -1 where a row has none."""
+        """Read the columns of whole numbers that loading needs, as int64 (n,); -1 where a row has none."""
         columns = ["label", "setup", "camera", "subject", "num_frames"]
         tables = []
         for part in self.manifest.parts:
@@ -160,12 +161,12 @@ class Dataset:
         except (OSError, pa.ArrowInvalid) as error:
             raise UserError(f"{file}: missing or damaged ({describe(error)})") from None
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {"folder": self.folder, "manifest": self.manifest}
 
 
 def parse_manifest(data: bytes, where: str) -> Manifest:
-    """Raises UserError for what is no manifest, and for one of a newer format."""
+    """Parse a manifest. Raises UserError for what is none, and for one of a newer format."""
     try:
         version = _Version.model_validate_json(data).format_version
         if version > FORMAT_VERSION:

@@ -21,7 +21,8 @@ from kgan_ray.settings import UserError
 from kgan_ray.skeleton import MotionSpec, SkeletonLayout
 
 SUFFIXES = (".npy", ".parquet")
-_SKELETON = b"kgan_ray.skeleton"  # the whole layout, so that a skeleton of the user's own can be drawn
+# The whole layout, so that a skeleton of the user's own can be drawn.
+_SKELETON = b"kgan_ray.skeleton"
 
 
 @dataclass(frozen=True)

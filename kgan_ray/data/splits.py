@@ -23,7 +23,7 @@ class SplitRule(FrozenModel):
 def split_rows(
     benchmark: str, split: str, rules: Mapping[str, SplitRule], ids: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-    """Indices of a split's rows, in file order. `ids` holds the int columns setup, camera and subject (n,).
+    """Return the indices of a split's rows, in file order. `ids` holds the int columns setup, camera and subject (n,).
 
     With "all", every row is in both splits, which is the published protocol. Empty where no rule is known.
     """
@@ -33,11 +33,10 @@ def split_rows(
         return np.arange(0)
     values = ids[rules[benchmark].column]
     trains = np.isin(values, rules[benchmark].train)
-    chosen = trains if split == "train" else ~trains & (values != NOT_GIVEN)
-    return np.flatnonzero(chosen)
+    return np.flatnonzero(trains if split == "train" else ~trains & (values != NOT_GIVEN))
 
 
 def every_second(ids: np.ndarray, column: Literal["setup", "camera", "subject"]) -> SplitRule:
-    """The rule for ids that come without a published split: first, third, fifth ... of the sorted ids train."""
-    found = sorted({int(i) for i in ids} - {NOT_GIVEN})
-    return SplitRule(column=column, train=tuple(found[::2]))
+    """Make the rule for ids that come without a published split: first, third, fifth ... of the sorted ids train."""
+    values = sorted({int(i) for i in ids} - {NOT_GIVEN})
+    return SplitRule(column=column, train=tuple(values[::2]))

@@ -11,12 +11,12 @@ CENTRES = ("none", "first", "frame")
 
 
 def frames_with_body(recording: np.ndarray) -> np.ndarray:
-    """bool (L,): the frames of a recording (L, V, C) that are not all zeros."""
+    """Mark the frames of a recording (L, V, C) that are not all zeros: bool (L,)."""
     return np.asarray(recording.any(axis=(1, 2)))
 
 
 def centred(recording: np.ndarray, root: int, centre: str) -> np.ndarray:
-    """A recording (L, V, C) with the root joint moved to 0; frames without a body stay zeros.
+    """Move the root joint of a recording (L, V, C) to 0; frames without a body stay zeros.
 
     `first` moves all frames by where the root is in the first frame that holds the body; `frame` moves each
     frame by its own root; `none` leaves the recording as it is.
@@ -29,7 +29,7 @@ def centred(recording: np.ndarray, root: int, centre: str) -> np.ndarray:
 
 
 def value_ranges(recording: np.ndarray, root: int) -> dict[str, tuple[float, float]]:
-    """For every centring, the smallest and the largest value, 0 included because padding is 0."""
+    """Return the smallest and the largest value for every centring, 0 included because padding is 0."""
     ranges = {}
     for centre in CENTRES:
         values = centred(recording, root, centre)
@@ -38,20 +38,20 @@ def value_ranges(recording: np.ndarray, root: int) -> dict[str, tuple[float, flo
 
 
 def first_frames(recording: np.ndarray, frames: int) -> np.ndarray:
-    """(T, V, C): the first T frames, zeros after the recording's end."""
+    """Cut the first T frames, (T, V, C), with zeros after the recording's end."""
     motion = np.zeros((frames, *recording.shape[1:]), np.float32)
     motion[: len(recording)] = recording[:frames]
     return motion
 
 
 def middle_frames(recording: np.ndarray, frames: int) -> np.ndarray:
-    """(T, V, C): T frames around the middle, zeros after the recording's end."""
+    """Cut T frames around the middle, (T, V, C), with zeros after the recording's end."""
     start = max(0, (len(recording) - frames) // 2)
     return first_frames(recording[start : start + frames], frames)
 
 
 def resampled(recording: np.ndarray, frames: int) -> np.ndarray:
-    """(T, V, C): the time from the first to the last frame that holds the body, linearly resampled.
+    """Resample the time from the first to the last frame that holds the body linearly, to (T, V, C).
 
     Gaps in which the body was not seen are bridged, not mixed with zeros.
     """

@@ -42,7 +42,7 @@ class Checkpoint:
     optimiser: dict[str, Any]
 
 
-def write_checkpoint(folder: StorePath, gan: GAN, state: Mapping[str, Any]) -> None:
+def write_checkpoint(folder: StorePath, gan: GAN, state: Mapping[str, object]) -> None:
     """Write the GAN to `folder`, which appears only when it is complete and on disk."""
     plain = gan.state_dict()
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in plain.pop("weights").items()}
@@ -74,14 +74,14 @@ def read_checkpoint(path: str | Path | StorePath) -> Checkpoint:
 
 def restore(gan: GAN, checkpoint: Checkpoint) -> None:
     """Load a checkpoint into the GAN. Raises UserError, naming tensors and settings, if it is of another model."""
-    wanted = {name: tuple(tensor.shape) for name, tensor in gan.state_dict()["weights"].items()}
-    found = {name: tuple(tensor.shape) for name, tensor in checkpoint.weights.items()}
-    if wanted != found:
-        differ = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+    ours = {name: tuple(tensor.shape) for name, tensor in gan.state_dict()["weights"].items()}
+    theirs = {name: tuple(tensor.shape) for name, tensor in checkpoint.weights.items()}
+    if ours != theirs:
+        differ = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
         name = differ[0]
         raise UserError(
             f"{checkpoint.path}: a checkpoint of another model: {len(differ)} tensors differ, first {name} "
-            f"(checkpoint {found.get(name, 'none')}, model {wanted.get(name, 'none')}); "
+            f"(checkpoint {theirs.get(name, 'none')}, model {ours.get(name, 'none')}); "
             f"{_settings_that_differ(gan, checkpoint)}"
         )
     gan.load_state_dict({"weights": checkpoint.weights, **checkpoint.optimiser})
@@ -99,7 +99,7 @@ def _settings_that_differ(gan: GAN, checkpoint: Checkpoint) -> str:
 
 
 def load_generator(path: str | Path | StorePath, device: str = "cpu") -> GAN:
-    """The GAN of a checkpoint, ready to `sample`; its `spec` and `settings` say what it makes."""
+    """Load the GAN of a checkpoint, ready to `sample`; its `spec` and `settings` say what it makes."""
     checkpoint = read_checkpoint(path)
     gan = GAN(checkpoint.settings, checkpoint.spec, device)
     restore(gan, checkpoint)
@@ -122,7 +122,7 @@ class CheckpointStore:
         folders = self.folders()
         return read_folder(folders[-1]) if folders else None
 
-    def save(self, gan: GAN, state: Mapping[str, Any]) -> StorePath:
+    def save(self, gan: GAN, state: Mapping[str, object]) -> StorePath:
         """Write the GAN as the checkpoint of its step; returns the folder.
 
         Raises UserError where the store is full or fails; the checkpoints that were there stay.

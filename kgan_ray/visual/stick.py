@@ -18,7 +18,8 @@ from kgan_ray.skeleton import SkeletonLayout
 Titled = list[tuple[str, np.ndarray]]  # motions (C, T, V), each with its title
 COLOURS = {"left": (31, 90, 180), "right": (205, 66, 40), "middle": (70, 70, 70)}
 _BACKGROUND, _TEXT, _FLOOR = (255, 255, 255), (40, 40, 40), (225, 225, 225)
-_SMOOTH = 3  # drawn so many times larger, then shrunk: Pillow draws no smooth lines
+# Drawn so many times larger, then shrunk: Pillow draws no smooth lines.
+_SMOOTH = 3
 
 
 def contact_sheet(
@@ -32,9 +33,9 @@ def contact_sheet(
     sheet = Image.new("RGB", (title_width + num_poses * cell, len(rows) * cell), _BACKGROUND)
     for number, (title, motion) in enumerate(rows):
         ImageDraw.Draw(sheet).text((8, (number + 0.5) * cell - 8), title, fill=_TEXT, font=_font(13))
-        chosen = np.linspace(0, motion.shape[1] - 1, num_poses).round().astype(int)
+        frames = np.linspace(0, motion.shape[1] - 1, num_poses).round().astype(int)
         figure = _Figure(motion, layout, cell, scale)
-        for column, frame in enumerate(chosen):
+        for column, frame in enumerate(frames):
             sheet.paste(figure.draw(int(frame)), (title_width + column * cell, number * cell))
     sheet.save(path)
 
@@ -138,7 +139,7 @@ def _colour(layout: SkeletonLayout, a: int, b: int) -> tuple[int, int, int]:
 
 
 def _reach(motion: np.ndarray) -> float:
-    """The larger of height and width that the motion takes up, in metres; outliers aside."""
+    """Measure the larger of height and width that the motion takes up, in metres; outliers aside."""
     across = motion[0] - motion[0].mean(axis=1, keepdims=True)
     extents = [np.subtract(*np.nanpercentile(values, [99, 1])) for values in (across, motion[1])]
     return max(float(max(extents)), 1e-6)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
+
     from kgan_ray.model.variation import Variation
     from kgan_ray.skeleton import MotionSpec
 
@@ -45,8 +48,8 @@ def draw_variation(
     figure.savefig(path, dpi=100)
 
 
-def _skeleton(axes: Any, motion: np.ndarray, spec: MotionSpec, values: np.ndarray, most: float) -> Any:
-    """The middle frame's pose, each joint coloured and sized by its value; mirrored as a viewer sees it."""
+def _skeleton(axes: Axes, motion: np.ndarray, spec: MotionSpec, values: np.ndarray, most: float) -> PathCollection:
+    """Draw the middle frame's pose, each joint coloured and sized by its value; mirrored as a viewer sees it."""
     across, up = -motion[0, motion.shape[1] // 2], motion[1, motion.shape[1] // 2]
     for a, b in spec.layout.bones:
         axes.plot(across[[a, b]], up[[a, b]], color="0.7", linewidth=2, zorder=1)

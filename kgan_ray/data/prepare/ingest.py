@@ -19,7 +19,7 @@ import orjson
 
 from kgan_ray.cluster import connect
 from kgan_ray.data.dataset import MANIFEST, Dataset, Manifest, SourceRecord
-from kgan_ray.data.prepare.manifest import Prepared, common_traits, summarise, write_manifest
+from kgan_ray.data.prepare.manifest import WrittenParts, common_traits, summarise, write_manifest
 from kgan_ray.data.prepare.parts import ROWS_PER_PART, PartJob, RowReport, as_row, write_part
 from kgan_ray.data.sources.source import Item, Source, list_sha256
 from kgan_ray.publishing import whole_folder
@@ -27,14 +27,15 @@ from kgan_ray.settings import UserError
 from kgan_ray.storage import StoreError, StorePath, describe
 
 Progress = Callable[[str], None]
-FEW_PARTS = 8  # up to so many are written by this process: starting Ray takes longer than they do
+# Up to so many parts are written by this process: starting Ray takes longer than they do.
+FEW_PARTS = 8
 
 
 def ingest(
     sources: Sequence[Source],
     folder: str | Path | StorePath,
     *,
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, object] | None = None,
     leave_out: frozenset[str] = frozenset(),
     train_ids: Mapping[str, tuple[int, ...]] | None = None,
     min_per_class: int | None = None,
@@ -71,10 +72,10 @@ def ingest(
             for job, groups, job_reports in _run(jobs, sources, unfinished, progress):
                 parts[job.file] = groups
                 reports += job_reports
-            prepared = Prepared(
+            written = WrittenParts(
                 parts=parts, reports=reports, left_out=left_out, sources=hashes.records(reports), options=options
             )
-            manifest, rejected = summarise(prepared, sources, train_ids, min_per_class)
+            manifest, rejected = summarise(written, sources, train_ids, min_per_class)
             write_manifest(unfinished, manifest, rejected)
     except StoreError:
         raise
@@ -106,8 +107,9 @@ def _digest(names: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
 
-def _is_same(manifest: Manifest, sources: Sequence[Source], options: Mapping[str, Any]) -> bool:
-    traits = common_traits(sources)  # a layout file, or one of class names, may have changed beside the sources
+def _is_same(manifest: Manifest, sources: Sequence[Source], options: Mapping[str, object]) -> bool:
+    # A layout file, or one of class names, may have changed beside the sources.
+    traits = common_traits(sources)
     if (manifest.layout, manifest.class_names) != (traits.layout, traits.class_names):
         return False
     if dict(manifest.options) != options or len(manifest.sources) != len(sources):
@@ -120,7 +122,7 @@ def _is_same(manifest: Manifest, sources: Sequence[Source], options: Mapping[str
 
 
 def _plan(sources: Sequence[Source], leave_out: frozenset[str]) -> tuple[list[PartJob], list[tuple[int, str]]]:
-    """Every recording's place in a part, and those that were named to be left out."""
+    """Give every recording its place in a part; return also those that were named to be left out."""
     todo: list[tuple[int, Item]] = []
     left_out: list[tuple[int, str]] = []
     home: dict[str, int] = {}
@@ -145,7 +147,7 @@ def _plan(sources: Sequence[Source], leave_out: frozenset[str]) -> tuple[list[Pa
 def _run(
     jobs: Sequence[PartJob], sources: Sequence[Source], folder: StorePath, progress: Progress | None
 ) -> Iterator[tuple[PartJob, list[int], list[RowReport]]]:
-    """Every job's outcome, in order."""
+    """Yield every job's outcome, in order."""
     done: dict[int, tuple[list[int], list[RowReport]]] = {}
     total = sum(len(job.items) for job in jobs)
     read, started = 0, time.perf_counter()
@@ -162,7 +164,7 @@ def _run(
 def _outcomes(
     jobs: Sequence[PartJob], sources: Sequence[Source], folder: StorePath
 ) -> Iterator[tuple[int, list[int], list[RowReport]]]:
-    """(number, rows of the row groups, reports) of every job, as they end."""
+    """Yield (number, rows of the row groups, reports) of every job, as they end."""
     if len(jobs) <= FEW_PARTS:
         for job in jobs:
             yield job.number, *write_part(job, sources, folder)
@@ -185,7 +187,7 @@ def _outcomes(
 
 
 def _work(row: dict[str, Any], sources: Sequence[Source], folder: StorePath) -> dict[str, Any]:
-    """One part, in a Ray worker. A full disk is an outcome: as an exception it would come back wrapped."""
+    """Write one part, in a Ray worker. A full disk is an outcome: as an exception it would come back wrapped."""
     job = PartJob(int(row["number"]), [(number, Item(*item)) for number, item in orjson.loads(row["items"])])
     try:
         outcome = as_row(*write_part(job, sources, folder))
@@ -223,7 +225,7 @@ class _FileHashes:
         ]
 
     def _of_folder(self, number: int, reports: Sequence[RowReport]) -> str | None:
-        """From the files' hashes that the workers made, unless a file was left out or could not be read."""
+        """Hash a folder from the files' hashes that the workers made, unless a file was left out or could not be read."""
         read = {report.name: report.file_sha256 for report in reports if report.source == number}
         digests = [(file.name, read.get(file.stem)) for file in self._sources[number].files()]
         known = [(name, digest) for name, digest in digests if digest]

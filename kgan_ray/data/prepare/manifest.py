@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import orjson
@@ -24,26 +24,26 @@ COLUMN_OF: dict[str, Column] = {"xsub": "subject", "xview": "camera", "xset": "s
 
 
 @dataclass(frozen=True)
-class Prepared:
+class WrittenParts:
     """What the workers wrote and said."""
 
     parts: Mapping[str, Sequence[int]]  # file -> rows of its row groups; empty = not written
     reports: Sequence[RowReport]  # in row order
     left_out: Sequence[tuple[int, str]]  # (source, name), on the list of missing skeletons
     sources: Sequence[SourceRecord]
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
 
 
 def summarise(
-    prepared: Prepared,
+    written: WrittenParts,
     sources: Sequence[Source],
     train_ids: Mapping[str, tuple[int, ...]] | None,
     min_per_class: int | None,
-) -> tuple[Manifest, list[dict[str, Any]]]:
-    """The manifest, and the lines of `rejected.jsonl`. Raises UserError where no dataset can come of it."""
+) -> tuple[Manifest, list[dict[str, str]]]:
+    """Return the manifest, and the lines of `rejected.jsonl`. Raises UserError where no dataset can come of it."""
     traits = common_traits(sources)
-    kept = [report for report in prepared.reports if report.reason is None]
-    rejected = _rejected(prepared, sources)
+    kept = [report for report in written.reports if report.reason is None]
+    rejected = _rejected(written, sources)
     if not kept:
         first = rejected[0] if rejected else {"name": "", "reason": "there is nothing to read"}
         raise UserError(
@@ -69,7 +69,7 @@ def summarise(
         content_hash=_content_hash(kept, traits),
         splits=splits,
         counts=Counts(
-            read=len(prepared.reports) + len(prepared.left_out),
+            read=len(written.reports) + len(written.left_out),
             kept=len(kept),
             rejected=len(rejected),
             second_body=sum(row.num_bodies > 1 for row in kept),
@@ -80,17 +80,15 @@ def summarise(
             },
         ),
         ranges={benchmark: _ranges(kept, halves["train"]) for benchmark, halves in rows.items()},
-        parts=tuple(
-            Part(file=file, row_groups=tuple(groups)) for file, groups in prepared.parts.items() if groups
-        ),
-        sources=tuple(prepared.sources),
-        options=prepared.options,
+        parts=tuple(Part(file=file, row_groups=tuple(groups)) for file, groups in written.parts.items() if groups),
+        sources=tuple(written.sources),
+        options=written.options,
     )
     return manifest, rejected
 
 
 def common_traits(sources: Sequence[Source]) -> Traits:
-    """What several sources have in common; their lists of classes may continue one another (NTU-60 and 120)."""
+    """Return what several sources have in common; their lists of classes may continue one another (NTU-60 and 120)."""
     first = sources[0].traits
     names = max((source.traits.class_names for source in sources), key=len)
     for source in sources[1:]:
@@ -111,9 +109,9 @@ def common_traits(sources: Sequence[Source]) -> Traits:
     return first.model_copy(update={"class_names": names, "known_classes": known})
 
 
-def _rejected(prepared: Prepared, sources: Sequence[Source]) -> list[dict[str, Any]]:
-    rows = [(row.source, row.name, row.reason) for row in prepared.reports if row.reason is not None]
-    rows += [(source, name, "on the list of missing skeletons") for source, name in prepared.left_out]
+def _rejected(written: WrittenParts, sources: Sequence[Source]) -> list[dict[str, str]]:
+    rows = [(row.source, row.name, row.reason) for row in written.reports if row.reason is not None]
+    rows += [(source, name, "on the list of missing skeletons") for source, name in written.left_out]
     return [
         {"name": name, "source": sources[source].location, "reason": reason}
         for source, name, reason in sorted(rows)
@@ -127,7 +125,7 @@ def _or_not_given(value: int | None) -> int:
 def _splits(
     traits: Traits, ids: Mapping[str, np.ndarray], train_ids: Mapping[str, tuple[int, ...]]
 ) -> dict[str, SplitRule]:
-    """The published rules, or every second id; either gives way to the user's own choice."""
+    """Return the published rules, or every second id; either gives way to the user's own choice."""
     splits = dict(traits.splits or {})
     for benchmark, column in COLUMN_OF.items():
         if column in train_ids:
@@ -171,7 +169,7 @@ def _content_hash(kept: Sequence[RowReport], traits: Traits) -> str:
     return digest.hexdigest()
 
 
-def write_manifest(folder: StorePath, manifest: Manifest, rejected: Sequence[dict[str, Any]]) -> None:
+def write_manifest(folder: StorePath, manifest: Manifest, rejected: Sequence[dict[str, str]]) -> None:
     """Write `rejected.jsonl`, where there is anything to say, and last the manifest."""
     if rejected:
         (folder / REJECTED).write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rejected))

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -19,7 +18,8 @@ from kgan_ray.storage import StorePath
 
 ROWS_PER_PART = 512
 ROWS_PER_GROUP = 128  # what a training worker reads at a time
-FILES_AHEAD = 8  # read while one is parsed: storage is often slower than we are
+# Read while one is parsed: storage is often slower than we are.
+FILES_AHEAD = 8
 VALUES_PER_GROUP = 32 << 20  # 128 MB: fewer rows where recordings are absurdly long
 
 
@@ -98,7 +98,7 @@ def write_part(job: PartJob, sources: Sequence[Source], folder: StorePath) -> tu
 def _fetched_ahead(
     job: PartJob, sources: Sequence[Source]
 ) -> Iterator[tuple[int, Item, Future[tuple[bytes, str | None]]]]:
-    """Each recording with its bytes, and their SHA-256 if it is a file of its own; a thread reads a few ahead."""
+    """Yield each recording with its bytes, and their SHA-256 if it is a file of its own; a thread reads a few ahead."""
 
     def fetch(number: int, item: Item) -> tuple[bytes, str | None]:
         data = sources[number].fetch(item)
@@ -122,6 +122,6 @@ def _fill(report: RowReport, recording: Recording, root: int) -> None:
     report.ranges = value_ranges(recording.motion, root)
 
 
-def as_row(groups: list[int], reports: list[RowReport]) -> dict[str, Any]:
-    """Plain values, for the way from a worker to the driver."""
+def as_row(groups: list[int], reports: list[RowReport]) -> dict[str, object]:
+    """Return plain values, for the way from a worker to the driver."""
     return {"groups": groups, "reports": [asdict(report) for report in reports]}

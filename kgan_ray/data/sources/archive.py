@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 from types import ModuleType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from kgan_ray.data.recording import RejectedRecording
 from kgan_ray.settings import UserError
@@ -23,13 +23,17 @@ MAX_BYTES = 64 << 20  # of one file, unpacked; genuine ones stay below 2 MB
 _LOCAL_HEADER = 30
 
 
+# Where a file is: its path in a folder, or what a zip's directory says of it. Plain JSON values, which go to workers.
+Place = str | list[int]
+
+
 def list_names(path: Path) -> list[str]:
-    """The names of all files in a folder (with subfolders) or zip, hidden ones left out. Raises UserError."""
+    """List the names of all files in a folder (with subfolders) or zip, hidden ones left out. Raises UserError."""
     return [name for name, _ in list_files(path)]
 
 
-def list_files(path: Path) -> list[tuple[str, Any]]:
-    """(name within, place) of every file, sorted; `place` is what `read_file` wants.
+def list_files(path: Path) -> list[tuple[str, Place]]:
+    """List (name within, place) of every file, sorted; `place` is what `read_file` wants.
 
     Nothing is ever unpacked to disk; a zip with a member that would climb out of its folder is refused all the
     same, since somebody else may unpack it. Raises UserError.
@@ -45,16 +49,16 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
 
 
-def _list_folder(path: Path) -> list[tuple[str, Any]]:
-    found = []
+def _list_folder(path: Path) -> list[tuple[str, Place]]:
+    files: list[tuple[str, Place]] = []
     for folder, _, names in os.walk(path):
         for name in names:
             relative = (Path(folder) / name).relative_to(path).as_posix()
-            found.append((relative, relative))
-    return found
+            files.append((relative, relative))
+    return files
 
 
-def _list_zip(path: Path) -> list[tuple[str, Any]]:
+def _list_zip(path: Path) -> list[tuple[str, Place]]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -67,8 +71,8 @@ def _list_zip(path: Path) -> list[tuple[str, Any]]:
     ]
 
 
-def read_file(path: Path, place: Any) -> bytes:
-    """One file's bytes. Raises RejectedRecording if it is too large, damaged, or not a plain file."""
+def read_file(path: Path, place: Place) -> bytes:
+    """Read one file's bytes. Raises RejectedRecording if it is too large, damaged, or not a plain file."""
     if not isinstance(place, list):
         return _read_plain(path / place)
     try:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from kgan_ray.data.sources.archive import list_files, read_file
+from kgan_ray.data.sources.archive import Place, list_files, read_file
 from kgan_ray.data.sources.source import Item, Source
 
 
@@ -27,11 +27,11 @@ class FileSource(Source):
         return self.path.is_dir()
 
     @functools.cached_property
-    def listing(self) -> list[tuple[str, Any]]:
-        """(name, place) of every file; a single file lies at its own path."""
+    def listing(self) -> list[tuple[str, Place]]:
+        """List (name, place) of every file; a single file lies at its own path."""
         return [(self.path.name, "")] if self.path.suffix == self.suffix else list_files(self.path)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in vars(self).items() if name != "listing"}  # long; workers need none
 
     def items(self) -> list[Item]:

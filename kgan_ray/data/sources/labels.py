@@ -35,27 +35,30 @@ class _Forbidden(pickle.UnpicklingError):
     """The pickle names something beyond plain values and arrays."""
 
 
-def _empty_array(*_: Any) -> np.ndarray:
-    """Stands for numpy's `_reconstruct`, which would make an object of whatever class it is told."""
+def _empty_array(*_: object) -> np.ndarray:
+    """Stand for numpy's `_reconstruct`, which would make an object of whatever class it is told."""
     return np.empty(0, np.int8)
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
-    """Stands for `codecs.encode`, which would run any codec; newer pickles spell bytes as latin1 text."""
+    """Stand for `codecs.encode`, which would run any codec; newer pickles spell bytes as latin1 text."""
     if encoding not in ("latin1", "latin-1"):
         raise _Forbidden(f"_codecs.encode to {encoding}")
     return codecs.latin_1_encode(text)[0]
 
 
-def _scalar(dtype: Any, data: Any = b"") -> Any:
-    """numpy's pickled scalars; object dtypes would unpickle once more."""
+def _scalar(dtype: object, data: bytes = b"") -> object:
+    """Read numpy's pickled scalars; object dtypes would unpickle once more."""
     if not isinstance(dtype, np.dtype) or dtype.hasobject:
         raise _Forbidden("numpy scalar of objects")
-    return np.frombuffer(data, dtype)[0]
+    scalar: object = np.frombuffer(data, dtype)[0]
+    return scalar
 
 
-def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any = "C", _axes: Any = None) -> np.ndarray:
-    """Stands for numpy's function of protocol 5; labels have one axis, so the order does not matter."""
+def _from_buffer(
+    data: bytes, dtype: object, shape: tuple[int, ...], order: object = "C", _axes: object = None
+) -> np.ndarray:
+    """Stand for numpy's function of protocol 5; labels have one axis, so the order does not matter."""
     if not isinstance(dtype, np.dtype) or dtype.hasobject:
         raise _Forbidden("numpy array of objects")
     return np.frombuffer(data, dtype).reshape(shape)
@@ -65,7 +68,7 @@ class _ArrayClass:
     """Stands for numpy.ndarray where a pickle names it as an argument; calling it makes nothing."""
 
 
-_ALLOWED: dict[tuple[str, str], Any] = {
+_ALLOWED: dict[tuple[str, str], object] = {
     ("numpy", "ndarray"): _ArrayClass,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _encode,
@@ -78,18 +81,18 @@ for _module in ("numpy.core.numeric", "numpy._core.numeric"):
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         try:
             return _ALLOWED[module, name]
         except KeyError:
             raise _Forbidden(f"{module}.{name}") from None
 
-    def persistent_load(self, pid: Any) -> Any:
+    def persistent_load(self, pid: object) -> object:
         raise _Forbidden("a persistent object")
 
 
 def read_labels(path: Path) -> tuple[list[str] | None, np.ndarray]:
-    """(names or None, int64 labels (N,)) from a pickle of (names, labels) or labels alone, or from `.npy`.
+    """Read (names or None, int64 labels (N,)) from a pickle of (names, labels) or labels alone, or from `.npy`.
 
     Raises UserError for code in the pickle and for anything that is not labels.
     """

@@ -49,7 +49,7 @@ SPLITS: dict[str, SplitRule] = {
 
 
 def parse_name(name: str) -> tuple[int, int, int, int, int] | None:
-    """(setup, camera, subject, replication, action), all 1-based, or None if the name has another form."""
+    """Return (setup, camera, subject, replication, action), all 1-based, or None if the name has another form."""
     match = NAME.fullmatch(name)
     if not match:
         return None
@@ -58,12 +58,12 @@ def parse_name(name: str) -> tuple[int, int, int, int, int] | None:
 
 
 def action_names(last_action: int) -> tuple[str, ...]:
-    """The 60 class names of NTU-60, or all 120 where an action beyond the 60th occurs."""
+    """Return the 60 class names of NTU-60, or all 120 where an action beyond the 60th occurs."""
     return ACTIONS[:60] if last_action <= 60 else ACTIONS
 
 
 def read_missing_list(path: str | Path) -> frozenset[str]:
-    """The recordings named anywhere in a published list of samples with missing skeletons. Raises UserError."""
+    """Read the recordings named anywhere in a published list of samples with missing skeletons. Raises UserError."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

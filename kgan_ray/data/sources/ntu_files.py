@@ -13,7 +13,8 @@ from kgan_ray.data.sources.source import Item, Traits
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import NTU25
 
-CLASS_NAMES_FILE = "class_names.txt"  # beside .skeleton files: names of their own for A001, A002 ...
+# Beside .skeleton files: names of their own for A001, A002 ...
+CLASS_NAMES_FILE = "class_names.txt"
 
 
 class SkeletonFiles(FileSource):

@@ -6,7 +6,6 @@ import functools
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -88,7 +87,7 @@ def _loaded(location: str) -> dict[str, np.ndarray]:
 
 
 def _written_at(location: str) -> int:
-    """When a file was last written, so that a cache never holds an older one."""
+    """Return when a file was last written, so that a cache never holds an older one."""
     try:
         return Path(location).stat().st_mtime_ns
     except OSError as error:
@@ -117,7 +116,7 @@ def _whole(path: Path, arrays: dict[str, np.ndarray], key: str, count: int | Non
 
 
 def _bounds(path: Path, arrays: dict[str, np.ndarray]) -> list[tuple[int, int]]:
-    """First and last frame + 1 of every motion."""
+    """Return the first and the last frame + 1 of every motion."""
     motions = arrays["motions"]
     if motions.ndim == 4:
         count, frames = motions.shape[:2]
@@ -135,14 +134,14 @@ def _bounds(path: Path, arrays: dict[str, np.ndarray]) -> list[tuple[int, int]]:
 
 
 def _labels(path: Path, arrays: dict[str, np.ndarray], count: int) -> tuple[list[int], tuple[str, ...]]:
-    """0-based labels and the class names, from numbers or from names."""
+    """Return 0-based labels and the class names, from numbers or from names."""
     labels = arrays["labels"]
     if labels.shape != (count,):
         raise UserError(f"{path}: labels has shape {labels.shape}, expected ({count},): one for each motion")
     given = tuple(str(name) for name in arrays["class_names"]) if "class_names" in arrays else ()
     if labels.dtype.kind == "U":
         names = given or tuple(sorted(set(labels.tolist())))
-        place: Callable[[Any], int] = {name: number for number, name in enumerate(names)}.__getitem__
+        place: Callable[[str], int] = {name: number for number, name in enumerate(names)}.__getitem__
         try:
             return [place(label) for label in labels.tolist()], names
         except KeyError as error:

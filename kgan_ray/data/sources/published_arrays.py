@@ -100,7 +100,7 @@ def _label_file(path: Path) -> Path:
 
 
 def _mapped(location: str) -> np.ndarray:
-    """Mapped anew for each sequence: a map that stays open counts ever more of the file as our memory."""
+    """Map the array anew for each sequence: a map that stays open counts ever more of the file as our memory."""
     try:
         return np.load(location, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

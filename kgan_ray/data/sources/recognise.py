@@ -1,4 +1,4 @@
-"""What kind of source a path is."""
+"""Find out what kind of source a path is."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ACCEPTED = (
 
 
 def find_sources(path: str, layout: SkeletonLayout | None = None) -> list[Source]:
-    """The source or sources at a path. Raises UserError, naming what is accepted, for anything else."""
+    """Find the source or sources at a path. Raises UserError, naming what is accepted, for anything else."""
     place = Path(path)
     if not place.exists():
         raise UserError(f"{path}: does not exist")
@@ -45,8 +45,8 @@ def _many(place: Path, layout: SkeletonLayout | None) -> list[Source]:
     bundles = sorted(name for name in names if name.endswith(".npz")) if place.is_dir() else []
     kinds = [
         kind
-        for kind, found in ((".skeleton", suffixes[".skeleton"]), (".json", suffixes[".json"]), (".npy", arrays))
-        if found
+        for kind, files in ((".skeleton", suffixes[".skeleton"]), (".json", suffixes[".json"]), (".npy", arrays))
+        if files
     ] + ([".npz"] if bundles else [])
     if len(kinds) > 1:
         raise UserError(f"{place}: holds {' and '.join(kinds)} files; give the sources one by one")

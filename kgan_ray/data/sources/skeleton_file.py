@@ -37,7 +37,7 @@ class Bodies:
 
 
 def parse_skeleton(data: bytes) -> Bodies:
-    """The text of one file. Raises RejectedRecording with the reason if it is not a whole, finite recording."""
+    """Parse the text of one file. Raises RejectedRecording with the reason if it is not a whole, finite recording."""
     if not data.strip():
         raise RejectedRecording("the file is empty")
     if not data.isascii() or b"\0" in data:
@@ -76,7 +76,7 @@ class _Text:
         return self.data[self.ends[number - 1] + 1 if number else 0 : self.ends[number]]
 
     def count(self, number: int, what: str) -> int:
-        """The whole number >= 0 that is alone on a line."""
+        """Read the whole number >= 0 that is alone on a line."""
         word = self.line(number).strip()
         if not word.isdigit() or len(word) > 9:
             raise RejectedRecording(f"line {number + 1}: expected the {what}, found {word[:30].decode()!r}")
@@ -127,7 +127,7 @@ def _walk(text: _Text) -> _Sightings:
 
 
 def _coordinates(text: _Text, lines: np.ndarray) -> np.ndarray:
-    """x y z of the given joint lines, float64 (n, 3)."""
+    """Read x y z of the given joint lines, float64 (n, 3)."""
     before = text.newlines[lines - 1]  # the line end before each joint line, as an index into separators
     last = int(lines[-1])
     after = text.newlines[lines] if last < len(text.newlines) else np.append(text.newlines[lines[:-1]], -1)
@@ -143,7 +143,7 @@ def _coordinates(text: _Text, lines: np.ndarray) -> np.ndarray:
 
 
 def _numbers(data: bytes, edges: np.ndarray) -> np.ndarray:
-    """The words between the four edges of each row, through an Arrow column: x, what follows, y, what follows, z, ..."""
+    """Read the words between the four edges of each row, through an Arrow column: x, what follows, y, what follows, z, ..."""
     offsets = np.empty(6 * len(edges) + 1, np.int32)
     pairs = offsets[:-1].reshape(-1, 6)
     pairs[:, ::2] = edges[:, :3] + 1
@@ -159,7 +159,7 @@ def _numbers(data: bytes, edges: np.ndarray) -> np.ndarray:
 
 
 def _plain_coordinates(text: _Text, lines: np.ndarray) -> np.ndarray:
-    """The same with one Python object a word, for files that are spaced irregularly."""
+    """Read the same with one Python object a word, for files that are spaced irregularly."""
     rows = []
     for line in lines.tolist():
         words = text.line(line).split()

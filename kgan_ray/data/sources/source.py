@@ -28,7 +28,8 @@ class Traits(FrozenModel):
     coordinates: int
     class_names: tuple[str, ...]
     splits: Mapping[str, SplitRule] | None = None  # None = no published split: every second subject trains
-    known_classes: bool = False  # a published list of classes, of which a source may hold a part
+    # The classes are a published list, of which a source may hold a part.
+    known_classes: bool = False
 
 
 class Source(ABC):
@@ -40,27 +41,27 @@ class Source(ABC):
 
     @abstractmethod
     def items(self) -> list[Item]:
-        """Everything there is to read."""
+        """List everything there is to read."""
 
     @abstractmethod
     def fetch(self, item: Item) -> bytes:
-        """A file's bytes, of bounded size; empty for sources of arrays. Raises RejectedRecording."""
+        """Read a file's bytes, of bounded size; empty for sources of arrays. Raises RejectedRecording."""
 
     @abstractmethod
     def parse(self, item: Item, data: bytes) -> Recording:
-        """The recording. Raises RejectedRecording with the reason where it is not a good one."""
+        """Turn the bytes into the recording. Raises RejectedRecording with the reason where it is not a good one."""
 
     @abstractmethod
     def files(self) -> list[Path]:
-        """The files on disk that hold the recordings."""
+        """List the files on disk that hold the recordings."""
 
     @property
     def is_folder(self) -> bool:
-        """Whether each recording is a file of its own, so that hashing needs no second reading."""
+        """Say whether each recording is a file of its own, so that hashing needs no second reading."""
         return False
 
     def fingerprint(self) -> str:
-        """Changes when a file is added, resized or touched; needs no reading."""
+        """Hash names, sizes and times: it changes when a file is added, resized or touched, and needs no reading."""
         lines = []
         for file in self.files():
             status = file.stat()
@@ -68,7 +69,7 @@ class Source(ABC):
         return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
     def sha256(self) -> str:
-        """SHA-256 of a single file, as `sha256sum` prints it; of several files, that of their sorted list."""
+        """Hash a single file with SHA-256, as `sha256sum` prints it; of several files, that of their sorted list."""
         files = self.files()
         if len(files) == 1 and not self.is_folder:
             return file_sha256(files[0])
@@ -81,6 +82,6 @@ def file_sha256(path: Path) -> str:
 
 
 def list_sha256(digests: Iterable[tuple[str, str]]) -> str:
-    """SHA-256 of the lines `digest  name`, sorted: what `sha256sum * | sort | sha256sum` prints."""
+    """Hash the lines `digest  name`, sorted, as `sha256sum * | sort | sha256sum` prints."""
     lines = sorted(f"{digest}  {name}\n" for name, digest in digests)
     return hashlib.sha256("".join(lines).encode()).hexdigest()

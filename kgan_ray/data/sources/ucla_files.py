@@ -89,10 +89,10 @@ class UclaFiles(FileSource):
 
 
 def mend_broken_frames(motion: np.ndarray) -> np.ndarray:
-    """(T, V, C), with frames in which only some joints lie at exactly 0 interpolated from whole ones."""
-    found = np.asarray(motion.any(axis=2))  # (T, V)
-    whole = found.all(axis=1)
-    broken = np.flatnonzero(found.any(axis=1) & ~whole)
+    """Interpolate frames in which only some joints lie at exactly 0 from whole ones; all are (T, V, C)."""
+    is_seen = np.asarray(motion.any(axis=2))  # (T, V)
+    whole = is_seen.all(axis=1)
+    broken = np.flatnonzero(is_seen.any(axis=1) & ~whole)
     if not len(broken) or not whole.any():
         return motion
     good = np.flatnonzero(whole)

@@ -30,28 +30,28 @@ Action = Callable[[Pose, Manner], None]
 
 
 def ease(t: Array, start: float, end: float) -> Array:
-    """0 before `start`, 1 after `end`, smooth between."""
+    """Rise smoothly from 0 before `start` to 1 after `end`."""
     x = np.clip((t - start) / (end - start), 0.0, 1.0)
     return x * x * (3 - 2 * x)
 
 
 def there_and_back(t: Array, start: float, full: float, until: float, end: float) -> Array:
-    """0, then 1 from `full` to `until`, then 0 again."""
+    """Rise from 0 to 1, which lasts from `full` to `until`, and fall to 0 again."""
     return ease(t, start, full) - ease(t, until, end)
 
 
 def towards(here: Array, there: tuple[float, float, float], weight: Array) -> Array:
-    """(T, 3): `here`, moved by a weight (T,) from 0 to 1 to a fixed place."""
+    """Move `here`, (T, 3), by a weight (T,) from 0 to 1 to a fixed place."""
     return here + (np.array(there) - here) * weight[:, None]
 
 
 def progress(pose: Pose) -> Array:
-    """(T,): 0 at the first frame, 1 at the last."""
+    """Count from 0 at the first frame to 1 at the last: (T,)."""
     return np.linspace(0.0, 1.0, pose.frames)
 
 
 def beats(pose: Pose, manner: Manner, per_second: float) -> Array:
-    """(T,) phase in radians of something that repeats."""
+    """Return the phase in radians, (T,), of something that repeats."""
     seconds = np.arange(pose.frames) / FRAMES_PER_SECOND
     return 2 * np.pi * (manner.phase + per_second * manner.pace * seconds)
 
@@ -128,7 +128,7 @@ def jumping_up(pose: Pose, manner: Manner) -> None:
 
 
 def _seat(pose: Pose, seated: Array, manner: Manner) -> None:
-    """Weight (T,) 1 = on a chair behind the feet."""
+    """Return how far the body sits, (T,): 1 = on a chair behind the feet."""
     h = pose.body.height
     moving = 4 * seated * (1 - seated)
     pose.pelvis[:, 1] += (ANKLE_HEIGHT + pose.body.shin - pose.pelvis[:, 1] + 0.06) * seated

@@ -36,7 +36,7 @@ class Body:
 
     @property
     def leg(self) -> float:
-        """From hip to ankle."""
+        """Return the length from hip to ankle."""
         return self.thigh + self.shin
 
     @property
@@ -49,17 +49,17 @@ class Body:
 
     @property
     def arm(self) -> float:
-        """From shoulder to wrist."""
+        """Return the length from shoulder to wrist."""
         return self.upper_arm + self.forearm
 
     @property
     def standing(self) -> float:
-        """Height of the pelvis with nearly straight legs."""
+        """Return the height of the pelvis with nearly straight legs."""
         return ANKLE_HEIGHT + 0.985 * self.leg + 0.04 * self.height
 
 
 def resting(out: float, up: float, forward: float, frames: int) -> Array:
-    """(T, 3): the same place in every frame."""
+    """Repeat one place in every frame: (T, 3)."""
     return np.tile(np.array([out, up, forward]), (frames, 1))
 
 
@@ -89,7 +89,7 @@ class Pose:
         self.elbows = {side: np.array([0.5, -0.2, -1.0]) for side in SIDES}
 
     def joints(self) -> Array:
-        """(T, 25, 3), in body axes."""
+        """Place the joints: (T, 25, 3), in body axes."""
         body, h = self.body, self.body.height
         out = np.empty((self.frames, NTU25.num_joints, 3))
 
@@ -131,7 +131,7 @@ class Pose:
 
 
 def _trunk_axes(pitch: Array, roll: Array, twist: Array) -> tuple[Array, Array, Array]:
-    """The trunk's left, up and forward directions, each (T, 3): twisted about y, then leaning."""
+    """Return the trunk's left, up and forward directions, each (T, 3): twisted about y, then leaning."""
     cp, sp, cr, sr, ct, st = (f(angle) for angle in (pitch, roll, twist) for f in (np.cos, np.sin))
     up = np.stack([sr, cp * cr, sp * cr], axis=1)
     left = np.stack([ct, np.zeros_like(ct), -st], axis=1)
@@ -140,7 +140,7 @@ def _trunk_axes(pitch: Array, roll: Array, twist: Array) -> tuple[Array, Array, 
 
 
 def two_bones(start: Array, target: Array, first: float, second: float, pole: Array) -> tuple[Array, Array]:
-    """Middle and end, each (T, 3), of two bones from `start` towards `target`, bent to the side of `pole`.
+    """Place the middle and the end, each (T, 3), of two bones from `start` towards `target`, bent to the side of `pole`.
 
     A target out of reach is approached as far as the bones go.
     """

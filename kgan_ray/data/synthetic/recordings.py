@@ -34,7 +34,7 @@ _HARD_TO_SEE = np.array(
 
 
 def synthesise(index: int, seed: int) -> Recording:
-    """Recording number `index` of the seed; labels take turns, so every multiple of the actions is balanced."""
+    """Make recording number `index` of the seed; labels take turns, so every multiple of the actions is balanced."""
     label = index % len(ACTIONS)
     random = np.random.default_rng([seed, _RECORDING_STREAM, index])
     setup, camera, subject, replication = _ids(index // len(ACTIONS))
@@ -63,7 +63,7 @@ def synthesise(index: int, seed: int) -> Recording:
 
 
 def _ids(number: int) -> tuple[int, int, int, int]:
-    """Setup, camera, subject and replication of an action's recording of that number: never the same twice.
+    """Return setup, camera, subject and replication of an action's recording of that number: never the same twice.
 
     All subjects and cameras occur early, so that few recordings already make every split.
     """
@@ -76,7 +76,7 @@ def _ids(number: int) -> tuple[int, int, int, int]:
 
 
 def body_of(subject: int, seed: int) -> Body:
-    """The body of a subject, the same in all its recordings."""
+    """Return the body of a subject, the same in all its recordings."""
     random = np.random.default_rng([seed, _BODY_STREAM, subject])
     return Body(
         height=float(random.uniform(0.88, 1.12)),
@@ -90,7 +90,7 @@ def _is_left_handed(subject: int, seed: int) -> bool:
 
 
 def _sway(pose: Pose, random: np.random.Generator) -> None:
-    """Nobody stands still: slow small movements of pelvis, trunk and hands."""
+    """Add slow small movements of pelvis, trunk and hands: nobody stands still."""
     seconds = np.arange(pose.frames) / 30
 
     def wave(amplitude: float) -> Array:
@@ -107,7 +107,7 @@ def _sway(pose: Pose, random: np.random.Generator) -> None:
 
 
 def _seen(joints: Array, degrees: float, random: np.random.Generator) -> Array:
-    """Body axes to a camera's: x to the camera's left, y up, z away from it; with the sensor's jitter. float32."""
+    """Turn body axes into a camera's: x to the camera's left, y up, z away from it; with the sensor's jitter. float32."""
     heading = np.deg2rad(180.0 + degrees + random.normal(0.0, 8.0))  # 180: facing the camera
     c, s = np.cos(heading), np.sin(heading)
     turned = joints @ np.array([[c, 0.0, -s], [0.0, 1.0, 0.0], [s, 0.0, c]])
