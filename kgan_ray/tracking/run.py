@@ -143,6 +143,16 @@ def start_run(
     return run
 
 
+def has_run(uri: str, run_id: str) -> bool:
+    """Return whether the record has the run, not deleted."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client_of(uri).get_run(run_id).info.lifecycle_stage) == "active"
+    except MlflowException:
+        return False
+
+
 def existing_run(uri: str, run_id: str) -> Run:
     """Open a run to add to it: whether it runs or how it has ended stays as it is. Raises UserError if it is unknown."""
     from mlflow.exceptions import MlflowException

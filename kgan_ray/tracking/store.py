@@ -9,8 +9,9 @@ import json
 import logging
 import os
 import shlex
+import sqlite3
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _SQLITE = "sqlite:///"
+_ARTIFACTS = "mlartifacts"  # the folder beside a SQLite file
 _VIEW_KEY = Tag.VIEW.rsplit(".", 1)[-1]
 
 
@@ -79,10 +81,52 @@ def prepare_store(uri: str) -> None:
         lock = FileLock(f"{file}.lock")
     try:
         with lock:
-            client_of(uri).search_experiments(max_results=1)
+            _open_client(uri).search_experiments(max_results=1)
+            if is_local_file(uri):
+                _follow_artifacts(file)
     except (MlflowException, SQLAlchemyError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"tracking.uri: no MLflow record can be opened at {uri}: {reason}") from None
+
+
+def record_now(uri: str, results: StorePath) -> str:
+    """Return where a record is now: in the folder of results, if a SQLite file was moved there together with them."""
+    if not is_local_file(uri) or not results.is_local or _sqlite_file(uri).exists():
+        return uri
+    moved = results.local.resolve() / _sqlite_file(uri).name
+    if not moved.exists():
+        return uri
+    _follow_artifacts(moved)
+    return f"{_SQLITE}{moved}"
+
+
+def _follow_artifacts(file: Path) -> None:
+    """Let a database find the artifacts that were moved with it: MLflow keeps their whole paths."""
+    artifacts = file.parent / _ARTIFACTS
+    if not artifacts.is_dir():
+        return
+    here = artifacts.as_uri()
+    with closing(sqlite3.connect(file)) as database:
+        places = database.execute(
+            f"SELECT artifact_location FROM experiments WHERE artifact_location LIKE 'file://%/{_ARTIFACTS}/%'"
+        )
+        moved = {place.rsplit(f"/{_ARTIFACTS}/", 1)[0] + f"/{_ARTIFACTS}" for (place,) in places} - {here}
+        if not moved:
+            return
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for table in tables:
+            columns = [
+                row[1]
+                for row in database.execute(f"PRAGMA table_info({table})")
+                if "CHAR" in row[2] or row[2] == "TEXT"
+            ]
+            for column in columns:
+                for before in moved:
+                    database.execute(
+                        f'UPDATE "{table}" SET "{column}" = ? || substr("{column}", ?) WHERE "{column}" LIKE ?',
+                        (here, len(before) + 1, f"{before}/%"),
+                    )
+        database.commit()
 
 
 def ui_command(uri: str, experiment: str) -> str:
@@ -128,7 +172,18 @@ _experiments: dict[tuple[str, str], str] = {}  # (address, name) to id, once loo
 
 
 def client_of(uri: str) -> MlflowClient:
-    """Return the process's client of that record, made on first use."""
+    """Return the process's client of that record, made on first use.
+
+    Raises UserError where a SQLite file is gone: MLflow would make an empty one in its place.
+    """
+    if uri not in _clients and is_local_file(uri) and not _sqlite_file(uri).exists():
+        raise UserError(
+            f"{_sqlite_file(uri)}: the MLflow record is not there (any more); bring it back, or its folder"
+        )
+    return _open_client(uri)
+
+
+def _open_client(uri: str) -> MlflowClient:
     if uri not in _clients:
         _silence()
         from mlflow import MlflowClient
@@ -181,7 +236,7 @@ def _artifact_location(uri: str, experiment: str) -> str | None:
     if not is_local_file(uri):
         return None
     folder = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in experiment)
-    return (_sqlite_file(uri).parent / "mlartifacts" / folder).as_uri()
+    return (_sqlite_file(uri).parent / _ARTIFACTS / folder).as_uri()
 
 
 def _sqlite_file(uri: str) -> Path:

@@ -22,8 +22,8 @@ from kgan_ray.settings import (
     settings_from_flat,
 )
 from kgan_ray.storage import StorePath
-from kgan_ray.tracking.run import Run, start_run
-from kgan_ray.tracking.store import prepare_store, tracking_uri, ui_command
+from kgan_ray.tracking.run import Run, has_run, start_run
+from kgan_ray.tracking.store import prepare_store, record_now, tracking_uri, ui_command
 from kgan_ray.tracking.tags import Tag
 from kgan_ray.training.launch import RunRecord, launch_training
 from kgan_ray.training.progress import Outcome, Progress
@@ -124,7 +124,8 @@ def _open_run(uri: str, settings: Settings, name: str, folder: StorePath) -> tup
     experiment = settings.tracking.experiment or "train"
     file = folder / "run.json"
     earlier = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    run_id = earlier["id"] if earlier.get("uri") == uri else None
+    is_same = bool(earlier) and record_now(earlier["uri"], folder.parent) == uri
+    run_id = earlier["id"] if is_same and has_run(uri, earlier["id"]) else None
     run = start_run(uri, experiment=experiment, name=name, run_id=run_id, params=flatten(settings))
     run.set_tags({Tag.FOLDER: str(folder), Tag.SEED: str(settings.seed)})
     file.write_text(json.dumps({"uri": uri, "id": run.id}), encoding="utf-8")

@@ -13,6 +13,7 @@ from kgan_ray.publishing import write_whole
 from kgan_ray.settings import Settings, SettingValue, UserError, settings_from_flat
 from kgan_ray.storage import StorePath, folders_with
 from kgan_ray.text import close_match
+from kgan_ray.tracking.store import record_now
 from kgan_ray.tuning.question.space import Space
 
 FORMAT_VERSION = 2
@@ -137,13 +138,18 @@ class Sweep(_Record):
 
 
 def load_sweep(folder: StorePath) -> Sweep:
-    """Read folder/sweep.json. Raises UserError where there is none, or one that cannot be read."""
+    """Read folder/sweep.json, and find its record of runs where both were moved together.
+
+    Raises UserError where there is no sweep, or one that cannot be read.
+    """
     file = folder / FILE
     try:
         tree = json.loads(file.read_text(encoding="utf-8"))
         if tree["format_version"] > FORMAT_VERSION:
             raise UserError(f"{file}: written by a newer kgan_ray (format {tree['format_version']}); update it")
-        return Sweep.model_validate(tree)
+        sweep = Sweep.model_validate(tree)
+        sweep.uri = record_now(sweep.uri, folder.parent)
+        return sweep
     except FileNotFoundError:
         raise UserError(f"{folder}: no sweep here (expected a folder with {FILE}, which `tune` writes)") from None
     except (OSError, ValueError, TypeError, KeyError, ValidationError) as error:
