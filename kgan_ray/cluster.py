@@ -30,6 +30,7 @@ QUIET = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
 }
 
+WORKER_BYTES = 600 << 20  # that a training process takes, its data aside; 350 to 500 MiB were measured
 _SECONDS_BETWEEN_LOOKS = 5.0
 _SECONDS_TO_ANSWER = 10.0
 _LONGEST_TEMPORARY = 30
@@ -178,10 +179,11 @@ def cluster_resources() -> dict[str, float]:
     return have
 
 
-def runs_that_fit(resources: ResourceSettings, *, where: str) -> int:
+def runs_that_fit(resources: ResourceSettings, *, where: str, bytes_each: int = 0) -> int:
     """Return how many training runs of these resources the connected cluster can hold at once, at least 1.
 
-    An autoscaling cluster counts as grown to its limits: its workers start when the runs ask for them.
+    An autoscaling cluster counts as grown to its limits: its workers start when the runs ask for them. `bytes_each` is the
+    memory that one run takes beside its processes: a container of many cores may have memory for a few runs only.
 
     Raises UserError, saying what the cluster has, where not even one fits: Ray would wait for ever.
     """
@@ -197,4 +199,5 @@ def runs_that_fit(resources: ResourceSettings, *, where: str) -> int:
             f"the cluster has {have.get('CPU', 0.0):g} CPUs and {have.get('GPU', 0.0):g} GPUs "
             f"on {len(ray.nodes())} node(s)"
         )
-    return max(1, math.floor(fit * fewest / resources.num_workers + 1e-9))
+    by_memory = have.get("memory", math.inf) / (resources.num_workers * WORKER_BYTES + bytes_each)
+    return max(1, math.floor(min(fit * fewest / resources.num_workers + 1e-9, by_memory)))

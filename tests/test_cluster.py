@@ -27,6 +27,7 @@ try:
     runs_that_fit(ResourceSettings(num_workers=1000), where="--workers")
 except UserError as error:
     message = str(error)
+assert runs_that_fit(ResourceSettings(cpus_per_worker=0.01), where="x", bytes_each=1 << 30) < 50  # memory for fewer
 print(json.dumps({"sockets": found, "message": message, "fit": runs_that_fit(ResourceSettings(), where="x")}))
 ray.shutdown()
 """

@@ -175,3 +175,9 @@ def test_a_lost_or_damaged_part_is_named(dataset, tmp_path):
     (tmp_path / "motions/part-00000.parquet").write_bytes(b"PAR1 and nothing more")
     with pytest.raises(UserError, match=r"motions/part-00000\.parquet: missing or damaged"):
         opened.rows_of("xsub", "train")
+
+
+def test_the_bytes_of_a_split_are_known_before_it_is_read(demo, tiny):
+    view = demo.view(tiny.data)
+    for split in ("train", "test"):
+        assert view.bytes_of(split) == view.load(split).motions.nbytes

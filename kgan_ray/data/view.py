@@ -61,6 +61,11 @@ class DataView:
         """Return the labels (N,) of a split, in file order, without reading its motions."""
         return self.dataset.ids["label"][self.rows(split)]
 
+    def bytes_of(self, split: str) -> int:
+        """Return the bytes that a split's motions take as float32, without reading any."""
+        count = getattr(self.dataset.manifest.counts.per_benchmark[self.settings.benchmark], split)
+        return 4 * int(np.prod((count, *self.spec.shape)))
+
     def load(self, split: str, *, rank: int = 0, world_size: int = 1) -> MotionTensors:
         """Load the motions of a split in file order, or the part of them that is this worker's.
 

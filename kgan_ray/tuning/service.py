@@ -240,7 +240,10 @@ def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) 
     sweep.dataset, sweep.dataset_hash = dataset.path, dataset.hash
     sweep.budget |= limits.model_dump(exclude_none=True)
     tags = trial_tags(sweep, code_version())
+    view = dataset.view(settings.data)
     runner = Runner(sweep, space, settings, folder, concurrent=concurrent, tags=tags)
+    if settings.data.held_in == "memory":  # the training split twice: to train on, and as the measure's real side
+        runner.bytes_of_data = 2 * view.bytes_of("train")
     # Nothing is recorded before it is known that a trial fits and that there is a measure.
     runner.start()
     prepare_store(uri)

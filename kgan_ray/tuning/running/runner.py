@@ -72,6 +72,7 @@ class Runner:
     tags: Mapping[str, str] = field(default_factory=dict)
     announce: Callable[[str], None] = print  # gets lines for the user
     on_trial_end: Callable[[Trial], None] = lambda trial: None
+    bytes_of_data: int = 0  # that one trial keeps in memory
     is_spent: bool = False  # the budget ended the confirmation
     at_once: int = 0  # trials that may run at the same time
     board: ProgressBoard | None = None
@@ -87,7 +88,7 @@ class Runner:
                 f"tracking.uri: {self.sweep.uri} is a file, which the cluster's other nodes cannot write; "
                 "start `mlflow server` and set $MLFLOW_TRACKING_URI to its address"
             )
-        fit = runs_that_fit(self.settings.resources, where="resources")
+        fit = runs_that_fit(self.settings.resources, where="resources", bytes_each=self.bytes_of_data)
         self.at_once = min(fit, self.concurrent or fit)
         self.board = start_board()
 
