@@ -12,6 +12,7 @@ from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.prepare.service import open_dataset
 from kgan_ray.metrics.names import check_metric_name
 from kgan_ray.ownership import owned
+from kgan_ray.publishing import write_whole
 from kgan_ray.settings import (
     MAY_CHANGE,
     Settings,
@@ -83,7 +84,7 @@ def train_run(
 
     with owned(folder, f"run {name}"):
         prepare_store(uri)
-        (folder / "settings.json").write_text(json.dumps(flatten(settings), indent=1), encoding="utf-8")
+        write_whole(folder / "settings.json", json.dumps(flatten(settings), indent=1))
         run, record = _open_run(uri, settings, name, folder)
         say(f"training {name} in {folder}; Ctrl-C stops it, the same command goes on")
         started = time.perf_counter()
@@ -128,5 +129,5 @@ def _open_run(uri: str, settings: Settings, name: str, folder: StorePath) -> tup
     run_id = earlier["id"] if is_same and has_run(uri, earlier["id"]) else None
     run = start_run(uri, experiment=experiment, name=name, run_id=run_id, params=flatten(settings))
     run.set_tags({Tag.FOLDER: str(folder), Tag.SEED: str(settings.seed)})
-    file.write_text(json.dumps({"uri": uri, "id": run.id}), encoding="utf-8")
+    write_whole(file, json.dumps({"uri": uri, "id": run.id}))
     return run, RunRecord(uri=uri, experiment=experiment, name=name, id=run.id)

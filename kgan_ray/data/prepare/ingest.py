@@ -148,17 +148,17 @@ def _run(
     jobs: Sequence[PartJob], sources: Sequence[Source], folder: StorePath, progress: Progress | None
 ) -> Iterator[tuple[PartJob, list[int], list[RowReport]]]:
     """Yield every job's outcome, in order."""
-    done: dict[int, tuple[list[int], list[RowReport]]] = {}
+    outcomes: dict[int, tuple[list[int], list[RowReport]]] = {}
     total = sum(len(job.items) for job in jobs)
     read, started = 0, time.perf_counter()
     for number, groups, reports in _outcomes(jobs, sources, folder):
-        done[number] = groups, reports
+        outcomes[number] = groups, reports
         read += len(reports)
         if progress:
             rate = read / (time.perf_counter() - started)
             progress(f"{read} of {total} recordings, {rate:.0f} a second, {(total - read) / rate:.0f} s left")
     for job in jobs:
-        yield job, *done[job.number]
+        yield job, *outcomes[job.number]
 
 
 def _outcomes(
@@ -228,5 +228,5 @@ class _FileHashes:
         """Hash a folder from the files' hashes that the workers made, unless a file was left out or could not be read."""
         read = {report.name: report.file_sha256 for report in reports if report.source == number}
         digests = [(file.name, read.get(file.stem)) for file in self._sources[number].files()]
-        known = [(name, digest) for name, digest in digests if digest]
-        return list_sha256(known) if len(known) == len(digests) else None
+        complete = [(name, digest) for name, digest in digests if digest]
+        return list_sha256(complete) if len(complete) == len(digests) else None

@@ -105,8 +105,8 @@ def common_traits(sources: Sequence[Source]) -> Traits:
     for source in sources:
         if names[: len(source.traits.class_names)] != source.traits.class_names:
             raise UserError(f"{source.location}: its classes are not those of the other sources")
-    known = all(source.traits.known_classes for source in sources)
-    return first.model_copy(update={"class_names": names, "known_classes": known})
+    are_published = all(source.traits.known_classes for source in sources)
+    return first.model_copy(update={"class_names": names, "known_classes": are_published})
 
 
 def _rejected(written: WrittenParts, sources: Sequence[Source]) -> list[dict[str, str]]:

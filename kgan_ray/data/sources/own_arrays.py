@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from kgan_ray.data.recording import Recording, as_float32, check_motion
-from kgan_ray.data.sources.published_arrays import check_shape, numbered
+from kgan_ray.data.sources.published_arrays import fitting_layout, numbered
 from kgan_ray.data.sources.source import Item, Source, Traits
 from kgan_ray.settings import UserError
-from kgan_ray.skeleton import LAYOUTS, SkeletonLayout
+from kgan_ray.skeleton import SkeletonLayout
 
 MAX_BYTES = 8 << 30  # of the arrays of one .npz, unpacked
 
@@ -40,9 +40,7 @@ class OwnArrays(Source):
                 f"{path}: motions has shape {motions.shape}; expected (N, T, V, C), or (T, V, C) end to end"
             )
         joints, coordinates = motions.shape[-2:]
-        found = layout or next((known for known in LAYOUTS.values() if known.num_joints == joints), None)
-        check_shape(path, found, joints, coordinates)
-        assert found is not None
+        layout = fitting_layout(path, layout, joints, coordinates)
         self._bounds = _bounds(path, arrays)
         labels, names = _labels(path, arrays, len(self._bounds))
         self._labels = labels
@@ -51,7 +49,7 @@ class OwnArrays(Source):
         if own and len(own) != len(labels):
             raise UserError(f"{path}: {len(own)} names for {len(labels)} motions")
         self._names = own or [f"{path.stem}-{index:06}" for index in range(len(labels))]
-        self.traits = Traits(layout=found, coordinates=coordinates, class_names=names)
+        self.traits = Traits(layout=layout, coordinates=coordinates, class_names=names)
 
     def items(self) -> list[Item]:
         return [Item(name, index) for index, name in enumerate(self._names)]

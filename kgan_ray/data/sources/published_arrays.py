@@ -31,9 +31,7 @@ class PublishedArrays(Source):
                 f"{path}: has shape {array.shape} of {array.dtype}; expected float (N, C, T, V, M) or (N, C, T, V)"
             )
         coordinates, _, joints = array.shape[1:4]
-        found = layout or next((known for known in LAYOUTS.values() if known.num_joints == joints), None)
-        check_shape(path, found, joints, coordinates)
-        assert found is not None
+        layout = fitting_layout(path, layout, joints, coordinates)
         names, labels = read_labels(self.label_file)
         if len(labels) != len(array):
             raise UserError(
@@ -44,10 +42,10 @@ class PublishedArrays(Source):
         stems = [name.removesuffix(".skeleton") for name in names or []]
         self._names = stems or [f"{path.stem}-{i:06}" for i in range(len(array))]
         self._labels = labels.tolist()
-        is_ntu = found == NTU25 and bool(stems) and all(ntu.parse_name(name) for name in stems)
+        is_ntu = layout == NTU25 and bool(stems) and all(ntu.parse_name(name) for name in stems)
         count = int(labels.max()) + 1
         self.traits = Traits(
-            layout=found,
+            layout=layout,
             coordinates=coordinates,
             class_names=ntu.action_names(count) if is_ntu and count <= 120 else numbered(count),
             splits=ntu.SPLITS if is_ntu else None,
@@ -66,10 +64,10 @@ class PublishedArrays(Source):
         bodies = as_float32(bodies)
         if not np.isfinite(bodies).all():
             raise RejectedRecording("a coordinate is NaN or infinite")
-        seen = np.flatnonzero(bodies.any(axis=(0, 2, 3)))
-        if not len(seen):
+        frames = np.flatnonzero(bodies.any(axis=(0, 2, 3)))
+        if not len(frames):
             raise RejectedRecording("no frame holds a body")
-        bodies = bodies[:, : seen[-1] + 1]
+        bodies = bodies[:, : frames[-1] + 1]
         if not bodies[0].any():
             raise RejectedRecording("the first body is never seen")
         second = bodies[1] if len(bodies) > 1 and bodies[1].any() else None
@@ -112,10 +110,13 @@ def numbered(count: int) -> tuple[str, ...]:
     return tuple(f"class {label:0{width}}" for label in range(count))
 
 
-def check_shape(path: Path, layout: SkeletonLayout | None, joints: int, coordinates: int) -> None:
+def fitting_layout(path: Path, layout: SkeletonLayout | None, joints: int, coordinates: int) -> SkeletonLayout:
+    """Return the layout that is given, or the built-in one of so many joints. Raises UserError if none fits."""
+    layout = layout or next((one for one in LAYOUTS.values() if one.num_joints == joints), None)
     if layout is None:
         raise UserError(f"{path}: a skeleton of {joints} joints is not known; describe it with --layout FILE.yaml")
     if layout.num_joints != joints:
         raise UserError(f"{path}: {joints} joints, but the layout {layout.name} has {layout.num_joints}")
     if coordinates not in (2, 3):
         raise UserError(f"{path}: {coordinates} coordinates a joint; 2 or 3 are accepted")
+    return layout

@@ -18,7 +18,8 @@ import pyarrow as pa
 from kgan_ray.data.recording import RejectedRecording
 
 NUM_JOINTS = 25
-MAX_FRAMES = 20_000  # eleven minutes at 30 Hz; the longest genuine recordings last ten seconds
+# Eleven minutes at 30 Hz; the longest genuine recordings last ten seconds.
+MAX_FRAMES = 20_000
 FARTHEST = 1000.0  # metres; a coordinate beyond is a broken file
 _VALUES_PER_JOINT = 12
 # The lines with a count, as they nearly always are: comparing bytes spares most of the parsing.
@@ -98,7 +99,7 @@ def _walk(text: _Text) -> _Sightings:
     num_frames = text.count(0, "number of frames")
     if not 0 < num_frames <= MAX_FRAMES:
         raise RejectedRecording(f"its header promises {num_frames} frames; 1 to {MAX_FRAMES} are accepted")
-    found = _Sightings(num_frames, [], [], [])
+    sightings = _Sightings(num_frames, [], [], [])
     data, ends, num_lines = text.data, text.ends, len(text)
     line = 1
     for frame in range(num_frames):
@@ -117,13 +118,13 @@ def _walk(text: _Text) -> _Sightings:
                 joints = text.count(line + 1, "number of joints")
                 if joints != NUM_JOINTS:
                     raise RejectedRecording(f"frame {frame + 1}: {joints} joints, expected {NUM_JOINTS}")
-            found.frame.append(frame)
-            found.body.append(data[ends[line - 1] + 1 : ends[line]].partition(b" ")[0])
-            found.first_line.append(line + 2)
+            sightings.frame.append(frame)
+            sightings.body.append(data[ends[line - 1] + 1 : ends[line]].partition(b" ")[0])
+            sightings.first_line.append(line + 2)
             line += 2 + NUM_JOINTS
     if line < num_lines and data[ends[line - 1] + 1 :].strip():
         raise RejectedRecording(f"its header promises {num_frames} frames and more text follows them")
-    return found
+    return sightings
 
 
 def _coordinates(text: _Text, lines: np.ndarray) -> np.ndarray:
@@ -138,7 +139,7 @@ def _coordinates(text: _Text, lines: np.ndarray) -> np.ndarray:
         try:
             return _numbers(text.data, edges)
         except pa.ArrowInvalid:
-            pass  # doubled spaces or a word that is no number: the plain way below tells which
+            pass  # doubled spaces, or no number: the plain way tells which
     return _plain_coordinates(text, lines)
 
 
@@ -170,16 +171,16 @@ def _plain_coordinates(text: _Text, lines: np.ndarray) -> np.ndarray:
         try:
             rows.append([float(word) for word in words[:3]])
         except ValueError:
-            shown = b" ".join(words[:3])[:40].decode()
-            raise RejectedRecording(f"line {line + 1}: {shown!r} are not three numbers") from None
+            start = b" ".join(words[:3])[:40].decode()
+            raise RejectedRecording(f"line {line + 1}: {start!r} are not three numbers") from None
     return np.array(rows)
 
 
-def _by_energy(found: _Sightings, joints: np.ndarray) -> Bodies:
+def _by_energy(sightings: _Sightings, joints: np.ndarray) -> Bodies:
     """Order the bodies by the sum of the standard deviations of x, y and z; keep the first two."""
-    frames = np.array(found.frame)
+    frames = np.array(sightings.frame)
     rows_of: dict[bytes, list[int]] = {}
-    for row, body in enumerate(found.body):
+    for row, body in enumerate(sightings.body):
         rows_of.setdefault(body, []).append(row)
     bodies = list(rows_of.values())
     if len(bodies) > 1:
@@ -189,7 +190,7 @@ def _by_energy(found: _Sightings, joints: np.ndarray) -> Bodies:
         ]  # stable: first seen first
     motions = []
     for rows in bodies[:2]:
-        motion = np.zeros((found.num_frames, NUM_JOINTS, 3), np.float32)
+        motion = np.zeros((sightings.num_frames, NUM_JOINTS, 3), np.float32)
         motion[frames[rows]] = joints[rows]
         motions.append(motion)
-    return Bodies(found.num_frames, len(bodies), motions[0], motions[1] if len(motions) > 1 else None)
+    return Bodies(sightings.num_frames, len(bodies), motions[0], motions[1] if len(motions) > 1 else None)
