@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -78,8 +78,9 @@ class Verdict:
         """Say the verdict in words, with the figures that it rests on."""
         name = f"{self.group} {self.configuration}".strip()
         if not (self.own.values and self.baseline.values):
-            who = "the baseline" if self.own.values else self.configuration
-            return f"{name}: {self.word}: no run of {who} gave a value of {self.metric}"
+            who, sample = ("the baseline", self.baseline) if self.own.values else (self.configuration, self.own)
+            what = f"gave a value of {self.metric}" if sample.lost else "has ended"
+            return f"{name}: {self.word}: no run of {who} {what}"
         word = f"{self.word}: {self._advice}" if self.word == "can't tell" else self.word
         kind = " (geometric means)" if self.compare == "ratio" else ""
         effect, low, high = (_signed(value, self.compare) for value in (self.effect, self.low, self.high))
@@ -132,12 +133,13 @@ def judge(
     """Compare every candidate's runs with the baseline's. `compare="ratio"` is for values above 0."""
     scale = _SCALES[compare]
     base = scale.forth(baseline.values)
-    p_values = holm([welch(scale.forth(own.values), base) for own in candidates.values()])
+    tests = [welch(scale.forth(own.values), base) for own in candidates.values()]
+    p_values = holm([test.p_value for test in tests])
     verdicts = []
-    for (name, own), p_value in zip(candidates.items(), p_values, strict=True):
+    for (name, own), test, p_value in zip(candidates.items(), tests, p_values, strict=True):
         values = scale.forth(own.values)
         difference = float(np.mean(values) - np.mean(base)) if values and base else math.nan
-        low, high = bootstrap_interval(values, base)
+        low, high = bootstrap_interval(values, base, test.freedom)
         is_better = (difference < 0) == (mode == "min")
         is_biased = own.lost > 0 if is_better else baseline.lost > 0  # towards what the values say
         word: Word = "can't tell"
@@ -162,16 +164,24 @@ def judge(
     return verdicts
 
 
-def welch(one: Sequence[float], other: Sequence[float]) -> float:
-    """Return Welch's two-sided p value for equal means, whatever the variances.
+class Welch(NamedTuple):
+    """Welch's test for equal means, whatever the variances."""
 
-    Where it is not defined: 1 if a side has fewer than two values; 1 or 0 if neither side has any spread.
+    p_value: float  # two-sided
+    freedom: float  # degrees of it; NaN where the test is not defined
+
+
+def welch(one: Sequence[float], other: Sequence[float]) -> Welch:
+    """Test two samples for equal means.
+
+    Where the test is not defined, p is 1 if a side has fewer than two values; 1 or 0 if neither side has any spread.
     """
     if min(len(one), len(other)) < 2:
-        return 1.0
+        return Welch(1.0, math.nan)
     if _is_constant(one) and _is_constant(other):
-        return 1.0 if one[0] == other[0] else 0.0
-    return float(stats.ttest_ind(one, other, equal_var=False).pvalue)
+        return Welch(1.0 if one[0] == other[0] else 0.0, math.nan)
+    result = stats.ttest_ind(one, other, equal_var=False)
+    return Welch(float(result.pvalue), float(result.df))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -184,19 +194,18 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def bootstrap_interval(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
+def bootstrap_interval(one: Sequence[float], other: Sequence[float], freedom: float) -> tuple[float, float]:
     """Return the expanded bootstrap percentile interval, 95 %, of mean(one) - mean(other); seeded, so always the same.
 
     The percentiles are moved outwards so that for normal data the interval is as wide as Student's (Hesterberg,
-    2015, section 4.4); with few runs that means nearly the whole range of the resampled differences. With fewer than
-    two values on a side it is endless.
+    2015, section 4.4); with few runs that means nearly the whole range of the resampled differences. `freedom` is that
+    of Welch's test. With fewer than two values on a side the interval is endless.
     """
     if min(len(one), len(other)) < 2:
         return -math.inf, math.inf
     difference = float(np.mean(one) - np.mean(other))
     if _is_constant(one) and _is_constant(other):
         return difference, difference
-    freedom = stats.ttest_ind(one, other, equal_var=False).df
     smallest = min(len(one), len(other))
     reach = math.sqrt(smallest / (smallest - 1)) * stats.t.ppf(1 - LEVEL / 2, freedom)
     tail = float(stats.norm.sf(reach))
