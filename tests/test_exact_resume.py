@@ -13,8 +13,8 @@ import torch
 from helpers.loops import run
 from helpers.stores import new_store
 from kgan_ray.settings import UserError, flatten
+from kgan_ray.storage import StorePath
 from kgan_ray.tracking.run import start_run
-from kgan_ray.training import checkpoint as checkpoints
 from kgan_ray.training.checkpoint import read_checkpoint
 
 # What the process does its last work in: the n-th call of a function, before or after it.
@@ -112,15 +112,15 @@ def same(one, other) -> bool:
 
 
 def test_a_full_disk_ends_the_run_in_one_line_and_leaves_the_last_checkpoint(tiny, tmp_path, monkeypatch):
-    real, calls = checkpoints.save_file, []
+    real, optimisers = StorePath.write_bytes, []
 
-    def fills_up(*arguments):
-        calls.append(arguments)
-        if len(calls) > 1:
+    def fills_up(file, data):
+        optimisers.extend([file] * (file.name == "optimiser.pt"))
+        if len(optimisers) > 1:
             raise OSError(28, "No space left on device")
-        real(*arguments)
+        real(file, data)
 
-    monkeypatch.setattr(checkpoints, "save_file", fills_up)
+    monkeypatch.setattr(StorePath, "write_bytes", fills_up)
     with pytest.raises(UserError) as error:
         run(tiny, tmp_path / "run")
     told = "step-00000004: the checkpoint cannot be saved (No space left on device); those that were saved before stay"
