@@ -14,7 +14,9 @@ import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from ray import tune
 
 from kgan_ray.cluster import connect, node_watched, runs_that_fit
 from kgan_ray.settings import Settings, UserError, override
@@ -28,8 +30,11 @@ from kgan_ray.tuning.running.budget import BudgetMeter
 from kgan_ray.tuning.running.interrupt import Interrupts
 from kgan_ray.tuning.running.jobs import confirm_jobs, explore_jobs, num_confirmed
 from kgan_ray.tuning.running.ray_log import log_file, log_ray_to
+from kgan_ray.tuning.running.recorder import StageRecorder, new_trial
 from kgan_ray.tuning.running.trial import TrialFunction, run_trial, train_trial
 from kgan_ray.tuning.search.candidates import described_front, explored_front
+from kgan_ray.tuning.search.early_stopping import early_stopping
+from kgan_ray.tuning.search.optuna_search import ResumableOptunaSearch
 from kgan_ray.tuning.search.population import (
     apply_exchanges,
     copy_newest_checkpoint,
@@ -39,11 +44,6 @@ from kgan_ray.tuning.search.population import (
 )
 from kgan_ray.tuning.search.proposals import listed_configurations, num_explored
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
-
-if TYPE_CHECKING:
-    from ray.tune import Tuner
-
-    from kgan_ray.tuning.running.recorder import StageRecorder
 
 RETRIES = 1  # of a trial whose process failed
 
@@ -183,8 +183,6 @@ class Runner:
 
     def _run_stage(self, name: str, stage: str, jobs: list[Job] | None, part: Round | None = None) -> bool:
         """Run the trials of a stage that have not ended; return whether the stage is over."""
-        from kgan_ray.tuning.running.recorder import StageRecorder, new_trial
-
         plan = self._plan(stage, jobs, part)
         is_whole_run = part is None or part.end == self.settings.training.steps
         on_trial_end = self.on_trial_end if is_whole_run else lambda trial: None
@@ -214,7 +212,7 @@ class Runner:
         names = {job.name for job in jobs} if jobs else None
         return [one for one in self.sweep.stage(stage) if names is None or one.name in names]
 
-    def _fit(self, tuner: Tuner) -> None:
+    def _fit(self, tuner: tune.Tuner) -> None:
         self._interrupts.in_experiment = True
         gc.freeze()  # the libraries' half a million objects: every full collection would walk them for a third of a second
         try:
@@ -240,13 +238,8 @@ class Runner:
             steps=self.settings.training.steps,
         )
 
-    def _tuner(self, name: str, plan: Plan, recorder: StageRecorder, num_trials: int) -> Tuner:
+    def _tuner(self, name: str, plan: Plan, recorder: StageRecorder, num_trials: int) -> tune.Tuner:
         """Return Tune's experiment of so many trials: the plan's jobs, or what the searcher proposes."""
-        from ray import tune
-
-        from kgan_ray.tuning.search.early_stopping import early_stopping
-        from kgan_ray.tuning.search.optuna_search import ResumableOptunaSearch
-
         earlier = self.sweep.stage(EXPLORE) if plan.stage == EXPLORE else []
         resources = self.settings.resources
         return tune.Tuner(
