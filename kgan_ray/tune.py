@@ -22,9 +22,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     _check(options)
 
-    from kgan_ray.tuning import service
-    from kgan_ray.tuning.report.terminal import print_results
-
     question: dict[str, Any] = {
         "name": options.name,
         "space": options.space,
@@ -34,10 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "results": options.results,
     }
     if options.dry_run:
-        request = (service.resumed_request if options.resume else service.new_request)(**question)
+        from kgan_ray.tuning.request import new_request, resumed_request
+
+        request = (resumed_request if options.resume else new_request)(**question)
         print_settings(request.settings)
         print("\n".join(f"# {line}" for line in request.lines()))
         return 0
+
+    from kgan_ray.tuning import service
+    from kgan_ray.tuning.report.terminal import print_results
+
     running = {"budget": _budget(options.budget), "concurrent": options.concurrent}
     if options.resume:
         more = {"add_seeds": options.add_seeds, "confirm_only": options.confirm_only}

@@ -26,6 +26,7 @@ FLOORS = [
     ["tuning.question"],
     ["tuning.plan", "tuning.state"],
     ["tuning.search"],
+    ["tuning.request"],
     ["tuning.running", "tuning.answer"],
     ["tuning.report"],
     ["tuning.service"],

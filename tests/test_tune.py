@@ -1,6 +1,7 @@
 """The verb: what it refuses before anything starts, and whole sweeps of real training."""
 
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from helpers.commands import ROOT, tune, write_small_space
 from kgan_ray.settings import UserError
 from kgan_ray.tune import main
 from kgan_ray.tuning.answer.results import Results
-from kgan_ray.tuning.service import code_version, resume_command
+from kgan_ray.tuning.request import resume_command
+from kgan_ray.tuning.service import code_version
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, load_sweep
 
 DISC = str(ROOT / "search_spaces" / "disc.yaml")
@@ -50,6 +52,11 @@ def test_dry_run_prints_the_settings_and_the_space(tmp_path, capsys):
     assert "training.steps=7" in printed
     assert "# techniques.label_noise_std: uniform [0.0, 1.0]" in printed
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_waits_for_neither_pytorch_nor_ray():
+    script = f"import sys; from kgan_ray.tune import main; main(['--space', {DISC!r}, '--dry-run']); sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 0
 
 
 def test_the_verb_exits_with_2_and_one_line():

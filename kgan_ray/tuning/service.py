@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,46 +23,22 @@ from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.ownership import owned
 from kgan_ray.settings import (
     Overrides,
-    Settings,
     UserError,
-    changed_settings,
-    flatten,
-    override,
-    resolve_settings,
     validated,
 )
-from kgan_ray.storage import StorePath
 from kgan_ray.tracking.store import prepare_store, tracking_uri
 from kgan_ray.training.service import with_whole_paths
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.question.sections import Budget
-from kgan_ray.tuning.question.space import Space, base_settings, load_space, parse_space
+from kgan_ray.tuning.question.space import Space
 from kgan_ray.tuning.report.files import write_report
 from kgan_ray.tuning.report.mlflow_view import open_parent, record_verdicts, trial_tags
 from kgan_ray.tuning.report.registry import register_best
+from kgan_ray.tuning.request import Request, new_request, resume_command, resumed_request
 from kgan_ray.tuning.running.preparation import announce_estimate, prepare_extractors
 from kgan_ray.tuning.running.runner import Runner
 from kgan_ray.tuning.running.terminal import Display
-from kgan_ray.tuning.search.proposals import num_explored
 from kgan_ray.tuning.state import EXPLORE, FILE, Sweep, load_sweep
-
-
-@dataclass(frozen=True)
-class Request:
-    """A sweep that was asked for, checked: nothing has been written or started."""
-
-    space: Space
-    settings: Settings  # what every trial starts from
-    folder: StorePath
-    record: Sweep | None  # of one that is to go on
-
-    def lines(self) -> list[str]:
-        """Describe the question: how many trials explore it, and each setting's values."""
-        return [
-            f"{num_explored(self.space)} explored trials ({self.space.search.algorithm})",
-            *(f"{domain.name}: {domain}" for domain in self.space.domains),
-            *(f"{name}: {overrides}" for name, overrides in self.space.configurations.items()),
-        ]
 
 
 def run_sweep(
@@ -135,56 +111,6 @@ def resume_sweep(
         return _run(replace(request, record=record), budget or {}, concurrent)
 
 
-def new_request(
-    space: Space | Path | str,
-    *,
-    preset: str | None = None,
-    overrides: Overrides | None = None,
-    data: str | None = None,
-    name: str | None = None,
-    results: Path | str = "results",
-) -> Request:
-    """Read and check the question of a sweep that begins. Arguments and errors as for `run_sweep`."""
-    space = space if isinstance(space, Space) else load_space(space)
-    folder = _folder(results, name or space.name)
-    settings = base_settings(space, preset, overrides or {})
-    return Request(space, _with_data(settings, data), folder, None)
-
-
-def resumed_request(
-    name: str | None,
-    *,
-    space: Path | str | None = None,
-    preset: str | None = None,
-    overrides: Overrides | None = None,
-    data: str | None = None,
-    results: Path | str = "results",
-) -> Request:
-    """Read the record of a sweep that goes on, or the question of one that has not begun. As `resume_sweep`."""
-    asked = load_space(space) if space else None
-    folder = _folder(results, name or (asked.name if asked else ""))
-    if not (folder / FILE).exists():
-        if asked is None:
-            raise UserError(f"{folder}: no sweep here to resume (expected {FILE})")
-        return new_request(asked, preset=preset, overrides=overrides, data=data, name=name, results=results)
-    record = load_sweep(folder)
-    if asked is not None and asked.tree != record.space:
-        raise UserError(f"{space} differs from the space that {folder} was started with; use another --name")
-    settings = _resumed_settings(record, preset, overrides or {})
-    return Request(
-        parse_space(record.space, name=folder.name, where=str(folder / FILE)),
-        _with_data(settings, data),
-        folder,
-        record,
-    )
-
-
-def resume_command(folder: StorePath) -> str:
-    """Return the shell command that goes on with the sweep in that folder."""
-    results = "" if str(folder.parent) == "results" else f" --results {folder.parent}"
-    return f"python -m kgan_ray.tune --resume --name {folder.name}{results}"
-
-
 def code_version() -> str:
     """Return the commit that runs; outside a checkout, or without git, the installed version."""
     home = Path(__file__).parents[2]
@@ -197,31 +123,6 @@ def code_version() -> str:
         return version("kgan_ray")
     except PackageNotFoundError:
         return "unknown"
-
-
-def _folder(results: Path | str, name: str) -> StorePath:
-    if Path(name).name != name or name.startswith("."):
-        raise UserError(f"--name {name!r}: expected a name without slashes")
-    return StorePath(str(results)) / name
-
-
-def _with_data(settings: Settings, data: str | None) -> Settings:
-    return override(settings, {"data.path": data}, where="--data") if data else settings
-
-
-def _resumed_settings(record: Sweep, preset: str | None, overrides: Overrides) -> Settings:
-    """Return the sweep's own settings with those changes that leave its answer as it is."""
-    changes = dict(overrides)
-    if preset:
-        changes = {**flatten(resolve_settings(preset)), **record.space.get("settings", {}), **changes}
-        changes.pop("evaluation.metrics", None)
-    after = override(record.settings, changes, where="--set")
-    for name, (before, value) in changed_settings(record.settings, after).items():
-        raise UserError(
-            f"--set {name}: the sweep was started with {before}, found {value}; "
-            "a sweep cannot change its question, use another --name"
-        )
-    return after
 
 
 def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) -> Results:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
@@ -137,11 +138,12 @@ class Sweep(_Record):
         write_whole(folder / FILE, self.model_dump_json(indent=1))
 
 
-def load_sweep(folder: StorePath) -> Sweep:
+def load_sweep(folder: StorePath | Path) -> Sweep:
     """Read folder/sweep.json, and find its record of runs where both were moved together.
 
     Raises UserError where there is no sweep, or one that cannot be read.
     """
+    folder = StorePath(folder)
     file = folder / FILE
     try:
         tree = json.loads(file.read_text(encoding="utf-8"))
