@@ -95,7 +95,7 @@ def test_a_budget_ends_the_search_and_what_it_leaves_the_confirmation_can_be_ext
     assert not runner.run()
     assert runner.is_spent
     assert runner.num_missing() > 0
-    sweep = load_sweep(tmp_path)
+    sweep = load_sweep(StorePath(tmp_path))
     explored = sweep.stage(EXPLORE)
     assert 1 <= len(explored) < 100
     assert {trial.status for trial in explored} <= {"finished", "stopped"}
@@ -109,6 +109,6 @@ def test_a_budget_ends_the_search_and_what_it_leaves_the_confirmation_can_be_ext
     more = make_runner(tmp_path, tree)
     more.start()
     assert more.run()
-    sweep = load_sweep(tmp_path)
+    sweep = load_sweep(StorePath(tmp_path))
     assert [trial.status for trial in sweep.stage(CONFIRM)] == ["finished"] * 4
     assert sweep.stage(EXPLORE) == explored

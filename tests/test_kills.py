@@ -15,6 +15,7 @@ import pytest
 from helpers.processes import wait_for
 from helpers.stores import new_store
 from helpers.sweeps import mlflow_runs, start_sweep
+from kgan_ray.storage import StorePath
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.state import load_sweep
 
@@ -41,7 +42,9 @@ def test_twenty_kills_at_random_moments_change_nothing_in_the_table(tmp_path):
     undisturbed = start_sweep(tmp_path / "undisturbed", "", "random", seconds=0.0)
     assert undisturbed.wait(120) == 0
     assert table(folder) == table(tmp_path / "undisturbed")
-    assert sorted(mlflow_runs(uri)) == sorted(["test", *(one.name for one in load_sweep(folder).trials)])
+    assert sorted(mlflow_runs(uri)) == sorted(
+        ["test", *(one.name for one in load_sweep(StorePath(folder)).trials)]
+    )
 
 
 def running_trials(folder: Path, process: subprocess.Popen) -> dict[int, Path]:
@@ -79,6 +82,6 @@ def is_worker(process: psutil.Process) -> bool:
 
 
 def table(folder: Path) -> list:
-    results = Results(load_sweep(folder))
+    results = Results(load_sweep(StorePath(folder)))
     trials = [replace(row, seconds=0.0) for row in results.trial_rows]
     return [results.rows, sorted(trials, key=lambda row: row.trial), results.verdicts]

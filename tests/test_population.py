@@ -8,6 +8,7 @@ import pytest
 from helpers import stand_in
 from helpers.sweeps import make_runner
 from kgan_ray.settings import UserError, override
+from kgan_ray.storage import StorePath
 from kgan_ray.text import described_schedule
 from kgan_ray.tuning.plan import Job
 from kgan_ray.tuning.question.domains import parse_domain
@@ -169,7 +170,7 @@ def test_population_based_training_finds_a_schedule_that_holds_with_fresh_seeds(
     runner = make_runner(tmp_path, tree, trial_function=stand_in.moving_target)
     runner.start()
     assert runner.run()
-    sweep = load_sweep(tmp_path)
+    sweep = load_sweep(StorePath(tmp_path))
     explored = sweep.stage(EXPLORE)
     assert [(one.status, one.step) for one in explored] == [("finished", 100)] * 4
     assert [[step for step, _ in one.schedule] for one in explored] == [[0, 25, 50, 75]] * 4

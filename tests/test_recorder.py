@@ -89,11 +89,11 @@ def test_a_trial_counts_as_ended_only_when_tune_says_so(tmp_path):
     tune.trial_start(trial)
     tune.trial_result(trial, trial.last_result)
     recorder.interrupt()
-    assert load_sweep(tmp_path).trial(name).status == "interrupted"
+    assert load_sweep(StorePath(tmp_path)).trial(name).status == "interrupted"
     assert status_of(recorder.sweep.uri, run.id) == "KILLED"
     tune.trial_complete(trial)
     recorder.save()
-    assert load_sweep(tmp_path).trial(name).status == "finished"
+    assert load_sweep(StorePath(tmp_path)).trial(name).status == "finished"
     assert status_of(recorder.sweep.uri, run.id) == "FINISHED"
 
 
@@ -105,12 +105,12 @@ def test_a_proposed_trial_is_in_the_record_before_it_starts_and_keeps_its_name_i
         for _ in range(2):  # Tune asks for the name, then for the folder's
             name = recorder.name_trial(TunesTrial("", config=config, trial_id=trial_id))
     assert name == "explore-02"
-    assert [trial.overrides for trial in load_sweep(tmp_path).trials] == [first, again]
+    assert [trial.overrides for trial in load_sweep(StorePath(tmp_path)).trials] == [first, again]
     done = TunesTrial("explore-01", {"status": "finished", "step": 30, "run_id": ""})
     Events(recorder).trial_complete(done)
     recorder.save()
 
-    later = StageRecorder(load_sweep(tmp_path), runner._plan(EXPLORE, None, None), StorePath(tmp_path))
+    later = StageRecorder(load_sweep(StorePath(tmp_path)), runner._plan(EXPLORE, None, None), StorePath(tmp_path))
     assert later.name_trial(TunesTrial("", config=again, trial_id="c")) == "explore-02"
     assert later.name_trial(TunesTrial("", config=again, trial_id="d")) == "explore-03"  # proposed a second time
     assert later.name_trial(TunesTrial("", config=first, trial_id="e")) == "explore-04"

@@ -123,11 +123,11 @@ def test_a_sweep_whose_head_is_lost_goes_on_from_the_store(server, tiny, demo, t
         wait_for(lambda: num_finished(folder) >= 2, process)
     finally:
         end(process)
-    done = [one for one in load_sweep(folder).trials if one.status == "finished"]
+    done = [one for one in load_sweep(StorePath(folder)).trials if one.status == "finished"]
     ran = tune("--resume", "--name", "small", *common, **second)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "training the extractor" not in ran.stdout  # the dataset's store has it
-    sweep = load_sweep(folder)
+    sweep = load_sweep(StorePath(folder))
     assert [one.status for one in sweep.trials] == ["finished"] * 6
     assert [sweep.trial(one.name) for one in done] == done  # none of them ran again
     assert "models:/kgan_ray-small/1" in ran.stdout
@@ -186,7 +186,9 @@ def test_a_store_that_goes_away_ends_the_sweep_in_one_line(server, tiny, demo, t
         text=True,
     )
     try:
-        wait_for(lambda: folder.exists() and any(one.step for one in load_sweep(folder).trials), process)
+        wait_for(
+            lambda: folder.exists() and any(one.step for one in load_sweep(StorePath(folder)).trials), process
+        )
         server.kill()
         _, errors = process.communicate(timeout=150)
     finally:

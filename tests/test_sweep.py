@@ -174,11 +174,11 @@ def test_a_record_is_saved_whole_and_a_newer_one_is_refused(tmp_path):
     runner = make_runner(tmp_path)
     runner.sweep.trials = [trial("e1", {"techniques.mask_quantile": None}, 1.0)]
     runner.sweep.save(StorePath(tmp_path))
-    assert load_sweep(tmp_path) == runner.sweep
+    assert load_sweep(StorePath(tmp_path)) == runner.sweep
     assert [file.name for file in tmp_path.iterdir()] == ["sweep.json"]
     (tmp_path / "sweep.json").write_text(json.dumps({"format_version": 99}))
     with pytest.raises(UserError, match=r"newer kgan_ray \(format 99\)"):
-        load_sweep(tmp_path)
+        load_sweep(StorePath(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_a_whole_sweep_finds_the_planted_effect(tmp_path):
     runner = make_runner(tmp_path / "sweep", uri=uri, on_trial_end=ended.append)
     runner.start()
     assert runner.run()
-    sweep = load_sweep(tmp_path / "sweep")
+    sweep = load_sweep(StorePath(tmp_path / "sweep"))
     assert len(sweep.stage(EXPLORE)) == 6
     assert len(sweep.stage(CONFIRM)) == 9
     assert len(ended) == 15
@@ -238,7 +238,7 @@ def test_a_sweep_of_two_objectives_ends_with_verdicts_on_the_first(tmp_path):
     runner = make_runner(tmp_path, tree, announce=said.append)
     runner.start()
     assert runner.run()
-    front = explored_front(load_sweep(tmp_path))
+    front = explored_front(load_sweep(StorePath(tmp_path)))
     assert front
     assert any("on the Pareto front of fid and accuracy" in line for line in said)
     assert [verdict.configuration for verdict in Results(runner.sweep).verdicts] == front[:1]
@@ -304,10 +304,10 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, how, algorithm):
         process.kill()
         process.wait()
     shutil.rmtree(folder / "ray")
-    done = [one for one in load_sweep(folder).trials if one.status == "finished"]
+    done = [one for one in load_sweep(StorePath(folder)).trials if one.status == "finished"]
     again = start_sweep(folder, uri, algorithm)
     assert again.wait(200) == 0
-    sweep = load_sweep(folder)
+    sweep = load_sweep(StorePath(folder))
     assert (len(sweep.stage(EXPLORE)), len(sweep.stage(CONFIRM))) == (6, 9)
     assert {one.status for one in sweep.trials} == {"finished"}
     for one in done:
@@ -337,9 +337,11 @@ def test_the_second_interrupt_ends_everything_within_three_seconds(tmp_path):
     assert time.monotonic() - began < 3
     again = start_sweep(folder, uri, "random", seconds=0.0)
     assert again.wait(200) == 0
-    assert {one.status for one in load_sweep(folder).trials} == {"finished"}
-    assert len(load_sweep(folder).trials) == 15
-    assert sorted(mlflow_runs(uri)) == sorted(["test", *(one.name for one in load_sweep(folder).trials)])
+    assert {one.status for one in load_sweep(StorePath(folder)).trials} == {"finished"}
+    assert len(load_sweep(StorePath(folder)).trials) == 15
+    assert sorted(mlflow_runs(uri)) == sorted(
+        ["test", *(one.name for one in load_sweep(StorePath(folder)).trials)]
+    )
 
 
 @pytest.mark.slow
@@ -357,6 +359,8 @@ def test_the_death_of_rays_node_ends_the_sweep_with_a_line_and_resumes(tmp_path)
     assert b"Ray's node on this machine has died; python -m kgan_ray.tune --resume" in process.stderr.read()
     again = start_sweep(folder, uri, "random", seconds=0.0)
     assert again.wait(200) == 0
-    assert {one.status for one in load_sweep(folder).trials} == {"finished"}
-    assert len(load_sweep(folder).trials) == 15
-    assert sorted(mlflow_runs(uri)) == sorted(["test", *(one.name for one in load_sweep(folder).trials)])
+    assert {one.status for one in load_sweep(StorePath(folder)).trials} == {"finished"}
+    assert len(load_sweep(StorePath(folder)).trials) == 15
+    assert sorted(mlflow_runs(uri)) == sorted(
+        ["test", *(one.name for one in load_sweep(StorePath(folder)).trials)]
+    )

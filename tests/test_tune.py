@@ -10,6 +10,7 @@ import yaml
 
 from helpers.commands import ROOT, tune, write_small_space
 from kgan_ray.settings import UserError
+from kgan_ray.storage import StorePath
 from kgan_ray.tune import main
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.request import resume_command
@@ -91,7 +92,7 @@ def test_a_sweep_of_real_training_ends_with_table_verdict_and_command(tmp_path, 
     assert "fid" in ran.stdout
     assert "Traceback" not in ran.stdout + ran.stderr
     assert "(pid=" not in ran.stdout + ran.stderr
-    sweep = load_sweep(results / "small")
+    sweep = load_sweep(StorePath(results / "small"))
     assert [trial.status for trial in sweep.trials] == ["finished"] * 6
     assert (len(sweep.stage(EXPLORE)), len(sweep.stage(CONFIRM))) == (2, 4)
     assert len(Results(sweep).verdicts) == 1
@@ -107,7 +108,7 @@ def test_a_sweep_of_real_training_ends_with_table_verdict_and_command(tmp_path, 
 
     again = tune(*common, "--resume", "--add-seeds", "1")
     assert again.returncode == 0, again.stdout + again.stderr
-    extended = load_sweep(results / "small")
+    extended = load_sweep(StorePath(results / "small"))
     assert extended.trials[:6] == sweep.trials
     assert sorted(trial.seed for trial in extended.trials[6:]) == [1002, 1002]
 
@@ -124,7 +125,7 @@ def test_a_sweep_of_two_worker_trials_ends(tmp_path, small_space, demo):
         "--set", "resources.num_workers=2",
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    sweep = load_sweep(tmp_path / "results" / "small")
+    sweep = load_sweep(StorePath(tmp_path / "results" / "small"))
     assert [trial.status for trial in sweep.trials] == ["finished"] * 4
 
 

@@ -39,7 +39,7 @@ def make_runner(folder: Path, tree=SPACE, uri: str = "", **options) -> Runner:
     space = parse_space(tree, name="test", where="test.yaml")
     settings = base_settings(space, None, {})
     if (folder / "sweep.json").exists():
-        sweep = load_sweep(folder)
+        sweep = load_sweep(StorePath(folder))
     else:
         sweep = Sweep.of(space, settings, uri=uri, dataset_hash="d", extractors={"": "e"})
         if uri:
@@ -76,7 +76,7 @@ def num_finished(folder: Path) -> int:
     """Count the finished trials in the sweep's record."""
     if not (folder / "sweep.json").exists():
         return 0
-    return sum(one.status == "finished" for one in load_sweep(folder).trials)
+    return sum(one.status == "finished" for one in load_sweep(StorePath(folder)).trials)
 
 
 def mlflow_runs(uri: str) -> dict:
