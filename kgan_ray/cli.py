@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def verb_parser(verb: str, description: str) -> Parser:
-    """A parser for `python -m kgan_ray.<verb>`; `description` is usually the verb's docstring."""
+    """Make a parser for `python -m kgan_ray.<verb>`; `description` is usually the verb's docstring."""
     return Parser(
         prog=f"python -m kgan_ray.{verb}",
         description=description,
@@ -38,7 +38,7 @@ def verb_parser(verb: str, description: str) -> Parser:
 
 
 def add_settings_options(parser: argparse.ArgumentParser) -> None:
-    """--preset, --set and --dry-run; read them with `settings_of`."""
+    """Add --preset, --set and --dry-run; read them with `settings_of`."""
     parser.add_argument("--preset", metavar="NAME", help=f"named settings: {', '.join(PRESETS)}")
     parser.add_argument(
         "--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE", help="one setting"
@@ -47,7 +47,7 @@ def add_settings_options(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(options: argparse.Namespace, default_preset: str | None = None) -> Settings:
-    """The settings that --preset and --set name."""
+    """Return the settings that --preset and --set name."""
     return resolve_settings(options.preset or default_preset, parse_overrides(options.overrides))
 
 
@@ -76,7 +76,7 @@ def _parse_value(text: str) -> object:
 
 
 def print_settings(settings: Settings) -> None:
-    """Every dotted setting with its value, one a line, as --set takes them."""
+    """Print every dotted setting with its value, one a line, as --set takes them."""
     for name, value in flatten(settings).items():
         print(f"{name}={value if isinstance(value, str) else json.dumps(value)}")
 

@@ -165,7 +165,7 @@ class LiteralGAN:
         noise: Sequence[Tensor],
         generator_noise: Sequence[Tensor],
     ) -> dict[str, float]:
-        """One step on real motions; `mix` (N, 1, 1, 1) places the interpolates between real (1) and fake (0)."""
+        """Take one step on real motions; `mix` (N, 1, 1, 1) places the interpolates between real (1) and fake (0)."""
         self.discriminator_adam.zero_grad()
         fake = self.generator(z, labels, noise)
         real_score = self.discriminator(motions, labels).mean()

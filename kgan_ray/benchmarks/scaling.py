@@ -68,7 +68,7 @@ class Scaling:
         return self.seconds[BATCH] / (2 * self.together)
 
     def step(self, workers: int, share: float, gigabits: float, speedup: float = 1.0) -> float:
-        """Seconds of a step of `workers` with `share` motions each, on devices `speedup` times as fast as this one."""
+        """Return seconds of a step of `workers` with `share` motions each, on devices `speedup` times as fast as this one."""
         compute = (self.fixed + self.per_motion * share) / speedup
         if workers == 1:
             return compute

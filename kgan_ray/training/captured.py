@@ -28,6 +28,7 @@ class TrainedState:
     generators: Sequence[torch.Generator]
 
     def tensors(self) -> Iterator[Tensor]:
+        """Yield each once."""
         for network in self.networks:
             yield from network.parameters()
             yield from network.buffers()

@@ -36,6 +36,7 @@ class Due:
 
     @classmethod
     def at(cls, step: int, settings: Settings) -> Due:
+        """Decide what is due after `step` steps."""
         training = settings.training
         last = step == training.steps
         evaluate = last or step % settings.evaluation.every_steps == 0

@@ -55,10 +55,10 @@ class Context(Protocol):
     device: str
 
     def report(self, metrics: dict[str, float]) -> None:
-        """Called on every rank after each evaluation; only rank 0's metrics are full."""
+        """Take the metrics after each evaluation, on every rank; only rank 0's are full."""
 
     def progress(self, progress: Progress) -> None:
-        """Called on rank 0 every `training.log_every` steps."""
+        """Take the progress every `training.log_every` steps, on rank 0."""
 
 
 @dataclass(frozen=True)
