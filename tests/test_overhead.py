@@ -20,6 +20,8 @@ def test_what_is_not_sleep_is_told_as_a_share_and_per_trial():
 @pytest.mark.timeout(280)
 def test_trials_that_sleep_are_run_recorded_and_timed(tmp_path):
     cost = measure(4, 0.5, with_record=True, scratch=tmp_path)
-    assert len(list((tmp_path / "marks").iterdir())) == 4
+    names = [mark.name for mark in (tmp_path / "marks").iterdir()]
+    assert sum(name.startswith("explore") for name in names) == 4
+    assert len(names) == cost.num_trials, "the trials that confirm slept too"
     assert cost.first_step > 0
     assert cost.wall >= cost.first_step + cost.ideal, "no trial sleeps before the first has started"

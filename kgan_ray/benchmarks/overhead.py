@@ -74,7 +74,7 @@ class Overhead:
 
 
 def measure(num_trials: int, seconds: float, *, with_record: bool, scratch: Path) -> Overhead:
-    """Run `num_trials` trials that sleep, as a sweep's explored stage.
+    """Run a sweep of `num_trials` explored trials that sleep, and of those that confirm, which count as well.
 
     The start of Ray itself, once a sweep, is `connect`; `first_step` is from then to the first trial's first step.
     """
@@ -86,7 +86,7 @@ def measure(num_trials: int, seconds: float, *, with_record: bool, scratch: Path
         raise KeyboardInterrupt
     wall = time.perf_counter() - connected
     first = min(float(mark.read_text()) for mark in (scratch / "marks").iterdir())
-    return Overhead(num_trials, seconds, runner.at_once, connected - started, first - began, wall)
+    return Overhead(runner.num_trials, seconds, runner.at_once, connected - started, first - began, wall)
 
 
 def _runner(num_trials: int, seconds: float, *, with_record: bool, scratch: Path) -> Runner:
