@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from helpers.networks import motion_spec, narrow
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.metrics import names
 from kgan_ray.metrics.classifier import FEATURES
@@ -169,3 +170,11 @@ def test_shares_of_any_number_of_workers_make_up_the_whole(tiny, demo, batch_nor
         parts = [share_of(labels, (worker, workers), batch_norm, 128) for worker in range(workers)]
         assert [len(part) for part in parts] == [len(share) for share in shares]
         assert all(part.start % BLOCK == 0 for part in parts if len(part))
+
+
+def test_random_numbers_of_motions_are_drawn_on_the_cpu_whatever_the_device():
+    # No generator of random numbers can be made on "meta": what arrives there was drawn elsewhere.
+    generator = GAN(narrow(), motion_spec()).generator.to("meta")
+    labels = torch.arange(70, device="meta") % 4
+    motions = sample(generator, labels, truncation=0.5)
+    assert (motions.device.type, motions.shape) == ("meta", (70, 3, 16, 25))

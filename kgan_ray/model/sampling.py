@@ -30,7 +30,8 @@ def sample(
 
     `truncation` is psi in w <- m + psi (w - m). m is the mapping's mean over 1000 Gaussian vectors of its input width,
     label included, as published ("global"), or over 1000 z with the label itself ("class"). The random numbers of the
-    n-th motion depend on seed and n alone; with batch_norm "batch" the motions of a batch still see one another.
+    n-th motion depend on seed and n alone, not on the device: they are drawn on the CPU. With batch_norm "batch" the
+    motions of a batch still see one another.
     """
     device = labels.device
     mine = share_of(labels, share, batch_norm, batch_size)
@@ -38,7 +39,8 @@ def sample(
         return torch.empty(0, *generator.motion_shape, device=device)
     rows = _rows(batch_size)
     middle = None if truncation == 1.0 else _centre_of_style(generator, labels, seed, centre)
-    random = torch.Generator(device).manual_seed(seed)
+    random = torch.Generator().manual_seed(seed)
+    width = generator.latent_dim + generator.noise_width
     was_training = generator.training
     motions = []
     try:
@@ -46,14 +48,12 @@ def sample(
         with generator.using_statistics(BatchStatistics(updates=False)):
             # Those before one's own only move the random numbers on.
             for _ in range(0, mine.start, BLOCK):
-                torch.randn(BLOCK, generator.latent_dim + generator.noise_width, device=device, generator=random)
+                torch.randn(BLOCK, width, generator=random)
             for own in labels[mine.start : mine.stop].split(rows):
                 blocks = -(-len(own) // BLOCK)
-                width = generator.latent_dim + generator.noise_width
-                numbers = torch.cat(
-                    [torch.randn(BLOCK, width, device=device, generator=random) for _ in range(blocks)]
-                )
-                z, noise = numbers[: len(own)].split([generator.latent_dim, generator.noise_width], dim=1)
+                numbers = torch.cat([torch.randn(BLOCK, width, generator=random) for _ in range(blocks)])
+                numbers = numbers[: len(own)].to(device)
+                z, noise = numbers.split([generator.latent_dim, generator.noise_width], dim=1)
                 w = generator.style(z, own)
                 if middle is not None:
                     w = torch.lerp(middle[own] if centre == "class" else middle, w, truncation)
@@ -87,11 +87,11 @@ def _centre_of_style(
 ) -> Tensor:
     """Return m for all labels (1, width), or for each class (num_classes, width)."""
     device = labels.device
-    random = torch.Generator(device).manual_seed(seed)
+    random = torch.Generator().manual_seed(seed)
     if centre == "global":
-        inputs = torch.randn(CENTRE_DRAWS, generator.style_dim, device=device, generator=random)
+        inputs = torch.randn(CENTRE_DRAWS, generator.style_dim, generator=random).to(device)
         return generator.mlp(inputs).mean(dim=0, keepdim=True)
-    z = torch.randn(CENTRE_DRAWS, generator.latent_dim, device=device, generator=random)
+    z = torch.randn(CENTRE_DRAWS, generator.latent_dim, generator=random).to(device)
     middle = torch.zeros(generator.num_classes, generator.style_dim, device=device)
     for label in labels.unique():
         middle[label] = generator.style(z, label.expand(CENTRE_DRAWS)).mean(dim=0)

@@ -56,10 +56,10 @@ def stochastic_variation(
     """
     count, device = len(labels), labels.device
     labels = labels.repeat(-(-max(COMPANY, count) // count))
-    random = torch.Generator(device).manual_seed(seed)
+    random = torch.Generator().manual_seed(seed)  # same seed, same draws on every device
 
     def normal(width: int) -> Tensor:
-        return torch.randn(len(labels), width, device=device, generator=random)
+        return torch.randn(len(labels), width, generator=random).to(device)
 
     z = normal(generator.latent_dim)
     w, moved = generator.style(z, labels), generator.style(z + latent_std * normal(z.shape[1]), labels)
