@@ -4,8 +4,15 @@ import pickle
 import pytest
 import torch
 
+from helpers.checkpoints import made_on_a_gpu
 from kgan_ray.settings import UserError, override
-from kgan_ray.training.checkpoint import CheckpointStore, load_generator, read_checkpoint, restore
+from kgan_ray.training.checkpoint import (
+    CheckpointStore,
+    change_of_device,
+    load_generator,
+    read_checkpoint,
+    restore,
+)
 from kgan_ray.training.gan import GAN
 
 STATE = {"metrics": {}, "dataset": "abc"}
@@ -38,6 +45,40 @@ def test_a_restored_gan_goes_on_exactly_as_the_saved_one(gan, tmp_path):
 def test_random_state_keeps_the_names_of_format_1(gan, tmp_path):
     CheckpointStore(str(tmp_path)).save(gan, STATE)
     assert set(read_checkpoint(tmp_path).optimiser["random"]) == {"chance", "technique_chance"}
+
+
+def test_a_checkpoint_of_a_gpu_samples_the_same_motions_here(gan, tmp_path):
+    gan.step(*batch(gan))
+    CheckpointStore(str(tmp_path)).save(gan, STATE)
+    made_on_a_gpu(tmp_path)
+    labels = torch.arange(4)
+    assert torch.equal(load_generator(tmp_path).sample(labels, seed=5), gan.sample(labels, seed=5))
+
+
+def test_training_goes_on_from_a_gpu_with_random_numbers_that_follow_from_seed_and_step(gan, tmp_path):
+    gan.step(*batch(gan))
+    CheckpointStore(str(tmp_path)).save(gan, STATE)
+    made_on_a_gpu(tmp_path)
+    first, again = (GAN(gan.settings, gan.spec) for _ in range(2))
+    other = GAN(override(gan.settings, {"seed": 99}), gan.spec)
+    for one in (first, again, other):
+        restore(one, read_checkpoint(tmp_path))
+    draws = [one.draws.normal(4, 4) for one in (first, again, other, gan, GAN(gan.settings, gan.spec))]
+    assert torch.equal(draws[0], draws[1])
+    assert not any(torch.equal(draws[0], draw) for draw in draws[2:])
+    assert first.step_count == 1
+
+
+def test_a_checkpoint_says_on_which_kind_of_device_it_was_made(gan, tmp_path):
+    folder = CheckpointStore(str(tmp_path)).save(gan, STATE)
+    assert read_checkpoint(tmp_path).device == "cpu"
+    assert change_of_device(7, "cpu", "cpu") == ""
+    made_on_a_gpu(tmp_path)
+    state = json.loads((folder / "state.json").read_bytes())
+    (folder / "state.json").write_text(
+        json.dumps({name: value for name, value in state.items() if name != "device"})
+    )
+    assert read_checkpoint(tmp_path).device == "cuda", "of an older one the random state tells"
 
 
 @pytest.mark.parametrize("net", ["generator", "discriminator"])

@@ -28,6 +28,7 @@ class Tag(StrEnum):
     | REASON        | trial          | why it diverged or failed                                | tuning.running  |
     | VERDICT       | trial, sweep   | better, worse, ...; a sweep's name group, configuration  | tuning.report   |
     | FOLDER        | train          | where it is trained                                      | training        |
+    | RESEEDED      | trial, train   | where it went on on another kind of device, if it did    | training        |
     """
 
     USER = "mlflow.user"
@@ -48,3 +49,4 @@ class Tag(StrEnum):
     REASON = "reason"
     VERDICT = "verdict"
     FOLDER = "folder"
+    RESEEDED = "reseeded"

@@ -2,11 +2,14 @@
 
 A checkpoint holds `weights.safetensors`, `optimiser.pt` (tensors and plain values: loaded with
 `weights_only=True`), `settings.json` (settings and the motion's spec) and `state.json` (step, metrics, MLflow run,
-dataset). `state.json` is written last: a folder without it is not a checkpoint.
+dataset, kind of device). `state.json` is written last: a folder without it is not a checkpoint.
+
+Weights and optimisers load on any device. Random state does not: a CUDA generator's has 16 bytes, a CPU's 5056.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import pickle
@@ -24,10 +27,12 @@ from kgan_ray.publishing import delete_folder, whole_folder
 from kgan_ray.settings import Settings, UserError, flatten, settings_from_flat, validated
 from kgan_ray.skeleton import MotionSpec
 from kgan_ray.storage import StoreError, StorePath, describe
+from kgan_ray.training.draws import Draws
 from kgan_ray.training.gan import GAN
 
 FORMAT_VERSION = 1
 STATE = "state.json"  # written last: a folder without it is not a checkpoint
+_BYTES_OF_CUDA_RANDOM = 16
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,12 @@ class Checkpoint:
     weights: dict[str, Tensor]
     optimiser: dict[str, Any]
 
+    @property
+    def device(self) -> str:
+        """The kind of device that made it: "cpu" or "cuda"."""
+        is_of_cuda = self.optimiser["random"]["chance"].numel() == _BYTES_OF_CUDA_RANDOM
+        return str(self.state.get("device") or ("cuda" if is_of_cuda else "cpu"))
+
 
 def write_checkpoint(folder: StorePath, gan: GAN, state: Mapping[str, object]) -> None:
     """Write the GAN to `folder`, which appears only when it is complete and on disk."""
@@ -49,7 +60,7 @@ def write_checkpoint(folder: StorePath, gan: GAN, state: Mapping[str, object]) -
     optimiser = io.BytesIO()
     torch.save(plain, optimiser)
     described = {"settings": flatten(gan.settings), "spec": gan.spec.model_dump(mode="json")}
-    record = {"format_version": FORMAT_VERSION, **state}
+    record = {"format_version": FORMAT_VERSION, "device": gan.device.type, **state}
     with whole_folder(folder, STATE) as part:
         (part / "weights.safetensors").write_bytes(save(weights))
         (part / "optimiser.pt").write_bytes(optimiser.getvalue())
@@ -73,7 +84,10 @@ def read_checkpoint(path: str | Path | StorePath) -> Checkpoint:
 
 
 def restore(gan: GAN, checkpoint: Checkpoint) -> None:
-    """Load a checkpoint into the GAN. Raises UserError, naming tensors and settings, if it is of another model."""
+    """Load a checkpoint into the GAN, whose random state is another one where `change_of_device` says so.
+
+    Raises UserError, naming tensors and settings, if it is of another model.
+    """
     ours = {name: tuple(tensor.shape) for name, tensor in gan.state_dict()["weights"].items()}
     theirs = {name: tuple(tensor.shape) for name, tensor in checkpoint.weights.items()}
     if ours != theirs:
@@ -84,7 +98,21 @@ def restore(gan: GAN, checkpoint: Checkpoint) -> None:
             f"(checkpoint {theirs.get(name, 'none')}, model {ours.get(name, 'none')}); "
             f"{_settings_that_differ(gan, checkpoint)}"
         )
-    gan.load_state_dict({"weights": checkpoint.weights, **checkpoint.optimiser})
+    state = {"weights": checkpoint.weights, **checkpoint.optimiser}
+    if checkpoint.device != gan.device.type:
+        state["random"] = Draws(_new_seed(gan.settings.seed, state["step"]), gan.device).state_dict()
+    gan.load_state_dict(state)
+
+
+def _new_seed(seed: int, step: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed} {step}".encode()).digest()[:6])
+
+
+def change_of_device(step: int, before: str, now: str) -> str:
+    """Say that training goes on from `step` with other random numbers; the empty string on the same kind of device."""
+    if before == now:
+        return ""
+    return f"from step {step} on {now}, before on {before}: random numbers are drawn anew, from seed and step"
 
 
 def _settings_that_differ(gan: GAN, checkpoint: Checkpoint) -> str:

@@ -18,7 +18,7 @@ from kgan_ray.metrics.names import best_is_lowest
 from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.settings import Settings
 from kgan_ray.tracking.tags import Tag
-from kgan_ray.training.checkpoint import Checkpoint, CheckpointStore
+from kgan_ray.training.checkpoint import Checkpoint, CheckpointStore, change_of_device
 from kgan_ray.training.gan import GAN
 from kgan_ray.training.progress import Context, Progress
 from kgan_ray.visual.stick import contact_sheet
@@ -66,6 +66,8 @@ class Recorder:
         self.logged_at = gan.step_count
         if run:
             run.set_tags({Tag.DATASET: view.hash, Tag.EXTRACTOR: self.evaluator.extractor.hash})
+            if resumed and (change := change_of_device(gan.step_count, resumed.device, gan.device.type)):
+                run.set_tags({Tag.RESEEDED: change})
 
     @property
     def objective(self) -> str:

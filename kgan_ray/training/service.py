@@ -26,6 +26,7 @@ from kgan_ray.storage import StorePath
 from kgan_ray.tracking.run import Run, has_run, start_run
 from kgan_ray.tracking.store import prepare_store, record_now, tracking_uri, ui_command
 from kgan_ray.tracking.tags import Tag
+from kgan_ray.training.checkpoint import CheckpointStore, change_of_device
 from kgan_ray.training.launch import RunRecord, launch_training
 from kgan_ray.training.progress import Outcome, Progress
 
@@ -86,6 +87,7 @@ def train_run(
         prepare_store(uri)
         write_whole(folder / "settings.json", json.dumps(flatten(settings), indent=1))
         run, record = _open_run(uri, settings, name, folder)
+        _say_change_of_device(folder, settings, say)
         say(f"training {name} in {folder}; Ctrl-C stops it, the same command goes on")
         started = time.perf_counter()
         try:
@@ -118,6 +120,15 @@ def _refuse_other_settings(folder: StorePath, settings: Settings) -> None:
             f"{folder} holds a run with {name}={earlier}, this one has {value}; "
             f"choose another --name, or give the same settings to continue"
         )
+
+
+def _say_change_of_device(folder: StorePath, settings: Settings, say: Say) -> None:
+    """Say so where the run's newest checkpoint was made on another kind of device than it goes on on."""
+    store = CheckpointStore(folder / "checkpoints")
+    if folders := store.folders():
+        state, now = store.state(folders[-1]), settings.resources.device
+        if change := change_of_device(state["step"], state.get("device", now), now):
+            say(change)
 
 
 def _open_run(uri: str, settings: Settings, name: str, folder: StorePath) -> tuple[Run, RunRecord]:
