@@ -321,7 +321,7 @@ def small_disk(tmp_path):
         pytest.skip(f"mounting is not allowed here: {made.stderr.strip()}")
     yield disk
     gc.collect()  # a writer that could not write closes its file only when it goes
-    subprocess.run(["umount", disk], check=True)
+    subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path, files, capsys, small_disk):
