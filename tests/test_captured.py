@@ -1,11 +1,17 @@
 """The step as a recording: what it does is what the step does, and recording it leaves no trace."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 
 from helpers.networks import batch, motion_spec, narrow
-from kgan_ray.settings import UserError
+from helpers.pretended_gpu import PRETENDED, Launches, pretended_gpu
+from kgan_ray.settings import UserError, override
+from kgan_ray.storage import StorePath
 from kgan_ray.training.captured import CapturedStep, TrainedState
+from kgan_ray.training.checkpoint import load_generator, write_checkpoint
 from kgan_ray.training.gan import GAN, allow_tf32
 
 OVERRIDES = {
@@ -15,6 +21,7 @@ OVERRIDES = {
     "techniques.input_noise_std": 0.1,
     "techniques.input_noise_kind": "elementwise",
 }
+GRAPH = {**OVERRIDES, "training.cuda_graph": True}
 
 
 def rehearse_and_repeat(work, state: TrainedState):
@@ -23,16 +30,23 @@ def rehearse_and_repeat(work, state: TrainedState):
     return work
 
 
-def captured(gan: GAN) -> CapturedStep:
-    networks = [gan.generator, gan.discriminator, gan.average]
+def rehearse_and_forget(work, state: TrainedState):
+    """What recording does to references: a graph holds launches, none of the Python objects that made them."""
+    state.rehearse(work, 3)
+    work()
+    return lambda: None
+
+
+def captured(gan: GAN, record=rehearse_and_repeat) -> CapturedStep:
+    networks = [gan.generator, gan.discriminator, *([gan.average] if gan.average else [])]
     optimisers = [gan.generator_adam, gan.discriminator_adam]
     state = TrainedState(networks, optimisers, [gan.draws.random, gan.draws.technique_random])
-    return CapturedStep(gan._compute, state, record=rehearse_and_repeat)
+    return CapturedStep(state, record)
 
 
 def test_recorded_steps_train_to_the_same_bits():
     spec = motion_spec()
-    plain, recorded = GAN(narrow(OVERRIDES), spec), GAN(narrow(OVERRIDES), spec)
+    plain, recorded = GAN(narrow(OVERRIDES), spec), GAN(narrow(GRAPH), spec)
     recorded._captured = captured(recorded)
     for _ in range(7):
         motions, labels = batch(spec)
@@ -44,7 +58,7 @@ def test_recorded_steps_train_to_the_same_bits():
 
 def test_each_step_is_of_the_motions_it_is_given():
     spec = motion_spec()
-    plain, recorded = GAN(narrow(OVERRIDES), spec), GAN(narrow(OVERRIDES), spec)
+    plain, recorded = GAN(narrow(OVERRIDES), spec), GAN(narrow(GRAPH), spec)
     recorded._captured = captured(recorded)
     motions, labels = batch(spec)
     for given in (motions, -motions, motions * 0.5):
@@ -52,9 +66,100 @@ def test_each_step_is_of_the_motions_it_is_given():
         assert float(found["discriminator/real_score"]) == float(expected["discriminator/real_score"])
 
 
-def test_a_graph_without_a_gpu_is_refused():
+def test_a_graph_without_a_gpu_is_refused_when_it_should_step():
+    spec = motion_spec()
+    gan = GAN(narrow({"training.cuda_graph": True}), spec)
+    assert gan.sample(torch.arange(3)).shape == (3, *spec.shape)
     with pytest.raises(UserError, match=r"training.cuda_graph: a CUDA graph needs a GPU, and this run is on cpu"):
-        GAN(narrow({"training.cuda_graph": True}), motion_spec())
+        gan.step(*batch(spec))
+
+
+def test_the_checkpoint_of_a_recorded_run_samples_without_a_gpu(tmp_path):
+    spec = motion_spec()
+    gan = GAN(narrow(GRAPH), spec)
+    gan._captured = captured(gan)
+    gan.step(*batch(spec))
+    write_checkpoint(StorePath(tmp_path / "step"), gan, {"step": 1, "metrics": {}, "dataset": "none"})
+    labels = torch.arange(4)
+    assert torch.equal(load_generator(tmp_path / "step").sample(labels), gan.sample(labels))
+
+
+def test_nothing_of_a_recorded_gan_outlives_it():
+    gan = GAN(narrow(GRAPH), motion_spec())
+    gan._captured = captured(gan, rehearse_and_forget)
+    for _ in range(2):
+        gan.step(*batch(gan.spec))
+    left = [weakref.ref(thing) for thing in (gan, gan._captured, gan.generator, gan.generator_adam)]
+    gc.collect()
+    gc.disable()
+    try:
+        del gan
+        assert [reference() for reference in left] == [None] * len(left)
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    "crossing",
+    [
+        lambda x: x[[0, 2]],
+        lambda x: x[:, 0][torch.tensor([0, 2], device=PRETENDED)],
+        lambda x: x.copy_(torch.ones(3, 3)),
+        lambda x: torch.ones(3, 3).to(PRETENDED),
+    ],
+    ids=["list", "numbers", "copy", "move"],
+)
+def test_the_pretended_gpu_tells_what_comes_from_the_host(monkeypatch, crossing):
+    with pretended_gpu(monkeypatch):
+        x = torch.empty(3, 3, device=PRETENDED)
+        with Launches() as launches:
+            x[0, 1:][x.argmax(dim=1)[1:]]
+        assert (launches.operations.total(), launches.crossings.total()) == (2, 0)
+        with Launches() as launches:
+            crossing(x)
+        assert launches.crossings.total() > 0
+
+
+@pytest.mark.parametrize(
+    "wait", [lambda x: x.sum().item(), lambda x: x[x > 0], torch.Tensor.tolist, torch.Tensor.cpu]
+)
+def test_the_pretended_gpu_has_no_values_to_wait_for(wait):
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        wait(torch.empty(3, device=PRETENDED))
+
+
+EVERYTHING = {
+    "plain": {},
+    "techniques": OVERRIDES | {"techniques.pooling": "max", "techniques.label_noise_std": 0.5},
+    "scalar noise": {"techniques.input_noise_std": 0.3, "techniques.input_noise_kind": "scalar"},
+    "projection": {"model.projection": True},
+    "classifier": {"model.auxiliary_classifier": True},
+    "projection and classifier": {"model.projection": True, "model.auxiliary_classifier": True},
+    "balanced classes": {"training.balanced_classes": True},
+    "random windows": {"data.window": "random"},
+    "bfloat16": {"training.precision": "bfloat16", "training.ema_decay": 0.9},
+    "tf32": {"training.precision": "tf32"},
+}
+
+
+@pytest.mark.parametrize("overrides", EVERYTHING.values(), ids=EVERYTHING)
+def test_a_cycle_of_steps_copies_nothing_from_the_host_and_waits_for_nothing(monkeypatch, demo, tiny, overrides):
+    """A recording can hold neither; the reading of the values themselves, by a log, is outside."""
+    settings = override(tiny, {**overrides, "training.cuda_graph": True, "training.n_critic": 2})
+    training, view = settings.training, demo.view(settings.data)
+    with pretended_gpu(monkeypatch):
+        gan = GAN(settings, view.spec, PRETENDED)
+        gan._captured = captured(gan)
+        batches = view.batches(
+            batch_size=training.batch_size, seed=0, device=PRETENDED, balanced=training.balanced_classes
+        )
+        for step in (0, 1):  # this cycle begins the epoch and makes the optimisers' moments
+            gan.step(*batches.batch(step))
+        with Launches() as launches:
+            for step in (2, 3):
+                gan.step(*batches.batch(step))
+    assert launches.operations["_fused_adam_"] == 3
+    assert launches.crossings == {}
 
 
 @pytest.mark.parametrize("allowed", [True, False])
@@ -72,7 +177,7 @@ def test_tf32_is_on_only_where_it_was_asked_for(allowed):
 def test_a_real_graph_trains_as_launches_one_by_one_do():
     spec = motion_spec()
     plain = GAN(narrow(OVERRIDES), spec, "cuda")
-    recorded = GAN(narrow({**OVERRIDES, "training.cuda_graph": True}), spec, "cuda")
+    recorded = GAN(narrow(GRAPH), spec, "cuda")
     for _ in range(7):
         motions, labels = (tensor.cuda() for tensor in batch(spec))
         expected, found = plain.step(motions, labels), recorded.step(motions, labels)

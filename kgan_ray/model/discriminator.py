@@ -18,13 +18,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kgan_ray.model.blocks import LEAK, NOISY_BLOCKS, PARTITIONS, BlockDesign, check_sizes, discriminator_design
-from kgan_ray.model.layers import DiscriminatorBlock, PublishedState
+from kgan_ray.model.layers import DiscriminatorBlock, PublishedState, count_partitions
 from kgan_ray.settings import TechniqueSettings
 from kgan_ray.skeleton import SkeletonGraph, SkeletonLayout
 
@@ -46,16 +45,16 @@ class BlockGeometry(nn.Module):
         )
         self.drops_joints = design.out_level != design.in_level
         adjacency = level.adjacency[:, :, list(keep)]  # (K, V, V')
-        self.partitions = [k for k in range(PARTITIONS) if np.any(adjacency[k])]
+        self.num_partitions = count_partitions(adjacency)
         self.stride = design.in_frames // design.out_frames
         self.num_joints, self.num_kept = level.num_joints, len(keep)
-        self.register_buffer("adjacency", torch.tensor(adjacency[self.partitions]), persistent=False)
+        self.register_buffer("adjacency", torch.tensor(adjacency[: self.num_partitions]), persistent=False)
         self.register_buffer("keep", torch.tensor(list(keep)), persistent=False)
         self.merges = self._merging_pays(design, own_channels)
 
     def _merging_pays(self, design: BlockDesign, in_channels: int) -> bool:
         """Decide whether one convolution in place of the 1x1 and the temporal one saves multiplications in a step."""
-        k, c, d = len(self.partitions), in_channels, design.out_channels
+        k, c, d = self.num_partitions, in_channels, design.out_channels
         apart = self.num_kept * (design.in_frames * k * c * d + design.out_frames * 3 * d * d)
         merged = self.num_kept * design.out_frames * 3 * k * c * d
         merging = 3 * (3 * k * c * d * d)  # once forward, twice backward
@@ -64,10 +63,9 @@ class BlockGeometry(nn.Module):
 
     def joint_map(self, importance: Tensor) -> Tensor:
         """(V' * K, V): what gathers the joints, every partition for itself."""
-        if len(self.partitions) < PARTITIONS:
-            importance = importance[self.partitions]
+        importance = importance[: self.num_partitions]
         if self.drops_joints:
-            importance = importance[:, :, self.keep]
+            importance = importance.index_select(2, self.keep)
         return (self.adjacency * importance).permute(2, 0, 1).reshape(-1, self.num_joints)
 
 
@@ -220,7 +218,7 @@ class Discriminator(PublishedState):
         weights = []
         for i, block in enumerate(self.st_gcn_networks):
             geometry: BlockGeometry = self.geometry[i]
-            point = block.gcn.by_partition(geometry.partitions)  # (K, C_out, C_in)
+            point = block.gcn.by_partition(geometry.num_partitions)  # (K, C_out, C_in)
             if i == 0:
                 point = point[:, :, self.num_classes :]
             time = block.tcn.weight.transpose(2, 3)  # (C_out, C_out, 1, 3)
@@ -251,7 +249,7 @@ class Discriminator(PublishedState):
             embedded = torch.zeros_like(embedded)
         if noise is not None:
             embedded = embedded + noise
-        point = block.gcn.by_partition(geometry.partitions)[:, :, : self.num_classes]  # (K, C_out, classes)
+        point = block.gcn.by_partition(geometry.num_partitions)[:, :, : self.num_classes]  # (K, C_out, classes)
         joints = geometry.joint_map(self.edge_importance[0]).sum(dim=1).view(geometry.num_kept, -1)  # (V', K)
         per_partition = torch.einsum("ne,koe->nko", embedded, point)
         per_joint = joints @ per_partition  # (N, V', C_out)
@@ -276,7 +274,7 @@ def temporal_convolution(
     x: Tensor, point: Tensor | None, time: Tensor, bias: Tensor | None, geometry: BlockGeometry
 ) -> Tensor:
     """(N, V' * K, T, C_in) to (N, V', T', C_out): over the partitions of each joint, and over time."""
-    y, k = x.permute(0, 3, 1, 2), len(geometry.partitions)
+    y, k = x.permute(0, 3, 1, 2), geometry.num_partitions
     if point is not None:
         y, k = F.conv2d(y, point, stride=(k, 1)), 1
     y = F.conv2d(y, time, bias, stride=(k, geometry.stride), padding=(0, 1))

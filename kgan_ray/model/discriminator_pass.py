@@ -99,7 +99,7 @@ class DiscriminatorPass:
         for i in range(len(self._geometry) - 1, -1, -1):
             joints, point, time, _, residual = self._tensors[i]
             geometry, trace = self._geometry[i], self.blocks[i]
-            k = len(geometry.partitions)
+            k = geometry.num_partitions
             at_output = torch.ops.aten.leaky_relu_backward(g, self._outputs[i], LEAK, True)
             if trace.mixed is None:
                 at_mixed, at_gathered = (
@@ -139,7 +139,7 @@ class DiscriminatorPass:
             assert g is not None
             assert at_gathered is not None
             geometry = self._geometry[i]
-            k = len(geometry.partitions)
+            k = geometry.num_partitions
             gradients.append(torch.bmm(at_gathered.flatten(2), trace.x.flatten(2).transpose(1, 2)).sum(dim=0))
             if trace.mixed is None:
                 gradients.append(_weight_gradient(g, trace.gathered, time, (k, geometry.stride)))
@@ -166,7 +166,7 @@ class DiscriminatorPass:
         if into is None:
             into = BlockTrace(x, x.new_empty(n, len(joints), t, c))
         torch.bmm(joints.expand(n, -1, -1), x.view(n, v, t * c), out=into.gathered.view(n, -1, t * c))
-        mixed, k = into.gathered, len(geometry.partitions)
+        mixed, k = into.gathered, geometry.num_partitions
         if point is not None:
             mixed, k = _convolve(mixed, point, None, (k, 1)), 1
             into.mixed = mixed if into.mixed is None else into.mixed.copy_(mixed)

@@ -111,7 +111,7 @@ class Generator(PublishedState):
         """Compute block `index` before noise and LeakyReLU: (N, T, V, C_in) to (N, T', V', C_out)."""
         block, geometry, design = self.st_gcn_networks[index], self.geometry[index], self.designs[index]
         n, t, v, _ = x.shape
-        point = block.gcn.by_partition(geometry.partitions)  # (K, C_out, C_in)
+        point = block.gcn.by_partition(geometry.num_partitions)  # (K, C_out, C_in)
         k, c = point.shape[:2]
         joints = geometry.joint_map(self.edge_importance[index])  # (K, V, V')
         y = x @ point.flatten(0, 1).T  # (N, T, V, K * C_out)
@@ -138,7 +138,7 @@ class Generator(PublishedState):
         block, geometry = self.st_gcn_networks[FIRST_NARROW], self.geometry[FIRST_NARROW]
         n, t, _v, _ = x.shape
         repeat, c = geometry.repeat, self.designs[FIRST_NARROW].out_channels
-        point = block.gcn.by_partition(geometry.partitions)  # (K, C, C_in)
+        point = block.gcn.by_partition(geometry.num_partitions)  # (K, C, C_in)
         y = x @ torch.cat([point.flatten(0, 1), block.residual[0].weight.flatten(1)]).T  # (N, T, V, (K + 1) * C)
         main, r = y[..., :-c].reshape(n, t, -1), y[..., -c:].transpose(2, 3)  # (N, T, V * K * C), (N, T, C, V)
         taps = geometry.repeated_taps(block.tcn[0].weight.squeeze(3))
@@ -158,7 +158,7 @@ class Generator(PublishedState):
         block, geometry = self.st_gcn_networks[LAST], self.geometry[LAST]
         n, t, c, v = x.shape
         taps = geometry.repeated_taps(block.tcn[0].weight.squeeze(3))
-        point = block.gcn.by_partition(geometry.partitions)  # (K, C, C_in)
+        point = block.gcn.by_partition(geometry.num_partitions)  # (K, C, C_in)
         joints = geometry.joint_map(self.edge_importance[LAST])
         mixed = torch.einsum("sroc,kci->srkoi", taps, point)
         dense = torch.einsum("srkoi,kvw->sivrow", mixed, joints)

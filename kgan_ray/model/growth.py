@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kgan_ray.model.blocks import PARTITIONS, BlockDesign
+from kgan_ray.model.blocks import BlockDesign
+from kgan_ray.model.layers import count_partitions
 from kgan_ray.skeleton import SkeletonGraph
 
 
@@ -25,7 +26,7 @@ class GrowthGeometry(nn.Module):
     def __init__(self, design: BlockDesign, graph: SkeletonGraph) -> None:
         super().__init__()
         adjacency = graph.levels[design.level].adjacency  # (K, V', V')
-        self.partitions = [k for k in range(PARTITIONS) if np.any(adjacency[k])]
+        self.num_partitions = count_partitions(adjacency)
         self.grows_joints = design.in_level != design.out_level
         unpool = (
             graph.unpool(design.in_level) if self.grows_joints else np.eye(adjacency.shape[1], dtype=np.float32)
@@ -37,7 +38,7 @@ class GrowthGeometry(nn.Module):
         for copy in range(self.repeat):
             for tap in range(3):
                 taps[(copy + tap - 1) // self.repeat + 1, copy, tap] = 1
-        self.register_buffer("adjacency", torch.tensor(adjacency[self.partitions]), persistent=False)
+        self.register_buffer("adjacency", torch.tensor(adjacency[: self.num_partitions]), persistent=False)
         self.register_buffer("unpool", torch.tensor(unpool), persistent=False)
         self.register_buffer("taps", taps, persistent=False)
         if design.residual == "identity":  # in the same form: (S, C, V, R, C, V')
@@ -47,9 +48,7 @@ class GrowthGeometry(nn.Module):
 
     def joint_map(self, importance: Tensor) -> Tensor:
         """Return (K, V, V'): from the joints that come in to those that go out, through growth and adjacency."""
-        if len(self.partitions) < PARTITIONS:
-            importance = importance[self.partitions]
-        adjacency = self.adjacency * importance
+        adjacency = self.adjacency * importance[: self.num_partitions]
         return self.unpool @ adjacency if self.grows_joints else adjacency
 
     def repeated_taps(self, weight: Tensor) -> Tensor:

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from kgan_ray.model.blocks import LEAK, PARTITIONS, BlockDesign
 from kgan_ray.settings import UserError
+
+
+def count_partitions(adjacency: np.ndarray) -> int:
+    """Count the partitions of an adjacency (K, V, V') up to the last that is not zero: the others drop out by slicing."""
+    return 1 + int(np.flatnonzero(adjacency.any(axis=(1, 2))).max())
 
 
 class GraphConvolution(nn.Module):
@@ -21,10 +27,9 @@ class GraphConvolution(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, PARTITIONS * out_channels, 1, bias=False)
 
-    def by_partition(self, partitions: list[int]) -> Tensor:
-        """Return the weights of some partitions, (K', C_out, C_in)."""
-        weight = self.conv.weight.view(PARTITIONS, -1, self.conv.in_channels)
-        return weight if len(partitions) == PARTITIONS else weight[partitions]
+    def by_partition(self, num_partitions: int) -> Tensor:
+        """Return the weights of the first partitions, (K', C_out, C_in)."""
+        return self.conv.weight.view(PARTITIONS, -1, self.conv.in_channels)[:num_partitions]
 
 
 class InjectedNoise(nn.Module):

@@ -71,35 +71,32 @@ def record_cuda_graph(work: Callable[[], None], state: TrainedState) -> Replay:
 
 
 class CapturedStep:
-    """`work`, recorded at its first call of either kind and replayed at every later one.
+    """A step that is recorded at its first call of either kind and replayed at every later one.
 
     The metrics that it returns are overwritten by the next step of their kind. `record` makes the recording; tests
-    give one that needs no GPU.
+    give one that needs no GPU. It keeps no reference to the work itself, whose owner keeps this: the graphs' memory
+    is free as soon as the owner is gone.
     """
 
     def __init__(
         self,
-        work: Work,
         state: TrainedState,
         record: Callable[[Callable[[], None], TrainedState], Replay] = record_cuda_graph,
     ) -> None:
-        self._work, self._state, self._record = work, state, record
+        self._state, self._record = state, record
         self._inputs: tuple[Tensor, Tensor] | None = None
         self._recorded: dict[bool, tuple[Replay, Metrics]] = {}
 
-    def __call__(self, motions: Tensor, labels: Tensor, with_generator: bool) -> Metrics:
+    def __call__(self, work: Work, motions: Tensor, labels: Tensor, with_generator: bool) -> Metrics:
+        """Take a step of these motions and labels, which have the same shapes at every call; `work` is what it does."""
         if self._inputs is None:
             self._inputs = motions.clone(), labels.clone()
-        for own, new in zip(self._inputs, (motions, labels), strict=True):
-            own.copy_(new)
+        inputs = self._inputs
+        torch._foreach_copy_(inputs, (motions, labels))
         if with_generator not in self._recorded:
             metrics: Metrics = {}
-
-            def work() -> None:
-                own_motions, own_labels = self._inputs or (motions, labels)
-                metrics.update(self._work(own_motions, own_labels, with_generator))
-
-            self._recorded[with_generator] = self._record(work, self._state), metrics
+            replay = self._record(lambda: metrics.update(work(*inputs, with_generator)), self._state)
+            self._recorded[with_generator] = replay, metrics
         replay, metrics = self._recorded[with_generator]
         replay()
         return metrics

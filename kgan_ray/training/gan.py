@@ -59,7 +59,7 @@ class GAN:
         self.discriminator_adam = self._adam(self.discriminator, training.discriminator_learning_rate)
         self.draws = Draws(settings.seed, self.device)
         self._generator_metrics: Metrics = {}
-        self._captured = self._capture()
+        self._captured: CapturedStep | None = None
 
     def _adam(self, network: torch.nn.Module, learning_rate: float) -> torch.optim.Adam:
         betas = (self.settings.training.beta1, self.settings.training.beta2)
@@ -72,10 +72,15 @@ class GAN:
         """Take one discriminator step, and every `n_critic`-th time, from the first on, a generator step on the same z.
 
         motions (N, C, T, V) and labels (N,) are this worker's share of the global batch. The metrics are scalars on
-        the device, means over this worker's share; nothing waits for the device.
+        the device, means over this worker's share; nothing waits for the device. Raises UserError where the settings
+        ask for a CUDA graph and there is no GPU, or more than one worker.
         """
         with_generator = self.step_count % self.settings.training.n_critic == 0
-        metrics = (self._captured or self._compute)(motions, labels, with_generator)
+        if self.settings.training.cuda_graph:
+            self._captured = self._captured or self._capture()
+            metrics = self._captured(self._compute, motions, labels, with_generator)
+        else:
+            metrics = self._compute(motions, labels, with_generator)
         if with_generator:
             self._generator_metrics = {name: t for name, t in metrics.items() if name.startswith("generator/")}
         self.step_count += 1
@@ -91,13 +96,11 @@ class GAN:
                 update_average(self.average, self.generator, self.settings.training.ema_decay)
         return metrics
 
-    def _capture(self) -> CapturedStep | None:
-        """Return the step as a CUDA graph, if the settings ask for it; recorded when it first runs.
+    def _capture(self) -> CapturedStep:
+        """Return the step as a CUDA graph, recorded when it first runs.
 
-        Raises UserError where there is no GPU, or more than one worker.
+        Not in the constructor: a GAN that was trained so is sampled anywhere.
         """
-        if not self.settings.training.cuda_graph:
-            return None
         if self.device.type != "cuda":
             raise UserError(
                 f"training.cuda_graph: a CUDA graph needs a GPU, and this run is on {self.device.type}"
@@ -106,9 +109,8 @@ class GAN:
             raise UserError(f"training.cuda_graph: needs a single worker, found {distributed.world_size()}")
         networks = [self.generator, self.discriminator, *([self.average] if self.average else [])]
         optimisers = [self.generator_adam, self.discriminator_adam]
-        return CapturedStep(
-            self._compute, TrainedState(networks, optimisers, [self.draws.random, self.draws.technique_random])
-        )
+        generators = [self.draws.random, self.draws.technique_random]
+        return CapturedStep(TrainedState(networks, optimisers, generators))
 
     def discriminator_step(self, motions: Tensor, labels: Tensor, z: Tensor) -> Metrics:
         """Move the discriminator by the loss and the gradient penalty, on these motions and on fakes of z."""
@@ -281,4 +283,4 @@ class GAN:
         self.draws.load_state_dict(state["random"])
         self.step_count = state["step"]
         self._generator_metrics = {name: t.to(self.device) for name, t in state["generator_metrics"].items()}
-        self._captured = self._capture()  # a recording holds the optimisers' earlier tensors
+        self._captured = None  # a recording holds the optimisers' earlier tensors

@@ -1,0 +1,69 @@
+"""A GPU that is only pretended, for machines without one: what work on it would launch, copy and wait for.
+
+Its tensors lie on PyTorch's device `meta`: they have shapes and no values, so what needs a value on the host (`.item()`,
+a boolean mask) raises. What it cannot show: values, memory, speed, kernels, the recording of a graph itself.
+"""
+
+from collections import Counter
+from contextlib import contextmanager
+
+import torch
+from torch.optim import optimizer
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+PRETENDED = torch.device("meta")
+
+# These give another view of memory, or memory that is still to be written, or only mark a place for a profiler.
+LAUNCHES_NOTHING = frozenset(
+    "view _unsafe_view reshape permute transpose t expand slice select unsqueeze squeeze detach alias as_strided "
+    "split split_with_sizes unbind unfold diagonal _reshape_alias "
+    "empty empty_like empty_strided new_empty new_empty_strided "
+    "_record_function_enter_new _record_function_exit".split()
+)
+
+
+class GeneratorAnywhere(torch.Generator):
+    """A random generator that may say it is on the pretended GPU."""
+
+    device = None
+
+    def __new__(cls, device="cpu"):
+        random = super().__new__(cls)
+        random.device = torch.device(device)
+        return random
+
+
+class Launches(TorchDispatchMode):
+    """Counts the operations on one device by name, and those that take anything from another or from a Python list."""
+
+    def __init__(self, device=PRETENDED):
+        super().__init__()
+        self.device, self.operations, self.crossings = device, Counter(), Counter()
+        self._results = []  # all are kept, so that none's id is given to another tensor
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, torch.Tensor)]
+        if any(tensor.device != self.device for tensor in tensors) or self._takes_a_list(name, args):
+            self.crossings[name] += 1
+        elif name not in LAUNCHES_NOTHING:
+            self.operations[name] += 1
+        self._results += [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        return result
+
+    def _takes_a_list(self, name, args):
+        """Say whether a tensor was made of Python's numbers, which no operation tells: no operation made it."""
+        made = {id(tensor) for tensor in self._results}
+        indices = [index for index in args[1] if index is not None] if name == "index" else []
+        return name == "lift_fresh" or any(id(index) not in made for index in indices)
+
+
+@contextmanager
+def pretended_gpu(monkeypatch):
+    """Let a GAN be on the pretended GPU within."""
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "Generator", GeneratorAnywhere)
+        patch.setattr(optimizer, "_get_fused_kernels_supported_devices", lambda: [PRETENDED.type])
+        yield
