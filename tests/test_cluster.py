@@ -66,7 +66,7 @@ except UserError as error:
         env=clean | environment,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=280,
         check=False,
     )
 

@@ -55,7 +55,7 @@ def cluster(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(600)
 def test_a_run_goes_on_when_a_node_goes_and_takes_in_one_that_comes(cluster, tiny, tmp_path):
     node = cluster.add_node(num_cpus=2)  # three workers, of which two can share a batch of eight
     settings = override(tiny, {"training.steps": 1_000_000, "training.checkpoint_every": 20})

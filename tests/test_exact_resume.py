@@ -79,7 +79,7 @@ def test_a_kill_changes_no_bit(tiny, tmp_path, undisturbed, phase):
     given = json.dumps([flatten(tiny), str(tmp_path / "run"), uri, record.id])
     tests = str(Path(__file__).parent)
     command = [sys.executable, "-c", KILLED, tests, json.dumps(PHASES[phase]), given]
-    assert subprocess.run(command, check=False, timeout=120).returncode == -signal.SIGKILL
+    assert subprocess.run(command, check=False, timeout=400).returncode == -signal.SIGKILL
 
     again = start_run(uri, experiment="test", name="run", run_id=record.id)
     outcome = run(tiny, tmp_path / "run", record=again)

@@ -164,7 +164,7 @@ def test_the_best_schedule_of_a_simulated_population_beats_its_best_constant_mem
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(290)
+@pytest.mark.timeout(600)
 def test_population_based_training_finds_a_schedule_that_holds_with_fresh_seeds(tmp_path):
     tree = PBT | {"settings": {"training.steps": 100, "evaluation.every_steps": 25}, "search": {"num_trials": 4}}
     runner = make_runner(tmp_path, tree, trial_function=stand_in.moving_target)

@@ -29,7 +29,7 @@ from kgan_ray.tune import main as tune_main
 from kgan_ray.tuning.search.population import copy_newest_checkpoint
 from kgan_ray.tuning.state import load_sweep
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def together(tmp_path):
     return run
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_two_workers_score_what_one_scores(tiny, together):
     ways = [("running", 200), ("batch", 600), ("batch", 30)]
     settings = [
@@ -142,7 +142,7 @@ def test_a_new_metric_on_motions_gets_them_in_training(tiny, demo, monkeypatch):
     assert scores == {"lowest_height": lowest.item(), "num_features": FEATURES}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_two_workers_train_evaluate_and_end_together(tiny, together):
     (outcome, reports), (other, other_reports) = together(train_together, tiny)
     assert outcome["status"] == other["status"] == "finished"
@@ -150,7 +150,7 @@ def test_two_workers_train_evaluate_and_end_together(tiny, together):
     assert math.isfinite(outcome["metrics"]["fid"])
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_two_workers_diverge_together(tiny, together):
     rates = {"training.discriminator_learning_rate": 1e30, "training.generator_learning_rate": 1e30}
     (outcome, _), (other, _) = together(train_together, override(tiny, rates))

@@ -9,7 +9,7 @@ import pytest
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_suite_needs_little_more_memory_than_its_motions():
     command = [sys.executable, str(Path(__file__).parent / "helpers/ntu_sized.py"), "--scale", "0.25"]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -202,7 +202,7 @@ def test_a_trial_that_raises_leaves_one_line_behind_until_it_is_tried_again(tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(600)
 def test_a_whole_sweep_finds_the_planted_effect(tmp_path):
     uri = new_store(tmp_path)
     ended = []
@@ -226,7 +226,7 @@ def test_a_whole_sweep_finds_the_planted_effect(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(600)
 def test_a_sweep_of_two_objectives_ends_with_verdicts_on_the_first(tmp_path):
     said = []
     tree = SPACE | {
@@ -245,7 +245,7 @@ def test_a_sweep_of_two_objectives_ends_with_verdicts_on_the_first(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(600)
 def test_failures_are_recorded_and_stop_nothing(tmp_path):
     tree = SPACE | {
         "space": {"training.gradient_penalty": {"choice": [10.0, 666.0, 667.0, 668.0]}},
@@ -280,7 +280,7 @@ def failure_log_of(uri, trial, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(100)
+@pytest.mark.timeout(300)
 def test_a_trial_larger_than_the_cluster_is_refused(tmp_path):
     runner = make_runner(tmp_path)
     runner.settings = override(runner.settings, {"resources.cpus_per_worker": 999})
@@ -289,7 +289,7 @@ def test_a_trial_larger_than_the_cluster_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("how", "algorithm"), [(signal.SIGKILL, "tpe"), (signal.SIGINT, "random")])
 def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, how, algorithm):
     """From its record alone: of what Ray Tune wrote nothing is left."""
@@ -299,14 +299,14 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, how, algorithm):
     wait_for(lambda: num_finished(folder) >= 2, process)
     if how == signal.SIGINT:
         os.killpg(process.pid, how)
-        assert process.wait(60) == 130
+        assert process.wait(150) == 130
     else:
         process.kill()
         process.wait()
     shutil.rmtree(folder / "ray")
     done = [one for one in load_sweep(StorePath(folder)).trials if one.status == "finished"]
     again = start_sweep(folder, uri, algorithm)
-    assert again.wait(200) == 0
+    assert again.wait(400) == 0
     sweep = load_sweep(StorePath(folder))
     assert (len(sweep.stage(EXPLORE)), len(sweep.stage(CONFIRM))) == (6, 9)
     assert {one.status for one in sweep.trials} == {"finished"}
@@ -318,7 +318,7 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, how, algorithm):
 
 @pytest.mark.slow
 @pytest.mark.alone
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(600)
 def test_the_second_interrupt_ends_everything_within_three_seconds(tmp_path):
     uri = new_store(tmp_path)
     folder = tmp_path / "sweep"
@@ -331,12 +331,12 @@ def test_the_second_interrupt_ends_everything_within_three_seconds(tmp_path):
     assert any(b"Ctrl-C again stops now" in line for line in lines)
     os.kill(process.pid, signal.SIGINT)
     began = time.monotonic()
-    assert process.wait(30) == 130
+    assert process.wait(90) == 130
     _, alive = psutil.wait_procs(children, timeout=max(0.0, 3 + began - time.monotonic()))
     assert not alive
     assert time.monotonic() - began < 3
     again = start_sweep(folder, uri, "random", seconds=0.0)
-    assert again.wait(200) == 0
+    assert again.wait(400) == 0
     assert {one.status for one in load_sweep(StorePath(folder)).trials} == {"finished"}
     assert len(load_sweep(StorePath(folder)).trials) == 15
     assert sorted(mlflow_runs(uri)) == sorted(
@@ -345,7 +345,7 @@ def test_the_second_interrupt_ends_everything_within_three_seconds(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(600)
 def test_the_death_of_rays_node_ends_the_sweep_with_a_line_and_resumes(tmp_path):
     uri = new_store(tmp_path)
     folder = tmp_path / "sweep"
@@ -354,11 +354,11 @@ def test_the_death_of_rays_node_ends_the_sweep_with_a_line_and_resumes(tmp_path)
     (raylet,) = [child for child in psutil.Process(process.pid).children() if child.name() == "raylet"]
     raylet.kill()
     began = time.monotonic()
-    assert process.wait(100) == 1
+    assert process.wait(200) == 1
     print(f"noticed within {time.monotonic() - began:.0f} s")
     assert b"Ray's node on this machine has died; python -m kgan_ray.tune --resume" in process.stderr.read()
     again = start_sweep(folder, uri, "random", seconds=0.0)
-    assert again.wait(200) == 0
+    assert again.wait(400) == 0
     assert {one.status for one in load_sweep(StorePath(folder)).trials} == {"finished"}
     assert len(load_sweep(StorePath(folder)).trials) == 15
     assert sorted(mlflow_runs(uri)) == sorted(

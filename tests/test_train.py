@@ -21,7 +21,7 @@ from kgan_ray.training.loop import train
 
 
 def finished(arguments):
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=240)
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=500)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -77,7 +77,7 @@ def test_more_workers_than_the_cluster_has_are_refused_at_once(tiny, tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
@@ -151,7 +151,7 @@ def small_disk(tmp_path):
 @pytest.mark.slow
 def test_a_full_disk_ends_a_run_of_two_workers_in_one_line(tiny, tmp_path, small_disk):
     arguments = [*command(tiny, tmp_path), "--workers", "2"]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=240)
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=500)
     assert done.returncode == 2, done.stderr
     line = done.stderr.strip().splitlines()[-1]
     assert "step-00000002: the checkpoint cannot be saved" in line

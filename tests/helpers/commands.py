@@ -48,7 +48,7 @@ def write_small_space(folder, tiny) -> Path:
     return file
 
 
-def tune(*arguments: str, timeout: float = 280, **environment: str) -> subprocess.CompletedProcess:
+def tune(*arguments: str, timeout: float = 580, **environment: str) -> subprocess.CompletedProcess:
     """Run the verb tune to its end."""
     return subprocess.run(
         [sys.executable, "-m", "kgan_ray.tune", *arguments],

@@ -27,8 +27,8 @@ def end_started() -> None:
 
 
 def wait_for(is_so, process: subprocess.Popen) -> None:
-    """Wait until `is_so()`, at most 150 seconds; the process must not end before."""
-    for _ in range(1500):
+    """Wait until `is_so()`, at most 400 seconds; the process must not end before."""
+    for _ in range(4000):
         if is_so():
             return
         assert process.poll() is None, "the process ended too early"
