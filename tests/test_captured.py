@@ -8,6 +8,7 @@ import torch
 
 from helpers.networks import batch, motion_spec, narrow
 from helpers.pretended_gpu import PRETENDED, Launches, pretended_gpu
+from kgan_ray.benchmarks.timing import ntu60_gan
 from kgan_ray.settings import UserError, override
 from kgan_ray.storage import StorePath
 from kgan_ray.training.captured import CapturedStep, TrainedState
@@ -182,3 +183,17 @@ def test_a_real_graph_trains_as_launches_one_by_one_do():
         motions, labels = (tensor.cuda() for tensor in batch(spec))
         expected, found = plain.step(motions, labels), recorded.step(motions, labels)
         torch.testing.assert_close(found["discriminator/loss"], expected["discriminator/loss"], rtol=1e-4, atol=0)
+
+
+def test_a_step_at_the_published_size_takes_few_operations():
+    """Each is a launch on a GPU. Counted on the CPU, whose convolutions put out their memory as CUDA's do."""
+    gan = ntu60_gan("cpu")
+    motions, labels = torch.rand(2, *gan.spec.shape), torch.arange(2)
+    gan.step(motions, labels)
+    counts = []
+    for with_generator in (False, True):
+        with Launches(torch.device("cpu")) as launches:
+            gan._compute(motions, labels, with_generator)
+        counts.append(launches.operations.total())
+    assert counts[0] <= 450
+    assert counts[1] <= 920

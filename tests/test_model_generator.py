@@ -4,7 +4,7 @@ import torch
 from helpers.golden import golden, golden_noise, golden_state, stored
 from kgan_ray.benchmarks.literal import LiteralGenerator
 from kgan_ray.model import Discriminator, Generator
-from kgan_ray.model.batch_norm import BatchStatistics, batch_norm
+from kgan_ray.model.batch_norm import BatchStatistics, NormalisedPass
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import LAYOUTS, SkeletonGraph
 
@@ -121,10 +121,17 @@ def test_sizes_that_no_network_has_are_refused(sizes):
         Generator(**sizes)
 
 
+def normalised(norm, x, repeat, statistics):
+    norms = NormalisedPass([norm], statistics)
+    y = norms.normalise(norm, x, repeat)
+    norms.finish()
+    return y
+
+
 def test_batch_norm_of_repeated_values_is_that_of_the_values_told_so():
     x = torch.randn(6, 4, 5)
     told, plain = torch.nn.BatchNorm2d(4), torch.nn.BatchNorm2d(4)
-    found = batch_norm(told, x, 3, BatchStatistics())
+    found = normalised(told, x, 3, BatchStatistics())
     expected = plain(x.repeat_interleave(3, dim=0)[..., None])[::3, ..., 0]
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(told.running_var, plain.running_var)
@@ -137,7 +144,7 @@ def test_summing_over_one_worker_changes_nothing():
     direction = torch.randn(6, 4, 5)
     outcomes = []
     for norm, how in ((alone, BatchStatistics()), (summed, statistics)):
-        y = batch_norm(norm, x, 1, how)
+        y = normalised(norm, x, 1, how)
         outcomes.append((y, *torch.autograd.grad((y * direction).sum(), [x, norm.weight]), norm.running_var))
     for found, expected in zip(*outcomes, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kgan_ray.model.blocks import LEAK, NOISY_BLOCKS, PARTITIONS, BlockDesign, check_sizes, discriminator_design
-from kgan_ray.model.layers import DiscriminatorBlock, PublishedState, count_partitions
+from kgan_ray.model.layers import DiscriminatorBlock, PublishedState, count_partitions, first_partitions
 from kgan_ray.settings import TechniqueSettings
 from kgan_ray.skeleton import SkeletonGraph, SkeletonLayout
 
@@ -63,7 +63,7 @@ class BlockGeometry(nn.Module):
 
     def joint_map(self, importance: Tensor) -> Tensor:
         """(V' * K, V): what gathers the joints, every partition for itself."""
-        importance = importance[: self.num_partitions]
+        importance = first_partitions(importance, self.num_partitions)
         if self.drops_joints:
             importance = importance.index_select(2, self.keep)
         return (self.adjacency * importance).permute(2, 0, 1).reshape(-1, self.num_joints)
@@ -284,8 +284,8 @@ def temporal_convolution(
 def add_label_terms_(y: Tensor, terms: Tensor) -> Tensor:
     """Add what the label's channels bring, in place; at either end of time one tap falls on the padding."""
     y += terms.sum(dim=1)[:, :, None]
-    y[:, :, 0] -= terms[:, 0]
-    y[:, :, -1] -= terms[:, 2]
+    y[:, :, 0].sub_(terms[:, 0])  # `-=` would copy the difference onto itself
+    y[:, :, -1].sub_(terms[:, 2])
     return y
 
 

@@ -179,8 +179,7 @@ class DiscriminatorPass:
         if residual is None:
             y += r
         elif geometry.drops_joints or geometry.stride > 1:
-            r = r.contiguous()
-            into.residual = r if into.residual is None else into.residual.copy_(r)
+            into.residual = r = r.contiguous() if into.residual is None else into.residual.copy_(r)
             y.view(-1, y.shape[3]).addmm_(r.view(-1, c), residual.T)
         else:
             into.residual = into.x

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kgan_ray.model.batch_norm import BatchStatistics, batch_norm
+from kgan_ray.model.batch_norm import BatchStatistics, NormalisedPass
 from kgan_ray.model.blocks import LEAK, PARTITIONS, check_sizes, generator_design
 from kgan_ray.model.growth import GrowthGeometry, neighbouring_frames, repeated_convolution
 from kgan_ray.model.layers import GeneratorBlock, MappingNetwork, PublishedState
@@ -59,6 +59,7 @@ class Generator(PublishedState):
         sizes = [graph.levels[design.level].num_joints for design in self.designs]
         self.edge_importance = nn.ParameterList(torch.ones(PARTITIONS, v, v) for v in sizes)
         self.noise_shapes = [(design.out_frames, v) for design, v in zip(self.designs, sizes, strict=True)]
+        self.norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
         self.statistics = BatchStatistics()
 
     def forward(self, z: Tensor, label: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
@@ -93,13 +94,15 @@ class Generator(PublishedState):
         """Generate motions (N, C, T, V) from w (N, latent_dim + num_classes)."""
         if noise is None:
             noise = self.split_noise(torch.randn(len(w), self.noise_width, device=w.device, dtype=w.dtype))
+        norms = NormalisedPass(self.norms, self.statistics)
         x = w[:, None, None, :]  # (N, T, V, C)
         for i in range(FIRST_NARROW):
             strength = self.st_gcn_networks[i].noise.weight.flatten()
-            y = torch.addcmul(self._wide_block(i, x), noise[i].permute(0, 2, 3, 1), strength)
+            y = torch.addcmul(self._wide_block(i, x, norms), noise[i].permute(0, 2, 3, 1), strength)
             x = F.leaky_relu(y, LEAK)
-        y = self._add_noise(FIRST_NARROW, self._narrowing_block(x), noise)
+        y = self._add_noise(FIRST_NARROW, self._narrowing_block(x, norms), noise)
         y = self._add_noise(LAST, self._last_block(F.leaky_relu(y, LEAK)), noise)
+        norms.finish()
         return torch.tanh(y).transpose(1, 2)
 
     def _add_noise(self, index: int, y: Tensor, noise: Sequence[Tensor]) -> Tensor:
@@ -107,7 +110,7 @@ class Generator(PublishedState):
         strength = self.st_gcn_networks[index].noise.weight.view(-1, 1)
         return torch.addcmul(y, noise[index].transpose(1, 2), strength)
 
-    def _wide_block(self, index: int, x: Tensor) -> Tensor:
+    def _wide_block(self, index: int, x: Tensor, norms: NormalisedPass) -> Tensor:
         """Compute block `index` before noise and LeakyReLU: (N, T, V, C_in) to (N, T', V', C_out)."""
         block, geometry, design = self.st_gcn_networks[index], self.geometry[index], self.designs[index]
         n, t, v, _ = x.shape
@@ -123,17 +126,17 @@ class Generator(PublishedState):
         y = repeated_convolution(y, block.tcn[0].weight.squeeze(3), geometry.repeat)
         y = y + block.tcn[0].bias
         if design.batch_norm:
-            y = batch_norm(block.tcn[1], y.view(-1, c), 1, self.statistics).view_as(y)
+            y = norms.normalise(block.tcn[1], y.view(-1, c), 1).view_as(y)
         if design.residual == "conv":
             r = x @ block.residual[0].weight.flatten(1).T
             if geometry.grows_joints:
                 r = torch.matmul(geometry.unpool.T, r)
             r = r + block.residual[0].bias
-            r = batch_norm(block.residual[1], r.view(-1, c), geometry.repeat, self.statistics).view_as(r)
+            r = norms.normalise(block.residual[1], r.view(-1, c), geometry.repeat).view_as(r)
             y = y + (r if geometry.repeat == 1 else r.repeat_interleave(geometry.repeat, dim=1))
         return y
 
-    def _narrowing_block(self, x: Tensor) -> Tensor:
+    def _narrowing_block(self, x: Tensor, norms: NormalisedPass) -> Tensor:
         """Compute block 5 before noise and LeakyReLU: (N, T, V, C_in) to (N, T', C_out, V')."""
         block, geometry = self.st_gcn_networks[FIRST_NARROW], self.geometry[FIRST_NARROW]
         n, t, _v, _ = x.shape
@@ -146,11 +149,11 @@ class Generator(PublishedState):
         dense = torch.einsum("sroc,kvw->svkcrow", taps, joints).reshape(3 * main.shape[2], -1)
         bias = block.tcn[0].bias[:, None].expand(repeat, c, geometry.out_joints).flatten()
         main = torch.addmm(bias, neighbouring_frames(main).reshape(n * t, -1), dense)
-        main = batch_norm(block.tcn[1], main.view(n * t * repeat, c, -1), 1, self.statistics)
+        main = norms.normalise(block.tcn[1], main.view(n * t * repeat, c, -1), 1)
         if geometry.grows_joints:
             r = r @ geometry.unpool
         r = r + block.residual[0].bias[:, None]
-        r = batch_norm(block.residual[1], r.reshape(n * t, c, -1), repeat, self.statistics)
+        r = norms.normalise(block.residual[1], r.reshape(n * t, c, -1), repeat)
         return (main.view(n, t, repeat, c, -1) + r.view(n, t, 1, c, -1)).view(n, t * repeat, c, -1)
 
     def _last_block(self, x: Tensor) -> Tensor:

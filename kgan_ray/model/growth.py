@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kgan_ray.model.blocks import BlockDesign
-from kgan_ray.model.layers import count_partitions
+from kgan_ray.model.layers import count_partitions, first_partitions
 from kgan_ray.skeleton import SkeletonGraph
 
 
@@ -48,7 +48,7 @@ class GrowthGeometry(nn.Module):
 
     def joint_map(self, importance: Tensor) -> Tensor:
         """Return (K, V, V'): from the joints that come in to those that go out, through growth and adjacency."""
-        adjacency = self.adjacency * importance[: self.num_partitions]
+        adjacency = self.adjacency * first_partitions(importance, self.num_partitions)
         return self.unpool @ adjacency if self.grows_joints else adjacency
 
     def repeated_taps(self, weight: Tensor) -> Tensor:
@@ -72,6 +72,7 @@ def repeated_convolution(x: Tensor, weight: Tensor, repeat: int) -> Tensor:
     later = F.pad(after[:, 1:], (0, 0, 0, 0, 0, 1))
     if repeat == 1:
         return earlier + here + later
-    first, last = earlier + (here + after), (before + here) + later
-    inside = (before + here + after)[:, :, None].expand(-1, -1, repeat - 2, -1, -1)
-    return torch.cat([first[:, :, None], inside, last[:, :, None]], dim=2).view(n, t * repeat, v, out)
+    both = before + here
+    first, last = earlier + (here + after), both + later
+    inside = [(both + after)[:, :, None].expand(-1, -1, repeat - 2, -1, -1)] if repeat > 2 else []
+    return torch.cat([first[:, :, None], *inside, last[:, :, None]], dim=2).view(n, t * repeat, v, out)

@@ -20,6 +20,11 @@ def count_partitions(adjacency: np.ndarray) -> int:
     return 1 + int(np.flatnonzero(adjacency.any(axis=(1, 2))).max())
 
 
+def first_partitions(x: Tensor, count: int) -> Tensor:
+    """Return the first of x (K, ...); all of them are x itself, which autograd follows at no cost."""
+    return x if count == len(x) else x[:count]
+
+
 class GraphConvolution(nn.Module):
     """A 1x1 convolution to one group of channels per partition: `conv.weight` (K * C_out, C_in, 1, 1)."""
 
@@ -29,7 +34,7 @@ class GraphConvolution(nn.Module):
 
     def by_partition(self, num_partitions: int) -> Tensor:
         """Return the weights of the first partitions, (K', C_out, C_in)."""
-        return self.conv.weight.view(PARTITIONS, -1, self.conv.in_channels)[:num_partitions]
+        return first_partitions(self.conv.weight.view(PARTITIONS, -1, self.conv.in_channels), num_partitions)
 
 
 class InjectedNoise(nn.Module):

@@ -152,7 +152,7 @@ class GAN:
 
         # Gradients to parameters: the blocks' are written out, autograd takes them on and adds the head's.
         gradients, term_gradients = blocks.gradients(real_and_fake)
-        term_gradients[between] = 0  # the label shifts what enters the blocks, not its slope
+        term_gradients[between].zero_()  # the label shifts what enters the blocks, not its slope
         self.discriminator_adam.zero_grad()
         tensors = [t for block in weights for t in block.parts() if t is not None]
         torch.autograd.backward(

@@ -40,7 +40,7 @@ def build_networks(settings: Settings, spec: MotionSpec) -> tuple[Generator, Dis
 
 @torch.no_grad()
 def update_average(average: Generator, generator: Generator, decay: float) -> None:
-    """Set average <- decay average + (1 - decay) generator; buffers, such as running statistics, are copied."""
+    """Set average <- decay average + (1 - decay) generator; running statistics are copied."""
     torch._foreach_lerp_(list(average.parameters()), list(generator.parameters()), 1 - decay)
-    for own, new in zip(average.buffers(), generator.buffers(), strict=True):
-        own.copy_(new)
+    own, new = ([buffer for norm in net.norms for buffer in norm.buffers()] for net in (average, generator))
+    torch._foreach_copy_(own, new)

@@ -40,7 +40,8 @@ class Launches(TorchDispatchMode):
     def __init__(self, device=PRETENDED):
         super().__init__()
         self.device, self.operations, self.crossings = device, Counter(), Counter()
-        self._results = []  # all are kept, so that none's id is given to another tensor
+        # Kept, so that none's id is given to another tensor; a float that is kept would be a gradient that is copied.
+        self._whole_numbers = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
@@ -50,12 +51,13 @@ class Launches(TorchDispatchMode):
             self.crossings[name] += 1
         elif name not in LAUNCHES_NOTHING:
             self.operations[name] += 1
-        self._results += [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        results = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        self._whole_numbers += [tensor for tensor in results if not tensor.is_floating_point()]
         return result
 
     def _takes_a_list(self, name, args):
         """Say whether a tensor was made of Python's numbers, which no operation tells: no operation made it."""
-        made = {id(tensor) for tensor in self._results}
+        made = {id(tensor) for tensor in self._whole_numbers}
         indices = [index for index in args[1] if index is not None] if name == "index" else []
         return name == "lift_fresh" or any(id(index) not in made for index in indices)
 
