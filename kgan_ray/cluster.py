@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from kgan_ray.devices import fitting_runs
 from kgan_ray.limits import num_cores
-from kgan_ray.settings import ResourceSettings, UserError
+from kgan_ray.resources import ResourceSettings
+from kgan_ray.settings import UserError
 
 if TYPE_CHECKING:
     import ray as ray_module
@@ -192,7 +194,7 @@ def runs_that_fit(resources: ResourceSettings, *, where: str, bytes_each: int = 
     have = cluster_resources()
     fewest = resources.fewest_workers
     need = resources.needed_by(fewest)
-    fit = min(have.get(kind, 0.0) / amount for kind, amount in need.items())
+    fit = fitting_runs(resources, have)
     if fit < 1:
         raise UserError(
             f"{where}: {fewest} workers need {need['CPU']:g} CPUs and {need.get('GPU', 0.0):g} GPUs; "

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kgan_ray.cli import add_settings_options, parse_overrides, print_settings, run_verb, verb_parser
+from kgan_ray.devices import line_of_device, usable_device
 from kgan_ray.settings import Settings, UserError, override, resolve_settings
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-floor", action="store_true", help="leave out the real data against itself")
     parser.add_argument("--compare", metavar="FILE", help="an earlier --output to set beside")
     parser.add_argument("--output", metavar="FILE", help="write the record as .json, or the table as .csv")
-    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto (default): a GPU where there is one")
     add_settings_options(parser)
     options = parser.parse_args(arguments)
     if options.repeats < 1:
@@ -57,12 +58,14 @@ def _evaluate(options: argparse.Namespace) -> int:
     is_file = Path(options.source).suffix in SUFFIXES
     if is_file and options.repeats > 1:
         raise UserError(f"--repeats {options.repeats}: motions of a file cannot be drawn again; give a checkpoint")
-    gan = None if is_file else load_generator(options.source, options.device)
+    device = usable_device(options.device)
+    gan = None if is_file else load_generator(options.source, device)
     settings = _settings(options, gan)
     if options.dry_run:
         print_settings(settings)
         return 0
-    floors, device = not options.no_floor, options.device
+    print(line_of_device(device), flush=True)
+    floors = not options.no_floor
     compare = Path(options.compare) if options.compare else None
     if gan:
         evaluation = evaluate_generator(

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="running",
         help="whose statistics BatchNorm uses; with batch, motions depend on those beside them (default: running)",
     )
-    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto (default): a GPU where there is one")
     parser.add_argument("--output", metavar="FILE", help="motions.parquet or motions.npy")
     parser.add_argument("--published", action="store_true", help="write Kinetic-GAN's own form (.npy in [-1, 1])")
     parser.add_argument(
@@ -67,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         published=options.published,
         export_published=options.export_published,
         settings=settings,
+        say=print,
     )
     if options.export_published:
         print(f"{options.export_published}: {written.tensors} tensors by their published names")

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -23,8 +22,9 @@ from pydantic import (
 )
 
 from kgan_ray.presets import PRESETS
+from kgan_ray.resources import ResourceSettings
 from kgan_ray.text import close_match
-from kgan_ray.validation import explained
+from kgan_ray.validation import FrozenModel, explained
 
 Model = TypeVar("Model", bound=BaseModel)
 SettingValue = Any  # as YAML has it: a number, a word, true or false, null, a list of those
@@ -39,12 +39,6 @@ def refuse_password(address: str, *, where: str, instead: str) -> None:
     """Raise UserError if a URI holds a password: addresses go into records, logs and checkpoints."""
     if "://" in address and urlsplit(address).password:
         raise UserError(f"{where}: the address holds a password, which would be recorded; {instead}")
-
-
-class FrozenModel(BaseModel):
-    """A pydantic model that cannot change and refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
 
 class DataSettings(FrozenModel):
@@ -103,10 +97,16 @@ class TrainingSettings(FrozenModel):
     balanced_classes: bool = False  # draw rare classes' motions as often as others'
     ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)  # generator average; 0 = off, as published
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
-    cuda_graph: bool = False  # launch a step whole; needs a GPU and one worker
+    # Launch a step whole: needs a GPU and one worker; auto = where there are these.
+    cuda_graph: bool | Literal["auto"] = "auto"
     log_every: PositiveInt = 50
     checkpoint_every: PositiveInt = 5_000
     keep_checkpoints: PositiveInt = 2  # the latest ones; the best by the objective stays as well
+
+    @property
+    def uses_cuda_graph(self) -> bool:
+        """Whether a step is launched whole; not while it is undecided."""
+        return self.cuda_graph is True
 
 
 class EvaluationSettings(FrozenModel):
@@ -120,54 +120,6 @@ class EvaluationSettings(FrozenModel):
     truncation: float = Field(default=1.0, gt=0.0, le=1.0)  # psi in w; 1 = off
     extractor: str | None = None  # a classifier of the user's own; None = the one trained on the dataset
     seed: NonNegativeInt = 0
-
-
-class ResourceSettings(FrozenModel):
-    """What one training run may use, and what that comes to for a worker, a run and a trial."""
-
-    num_workers: PositiveInt = 1
-    # Train on as few as these while there are no more; None = exactly num_workers.
-    min_workers: PositiveInt | None = None
-    cpus_per_worker: PositiveFloat = 1.0
-    gpus_per_worker: NonNegativeFloat = 0.0
-
-    @property
-    def device(self) -> Literal["cpu", "cuda"]:
-        """The kind of device that a worker computes on."""
-        return "cuda" if self.gpus_per_worker else "cpu"
-
-    @property
-    def threads(self) -> int:
-        """CPU threads that a worker computes with."""
-        return max(1, int(self.cpus_per_worker))
-
-    @property
-    def fewest_workers(self) -> int:
-        """Workers without which a run waits."""
-        return self.min_workers or self.num_workers
-
-    @property
-    def worker_range(self) -> int | tuple[int, int]:
-        """Workers as Ray Train's ScalingConfig takes them: a number, or the fewest and the most."""
-        return self.num_workers if self.min_workers is None else (self.min_workers, self.num_workers)
-
-    @property
-    def devices(self) -> float:
-        """Devices that a whole run holds: GPUs if it uses any, else CPU cores."""
-        return self.num_workers * (self.gpus_per_worker or self.cpus_per_worker)
-
-    def needed_by(self, workers: int) -> dict[str, float]:
-        """Return what so many workers ask Ray for by kind, {"CPU": 2.0, "GPU": 1.0}; a kind that none uses is left out."""
-        amounts = {"CPU": workers * self.cpus_per_worker, "GPU": workers * self.gpus_per_worker}
-        return {kind: amount for kind, amount in amounts.items() if amount}
-
-    def needed_by_trial(self) -> dict[str, float]:
-        """Return what a Tune trial asks Ray for: a worker's share where it trains in its own process.
-
-        A trial of several workers only waits for them. It must not take a CPU that they need, and Ray refuses a trial
-        that asks for nothing: it asks for one byte of memory.
-        """
-        return self.needed_by(1) if self.num_workers == 1 else {"memory": 1}
 
 
 class TrackingSettings(FrozenModel):
@@ -205,7 +157,14 @@ class Settings(FrozenModel):
 
 
 # Settings that a run or sweep may be continued with other values of: they do not change what it computes.
-MAY_CHANGE = ("resources.", "tracking.", "data.path", "training.log_every", "training.keep_checkpoints")
+MAY_CHANGE = (
+    "resources.",
+    "tracking.",
+    "data.path",
+    "training.cuda_graph",
+    "training.log_every",
+    "training.keep_checkpoints",
+)
 
 
 def changed_settings(

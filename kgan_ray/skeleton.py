@@ -18,8 +18,9 @@ import numpy as np
 import yaml
 from pydantic import Field, model_validator
 
-from kgan_ray.settings import FrozenModel, UserError, validated
+from kgan_ray.settings import UserError, validated
 from kgan_ray.text import close_match
+from kgan_ray.validation import FrozenModel
 
 if TYPE_CHECKING:
     from torch import Tensor

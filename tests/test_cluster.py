@@ -13,7 +13,8 @@ LISTEN = """
 import json, psutil
 import ray.tune  # before connect, as the sweep does
 from kgan_ray.cluster import connect, runs_that_fit
-from kgan_ray.settings import ResourceSettings, UserError
+from kgan_ray.resources import ResourceSettings
+from kgan_ray.settings import UserError
 
 ray = connect(dashboard=True)
 task = ray.remote(num_cpus=1)(lambda: 1)

@@ -2,9 +2,9 @@ import pytest
 
 from kgan_ray.cli import parse_overrides
 from kgan_ray.presets import PRESETS
+from kgan_ray.resources import ResourceSettings
 from kgan_ray.settings import (
     MAY_CHANGE,
-    ResourceSettings,
     Settings,
     UserError,
     changed_settings,
@@ -105,8 +105,8 @@ def test_what_a_worker_a_run_and_a_trial_need():
     assert (alone.device, alone.threads, alone.devices) == ("cpu", 1, 0.5)
     assert alone.needed_by(1) == alone.needed_by_trial() == {"CPU": 0.5}
     assert (alone.worker_range, alone.fewest_workers) == (1, 1)
-    shared = ResourceSettings(num_workers=4, min_workers=2, cpus_per_worker=3.9, gpus_per_worker=0.5)
-    assert (shared.device, shared.threads, shared.devices) == ("cuda", 3, 2.0)
-    assert shared.needed_by(2) == {"CPU": 7.8, "GPU": 1.0}
+    shared = ResourceSettings(num_workers=4, min_workers=2, cpus_per_worker=3.9, gpus_per_worker=1)
+    assert (shared.device, shared.threads, shared.devices) == ("cuda", 3, 4.0)
+    assert shared.needed_by(2) == {"CPU": 7.8, "GPU": 2.0}
     assert shared.needed_by_trial() == {"memory": 1}, "it waits for its workers, and must not take what they need"
     assert (shared.worker_range, shared.fewest_workers) == ((2, 4), 2)

@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from kgan_ray.data.splits import BENCHMARKS, NOT_GIVEN, SplitRule, split_rows
-from kgan_ray.settings import DataSettings, FrozenModel, UserError
+from kgan_ray.settings import DataSettings, UserError
 from kgan_ray.skeleton import SkeletonLayout
 from kgan_ray.storage import StorePath, describe
+from kgan_ray.validation import FrozenModel
 
 if TYPE_CHECKING:
     from kgan_ray.data.view import DataView

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from kgan_ray.settings import FrozenModel
+from kgan_ray.validation import FrozenModel
 
 BENCHMARKS = ("xsub", "xview", "xset", "all")
 NOT_GIVEN = -1  # stands for a null setup, camera or subject in arrays of ids

@@ -63,7 +63,7 @@ class GAN:
 
     def _adam(self, network: torch.nn.Module, learning_rate: float) -> torch.optim.Adam:
         betas = (self.settings.training.beta1, self.settings.training.beta2)
-        capturable = self.settings.training.cuda_graph
+        capturable = self.settings.training.uses_cuda_graph
         return torch.optim.Adam(
             network.parameters(), lr=learning_rate, betas=betas, fused=True, capturable=capturable
         )
@@ -76,7 +76,7 @@ class GAN:
         ask for a CUDA graph and there is no GPU, or more than one worker.
         """
         with_generator = self.step_count % self.settings.training.n_critic == 0
-        if self.settings.training.cuda_graph:
+        if self.settings.training.uses_cuda_graph:
             self._captured = self._captured or self._capture()
             metrics = self._captured(self._compute, motions, labels, with_generator)
         else:

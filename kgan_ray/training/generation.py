@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +12,7 @@ import torch
 
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.motions_file import write_npy, write_parquet, write_published
+from kgan_ray.devices import line_of_device, usable_device
 from kgan_ray.settings import Settings, UserError
 from kgan_ray.skeleton import class_numbers
 from kgan_ray.training.checkpoint import load_generator
@@ -41,10 +42,11 @@ def generate_motions(
     seed: int = 0,
     batch_size: int = 512,
     batch_norm: Literal["running", "batch"] = "running",
-    device: str = "cpu",
+    device: str = "auto",
     published: bool = False,
     export_published: str | None = None,
     settings: Settings = Settings(),
+    say: Callable[[str], None] = lambda line: None,
 ) -> Written:
     """Write motions of wanted classes to `output`, and the generator's weights to `export_published`.
 
@@ -55,7 +57,9 @@ def generate_motions(
         count: motions of each class.
         truncation: psi in w, above 0 and at most 1; 1 = off. `truncation_mode` says towards which mean.
         published: write Kinetic-GAN's own form: .npy in [-1, 1], and labels as text.
+        device: cpu, cuda, or auto: a GPU where there is one. The same seed gives the same motions on all, up to rounding.
         settings: with published weights, those of the model; `data.path` is the dataset that it was trained on.
+        say: takes the line that names the device.
 
     Raises UserError for a mistake in any of these, before anything is written.
     """
@@ -69,8 +73,8 @@ def generate_motions(
         raise UserError(f"--count {count}, --batch-size {batch_size}: at least 1 is needed")
     if not 0.0 < truncation <= 1.0:
         raise UserError(f"--truncation {truncation}: expected more than 0 and at most 1")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"--device {device}: PyTorch finds no GPU here")
+    device = usable_device(device)
+    say(line_of_device(device))
     gan = (
         load_published_generator(source, settings, device)
         if source.endswith(WEIGHTS)

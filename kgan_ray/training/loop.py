@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.view import DataView
+from kgan_ray.devices import usable_device
 from kgan_ray.metrics.sides import DivergedError
 from kgan_ray.settings import Settings, UserError
 from kgan_ray.training import distributed
@@ -50,6 +51,8 @@ def train(settings: Settings, dataset_path: str, folder: str, context: Context, 
     `folder` is a local path or a URI that every worker can reach. Raises UserError for settings, data or a
     checkpoint that do not fit together.
     """
+    if settings.resources.device == "cuda":
+        usable_device("cuda", where="resources.gpus_per_worker:")
     view = Dataset.open(dataset_path).view(settings.data)
     store = CheckpointStore(f"{folder.rstrip('/')}/checkpoints")
     gan = GAN(settings, view.spec, context.device)

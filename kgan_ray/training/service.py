@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kgan_ray.cluster import connect, runs_that_fit
+from kgan_ray.cluster import cluster_resources, connect, runs_that_fit
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.prepare.service import open_dataset
+from kgan_ray.devices import line_of_runs, with_devices
 from kgan_ray.metrics.names import check_metric_name
 from kgan_ray.ownership import owned
 from kgan_ray.publishing import write_whole
@@ -81,7 +82,9 @@ def train_run(
     settings = with_whole_paths(settings, dataset)
     _refuse_other_settings(folder, settings)
     connect()
+    settings = with_devices(settings, cluster_resources())
     runs_that_fit(settings.resources, where="--workers")
+    say(line_of_runs(settings.resources, 1, cluster_resources()))
 
     with owned(folder, f"run {name}"):
         prepare_store(uri)

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from kgan_ray.data.recording import Recording
 from kgan_ray.data.splits import SplitRule
-from kgan_ray.settings import FrozenModel
 from kgan_ray.skeleton import SkeletonLayout
+from kgan_ray.validation import FrozenModel
 
 
 class Item(NamedTuple):

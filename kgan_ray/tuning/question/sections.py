@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from kgan_ray.metrics.names import METRICS
-from kgan_ray.settings import FrozenModel
+from kgan_ray.validation import FrozenModel
 
 
 class Objective(FrozenModel):

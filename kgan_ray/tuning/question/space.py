@@ -11,7 +11,6 @@ from pydantic import Field
 
 from kgan_ray.metrics.names import check_metric_name
 from kgan_ray.settings import (
-    FrozenModel,
     Overrides,
     Settings,
     SettingValue,
@@ -32,6 +31,7 @@ from kgan_ray.tuning.question.checks import (
 )
 from kgan_ray.tuning.question.domains import Domain, parse_domain
 from kgan_ray.tuning.question.sections import Budget, Confirm, Objective, Scheduler, Search
+from kgan_ray.validation import FrozenModel
 
 BASELINE = "baseline"
 

@@ -36,7 +36,7 @@ def announce_estimate(runner: Runner, evaluator: Evaluator) -> float | None:
     explored, confirmed = num_explored(space), num_confirmed(sweep, space)
     limit = f"; the budget is {runner.budget}" if str(runner.budget) else ""
     trials = f"{explored + confirmed} trials"
-    if settings.resources.num_workers > 1 or settings.resources.gpus_per_worker:
+    if settings.resources.num_workers > 1 or settings.resources.gpus:
         runner.announce(f"{trials} of up to {settings.training.steps} steps, {runner.at_once} at a time{limit}")
         return None
     per_run = seconds_per_run(settings, evaluator)

@@ -18,7 +18,8 @@ from typing import Any
 
 from ray import tune
 
-from kgan_ray.cluster import connect, node_watched, runs_that_fit
+from kgan_ray.cluster import cluster_resources, connect, node_watched, runs_that_fit
+from kgan_ray.devices import line_of_runs, with_devices
 from kgan_ray.settings import Settings, UserError, override
 from kgan_ray.storage import StorePath
 from kgan_ray.tracking.store import is_local_file
@@ -78,7 +79,7 @@ class Runner:
     board: ProgressBoard | None = None
 
     def start(self) -> None:
-        """Start or join Ray, and learn how many trials fit. Raises UserError where not even one does."""
+        """Start or join Ray, and learn on what trials run and how many fit. Raises UserError where not even one does."""
         os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"  # nobody reads Tune's own record
         has_workers = self.settings.resources.num_workers > 1
         ray = connect(dashboard=has_workers and self.space.scheduler.type != "none")
@@ -88,8 +89,12 @@ class Runner:
                 f"tracking.uri: {self.sweep.uri} is a file, which the cluster's other nodes cannot write; "
                 "start `mlflow server` and set $MLFLOW_TRACKING_URI to its address"
             )
+        have = cluster_resources()
+        self.settings = with_devices(self.settings, have)
+        self.sweep.settings = with_devices(self.sweep.settings, have)
         fit = runs_that_fit(self.settings.resources, where="resources", bytes_each=self.bytes_of_data)
         self.at_once = min(fit, self.concurrent or fit)
+        self.announce(line_of_runs(self.settings.resources, self.at_once, have))
         self.board = start_board()
 
     def run(self) -> bool:
