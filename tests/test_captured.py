@@ -13,7 +13,7 @@ from kgan_ray.settings import UserError, override
 from kgan_ray.storage import StorePath
 from kgan_ray.training.captured import CapturedStep, TrainedState
 from kgan_ray.training.checkpoint import load_generator, write_checkpoint
-from kgan_ray.training.gan import GAN, allow_tf32
+from kgan_ray.training.gan import GAN
 
 OVERRIDES = {
     "training.n_critic": 3,
@@ -161,17 +161,6 @@ def test_a_cycle_of_steps_copies_nothing_from_the_host_and_waits_for_nothing(mon
                 gan.step(*batches.batch(step))
     assert launches.operations["_fused_adam_"] == 3
     assert launches.crossings == {}
-
-
-@pytest.mark.parametrize("allowed", [True, False])
-def test_tf32_is_on_only_where_it_was_asked_for(allowed):
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    try:
-        allow_tf32(allowed)
-        assert torch.backends.cuda.matmul.allow_tf32 is allowed
-        assert torch.backends.cudnn.allow_tf32 is allowed
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -1,16 +1,23 @@
 """Which device computes, and what is said of it. The clusters are lists of Ray's resources."""
 
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from helpers.networks import batch, motion_spec, narrow
 from kgan_ray import devices
+from kgan_ray.data.dataset import Dataset
 from kgan_ray.devices import fitting_runs, line_of_device, line_of_runs, products, usable_device, with_devices
+from kgan_ray.metrics.names import METRICS
+from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.resources import ResourceSettings
 from kgan_ray.settings import Settings, UserError, override
+from kgan_ray.training.gan import GAN
 
 CORES = {"CPU": 16.0}
 EIGHT = {**CORES, "GPU": 8.0, "accelerator_type:H100": 1.0}
@@ -147,3 +154,41 @@ def test_the_switches_of_products_are_put_back(tf32):
             assert [switch.allow_tf32 for switch in switches] == [False, False]
         assert [switch.allow_tf32 for switch in switches] == [tf32, tf32]
     assert [switch.allow_tf32 for switch in switches] == before
+
+
+class SwitchOfEachProduct(TorchDispatchMode):
+    """Notes how TF32's switch stands whenever matrices are multiplied or convolved in float32."""
+
+    def __init__(self):
+        super().__init__()
+        self.stands = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        if any(kind in name for kind in ("mm", "convolution")) and args[0].dtype == torch.float32:
+            self.stands.append(torch.backends.cudnn.allow_tf32)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("precision", ["tf32", "float32"])
+def test_a_step_has_the_precision_of_its_settings_and_motions_are_float32_proper(precision):
+    spec = motion_spec()
+    gan = GAN(narrow({"training.precision": precision}), spec)
+    with products(tf32=True), SwitchOfEachProduct() as products_of_step:
+        gan.step(*batch(spec))
+    with products(tf32=True), SwitchOfEachProduct() as products_of_sample:
+        gan.sample(torch.arange(4), truncation=0.5)
+    assert set(products_of_step.stands) == {precision == "tf32"}
+    assert set(products_of_sample.stands) == {False}
+
+
+def test_the_extractor_and_every_score_are_float32_proper(tiny, demo, tmp_path):
+    dataset = Dataset.open(shutil.copytree(demo.path, tmp_path / "demo", ignore=shutil.ignore_patterns("cache")))
+    view = dataset.view(tiny.data)
+    with products(tf32=True), SwitchOfEachProduct() as trained:
+        evaluator = Evaluator(view, tiny.evaluation, progress=lambda line: None)
+    motions = torch.rand(64, *view.spec.shape) * 2 - 1
+    metrics = [name for name in METRICS if name not in ("fid_inception", "fid_per_class")]
+    with products(tf32=True), SwitchOfEachProduct() as scored:
+        evaluator.score(motions, torch.arange(64) % view.spec.num_classes, metrics)
+    assert set(trained.stands) == set(scored.stands) == {False}

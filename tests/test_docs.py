@@ -22,6 +22,7 @@ OTHERS = {
     "ray": "--address --generate --no-wait --port --remote-port",
     "mlflow": "--backend-store-uri",
     "py-spy": "--pid",
+    "nvidia-smi": "--query-gpu --format",
     "git": "--always --dirty --tags",
 }
 SETTINGS = flatten(Settings())

@@ -20,6 +20,7 @@ from torch import Tensor
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.loading import MotionTensors
 from kgan_ray.data.view import DataView
+from kgan_ray.devices import products
 from kgan_ray.metrics.classifier import FEATURES, Classifier, weights_hash
 from kgan_ray.metrics.extractor_training import train_classifier
 from kgan_ray.publishing import write_whole
@@ -43,14 +44,16 @@ class Extractor:
     path: str
 
     @torch.no_grad()
+    @products()
     def features(self, motions: Tensor, batch_size: int = 512) -> Tensor:
-        """Compute (N, D) float32 of motions (N, C, T, V), on the classifier's device; batch sizes change its rounding."""
+        """Compute (N, D), float32 proper, of motions (N, C, T, V), on the classifier's device; batch sizes change its rounding."""
         device = self.classifier.scale.device
         if not len(motions):
             return motions.new_zeros(0, FEATURES, device=device)
         return torch.cat([self.classifier.features(part.to(device)) for part in motions.split(batch_size)])
 
     @torch.no_grad()
+    @products()
     def predict(self, features: Tensor) -> Tensor:
         """Name the class (N,) of each feature vector (N, D)."""
         return self.classifier.classify(features).argmax(dim=1)
@@ -127,6 +130,7 @@ def _key(view: DataView) -> str:
     return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
 
 
+@products()
 def _train_and_save(view: DataView, device: torch.device, progress: Callable[[str], None], file: Path) -> None:
     train, test = view.load("train"), view.load("test")
     progress(f"training the extractor of {view.path} on {len(train.labels)} motions (once; it is kept)")

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from kgan_ray.data.view import DataView
+from kgan_ray.devices import products
 from kgan_ray.metrics.extractor import find_extractor
 from kgan_ray.metrics.features import FewMotionsWarning
 from kgan_ray.metrics.names import METRICS, check_metric_name
@@ -115,6 +116,7 @@ class Evaluator:
         )
         return self.compare(first, second, metrics)
 
+    @products()
     def compare(self, real: Side, generated: Side, metrics: Iterable[str]) -> dict[str, float]:
         """Compute each metric, in that order, with what stands beside it: kid_std, accuracy/<class>, ..."""
         values: dict[str, float] = {}

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from kgan_ray.devices import products
 from kgan_ray.model.batch_norm import BatchStatistics
 from kgan_ray.model.generator import Generator
 
@@ -15,6 +16,7 @@ CENTRE_DRAWS = 1000  # Gaussian vectors that the centre of w is the mean of, as 
 
 
 @torch.no_grad()
+@products()
 def sample(
     generator: Generator,
     labels: Tensor,

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from kgan_ray.devices import products
 from kgan_ray.model.batch_norm import BatchStatistics
 from kgan_ray.model.generator import Generator
 
@@ -39,6 +40,7 @@ class Variation:
 
 
 @torch.no_grad()
+@products()
 def stochastic_variation(
     generator: Generator,
     labels: Tensor,

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kgan_ray.devices import products
 from kgan_ray.model.batch_norm import BatchStatistics
 from kgan_ray.model.discriminator_pass import DiscriminatorPass
 from kgan_ray.model.sampling import sample
@@ -28,15 +29,6 @@ from kgan_ray.training.memory import keep_freed_memory
 from kgan_ray.training.networks import build_networks, update_average
 
 
-def allow_tf32(allowed: bool) -> None:
-    """Let this process's float32 products on an NVIDIA GPU round their factors to TF32's 10 bits, or not.
-
-    cuDNN's convolutions do so unless told otherwise: "float32" means float32.
-    """
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-    torch.backends.cudnn.allow_tf32 = allowed
-
-
 class GAN:
     """Everything that trains. `state_dict` names in one place all that must survive a restart."""
 
@@ -45,8 +37,6 @@ class GAN:
         self.step_count = 0
         if self.device.type == "cpu":
             keep_freed_memory()
-        else:
-            allow_tf32(settings.training.precision == "tf32")
         generator, discriminator = build_networks(settings, spec)
         self.generator, self.discriminator = generator.to(self.device), discriminator.to(self.device)
         if distributed.world_size() > 1:
@@ -76,11 +66,12 @@ class GAN:
         ask for a CUDA graph and there is no GPU, or more than one worker.
         """
         with_generator = self.step_count % self.settings.training.n_critic == 0
-        if self.settings.training.uses_cuda_graph:
-            self._captured = self._captured or self._capture()
-            metrics = self._captured(self._compute, motions, labels, with_generator)
-        else:
-            metrics = self._compute(motions, labels, with_generator)
+        with products(tf32=self.settings.training.precision == "tf32"):
+            if self.settings.training.uses_cuda_graph:
+                self._captured = self._captured or self._capture()
+                metrics = self._captured(self._compute, motions, labels, with_generator)
+            else:
+                metrics = self._compute(motions, labels, with_generator)
         if with_generator:
             self._generator_metrics = {name: t for name, t in metrics.items() if name.startswith("generator/")}
         self.step_count += 1
