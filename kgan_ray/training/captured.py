@@ -56,17 +56,24 @@ class TrainedState:
 
 
 def record_cuda_graph(work: Callable[[], None], state: TrainedState) -> Replay:
-    """Record `work` on the current device. Raises RuntimeError where it does what a graph cannot hold."""
+    """Record `work` on the current device, with the fastest of cuDNN's convolutions, which the rehearsal tries out.
+
+    Raises RuntimeError where it does what a graph cannot hold.
+    """
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        state.rehearse(work, _WARM_UP_STEPS)
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    for generator in state.generators:
-        graph.register_generator_state(generator)
-    with torch.cuda.graph(graph):
-        work()
+    before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
+    try:
+        with torch.cuda.stream(side):
+            state.rehearse(work, _WARM_UP_STEPS)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        for generator in state.generators:
+            graph.register_generator_state(generator)
+        with torch.cuda.graph(graph):
+            work()
+    finally:
+        torch.backends.cudnn.benchmark = before
     return graph.replay
 
 
