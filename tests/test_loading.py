@@ -199,6 +199,20 @@ def test_motions_held_on_disk_give_the_same_batches_and_leave_no_file(dataset, w
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("window", ["first", "random"])
+def test_a_batch_for_another_device_is_fetched_from_the_disk_before_its_time(dataset, window):
+    there, here = (
+        dataset.view(settings(window=window, held_in="disk")).batches(batch_size=8, seed=3, device=device)
+        for device in ("meta", "cpu")
+    )
+    for step in (0, 1, 2, 2 * here.batches_per_epoch - 1, 5):  # across an epoch, and back
+        motions, labels = there.batch(step)
+        assert (motions.device.type, motions.shape, labels.shape) == ("meta", (8, 3, 16, 25), (8,))
+        following, fetched = there._ahead
+        assert following == step + 1
+        assert all(torch.equal(*pair) for pair in zip(fetched.result(), here.batch(step + 1), strict=True))
+
+
 LIMITED = """
 import re, resource, sys
 from kgan_ray.data.dataset import Dataset

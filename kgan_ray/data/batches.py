@@ -11,6 +11,7 @@ range of the file, and reads no other row group.
 from __future__ import annotations
 
 import mmap
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,8 @@ from kgan_ray.settings import UserError
 if TYPE_CHECKING:
     from kgan_ray.data.view import DataView
 
+Batch = tuple[Tensor, Tensor]  # motions (B/W, C, T, V), labels (B/W,)
+
 # So many are fetched ahead from the disk, where the motions are held there.
 BATCHES_AHEAD = 8
 
@@ -32,7 +35,7 @@ class Batches:
 
     Stateless: `batch(step)` depends on the dataset's content, the data settings, `seed` and `step` only, so a run
     that is resumed at a step sees what the undisturbed run would have seen. All data lie on `device`, or on disk
-    with `data.held_in`: the batches are the same.
+    with `data.held_in`: the batches are the same. For a GPU a thread fetches the next one from there meanwhile.
     """
 
     def __init__(
@@ -64,11 +67,31 @@ class Batches:
         loaded = self._load_recordings(view) if self._is_random else load_motions(view, self._own_rows)
         self._motions, self._labels = loaded.motions.to(self._home), loaded.labels.to(self._home)
         self._file = loaded.file
+        # A batch that was asked for before its time, of one step; `_cut` runs in the one thread then.
+        self._reader: ThreadPoolExecutor | None = None
+        self._ahead: tuple[int, Future[Batch]] | None = None
         if self._file is not None:
             self._file.madvise(mmap.MADV_RANDOM)  # read what is asked for, not what lies beside it
+            if self._device != self._home:
+                self._reader = ThreadPoolExecutor(1, "reader")
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+    def batch(self, step: int) -> Batch:
         """Return motions (B/W, C, T, V) and labels (B/W,) of a global step, counted from 0."""
+        if self._reader is None:
+            return self._cut(step)
+        if self._ahead is None or self._ahead[0] != step:
+            self._ahead = step, self._reader.submit(self._pinned, step)
+        motions, labels = self._ahead[1].result()
+        self._ahead = step + 1, self._reader.submit(self._pinned, step + 1)
+        return motions.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
+
+    def _pinned(self, step: int) -> Batch:
+        """Return a batch in memory from which a GPU copies it while it computes."""
+        motions, labels = self._cut(step)
+        return (motions.pin_memory(), labels.pin_memory()) if self._device.type == "cuda" else (motions, labels)
+
+    def _cut(self, step: int) -> Batch:
+        """Return a batch where the data lie."""
         epoch, number = divmod(step, self.batches_per_epoch)
         if epoch != self._epoch:
             self._begin(epoch)
@@ -81,7 +104,7 @@ class Batches:
             motions = self._motions[frames].transpose(1, 2).contiguous()
         else:
             motions = self._motions[rows]
-        return motions.to(self._device), self._labels[rows].to(self._device)
+        return motions, self._labels[rows]
 
     def _read_ahead(self, number: int) -> None:
         """Ask the operating system to fetch a batch of this epoch from the disk while earlier ones are trained on."""

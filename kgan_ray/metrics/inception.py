@@ -61,7 +61,7 @@ def inception_distance(
 
 
 def fid_inception(real: Motions, generated: Motions) -> dict[str, float]:
-    return {"fid_inception": inception_distance(real.values, generated.values, generated.values.device)}
+    return {"fid_inception": inception_distance(real.values, generated.values, generated.device)}
 
 
 def load_network(device: torch.device | str) -> Network:

@@ -26,34 +26,50 @@ PublishedMode = Literal["avg", "seq"]
 
 
 def frame_discrepancies(
-    real: Tensor, real_labels: Tensor, generated: Tensor, generated_labels: Tensor, within: Within | None = None
+    real: Tensor,
+    real_labels: Tensor,
+    generated: Tensor,
+    generated_labels: Tensor,
+    within: Within | None = None,
+    device: torch.device | None = None,
 ) -> dict[int, float]:
     """Compute for each class sqrt(max(MMD^2, 0)) frame by frame, averaged over frames, the largest over h.
 
     MMD^2 is the unbiased U-statistic over all motions of the class; a frame (C * V values) is a sample.
     Classes with fewer than two motions on either side are left out. `within` keeps what
-    depends on the real motions alone: give the same dictionary again for the same real motions.
+    depends on the real motions alone: give the same dictionary again for the same real motions. `device` computes; None:
+    that of the generated motions.
     """
-    return _per_class(real, real_labels, generated, generated_labels, _frames, within)
+    return _per_class(real, real_labels, generated, generated_labels, _frames, within, device)
 
 
 def sequence_discrepancies(
-    real: Tensor, real_labels: Tensor, generated: Tensor, generated_labels: Tensor, within: Within | None = None
+    real: Tensor,
+    real_labels: Tensor,
+    generated: Tensor,
+    generated_labels: Tensor,
+    within: Within | None = None,
+    device: torch.device | None = None,
 ) -> dict[int, float]:
     """Compute for each class sqrt(max(MMD^2, 0)) between whole sequences (C * T * V values), the largest over h."""
-    return _per_class(real, real_labels, generated, generated_labels, _sequences, within)
+    return _per_class(real, real_labels, generated, generated_labels, _sequences, within, device)
 
 
 def mmd_avg(real: Motions, generated: Motions) -> dict[str, float]:
     per_class = frame_discrepancies(
-        real.values, real.labels, generated.values, generated.labels, real.once(_within_frames)
+        real.values, real.labels, generated.values, generated.labels, real.once(_within_frames), generated.device
     )
     return {"mmd_avg": _mean(per_class, generated)}
 
 
 def mmd_seq(real: Motions, generated: Motions) -> dict[str, float]:
     per_class = sequence_discrepancies(
-        real.values, real.labels, generated.values, generated.labels, real.once(_within_sequences)
+        real.values,
+        real.labels,
+        generated.values,
+        generated.labels,
+        real.once(_within_sequences),
+        generated.device,
     )
     return {"mmd_seq": _mean(per_class, generated)}
 
@@ -90,12 +106,14 @@ def _per_class(
     generated_labels: Tensor,
     samples_of: Callable[[Tensor], Tensor],
     within: Within | None,
+    device: torch.device | None,
 ) -> dict[int, float]:
     within_real = {} if within is None else within
+    where = device or generated.device  # a class at a time: the motions may lie elsewhere
 
     def of_class(label: int) -> tuple[int, float]:
-        x = real[real_labels == label].to(generated.device).double()  # real motions may be on another device
-        y = generated[generated_labels == label].double()
+        x = real[real_labels == label].to(where).double()
+        y = generated[generated_labels == label].to(where).double()
         centre = x.mean(dim=0)  # distances do not change, their rounding shrinks
         xs, ys = samples_of(x.sub_(centre)), samples_of(y.sub_(centre))
         if label not in within_real:
@@ -105,7 +123,7 @@ def _per_class(
 
     counts = [labels.bincount(minlength=1).tolist() for labels in (real_labels, generated_labels)]
     enough = [label for label, pair in enumerate(zip(*counts, strict=False)) if min(pair) > 1]
-    return dict(in_parallel(of_class, enough, generated.device))
+    return dict(in_parallel(of_class, enough, where))
 
 
 def _squared(within_x: Tensor, x: Tensor, y: Tensor) -> Tensor:

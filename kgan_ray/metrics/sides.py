@@ -39,7 +39,11 @@ class _Labelled:
 
 
 class Motions(_Labelled):
-    """`values` are motions (N, C, T, V) in [-1, 1]."""
+    """`values` are motions (N, C, T, V) in [-1, 1], where there is room for them; `device` is where they are compared."""
+
+    def __init__(self, values: Tensor, labels: Tensor, device: torch.device | None = None) -> None:
+        super().__init__(values, labels)
+        self.device = device or values.device
 
 
 class Features(_Labelled):
@@ -57,7 +61,7 @@ class Features(_Labelled):
 class Side:
     """Motions with their labels (N,), as features and as motions; either may be given alone.
 
-    Features that are not given are extracted when a metric first asks for them.
+    They are measured on the labels' device, wherever the motions lie. Features that are not given are extracted when a metric first asks for them.
     """
 
     def __init__(
@@ -74,12 +78,12 @@ class Side:
     @cached_property
     def motions(self) -> Motions:
         assert self._motions is not None, "only metrics that need motions ask for them"
-        return Motions(self._motions, self.labels)
+        return Motions(self._motions, self.labels.to(self._motions.device), self.labels.device)
 
     @cached_property
     def features(self) -> Features:
         values = self.extractor.features(self.motions.values) if self._features is None else self._features
-        return Features(values, self.labels, self.extractor)
+        return Features(values, self.labels.to(values.device), self.extractor)
 
 
 def check_finite(motions: Tensor, over_workers: Callable[[Tensor], Tensor] = lambda counts: counts) -> None:

@@ -66,10 +66,9 @@ class Evaluator:
         return Side(labels.to(self.device), self.extractor, motions=motions.to(self.device))
 
     def _split(self, split: str) -> Side:
-        on_cpu = self.view.load(split)
-        if self.view.settings.held_in == "disk":
-            return Side(on_cpu.labels, self.extractor, motions=on_cpu.motions)
-        return self.side(on_cpu.motions, on_cpu.labels)
+        """Load a split, whose motions stay where they are: a GPU has those already that it trains on."""
+        loaded = self.view.load(split)
+        return Side(loaded.labels.to(self.device), self.extractor, motions=loaded.motions)
 
     def labels(self) -> Tensor:
         """Return the labels of generated motions: as many of every class that the training split has, in turn."""
@@ -109,9 +108,9 @@ class Evaluator:
     def halves(self, metrics: Iterable[str]) -> dict[str, float]:
         """Measure two random halves of the training split against each other."""
         random = torch.Generator().manual_seed(0)
-        order = torch.randperm(len(self.real.labels), generator=random).to(self.device)
+        order = torch.randperm(len(self.real.labels), generator=random)
         first, second = (
-            Side(self.real.labels[part], self.extractor, motions=self.real.motions.values[part])
+            Side(self.real.labels[part.to(self.device)], self.extractor, motions=self.real.motions.values[part])
             for part in order.tensor_split(2)
         )
         return self.compare(first, second, metrics)

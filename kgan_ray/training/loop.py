@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import torch
+
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.view import DataView
 from kgan_ray.devices import usable_device
@@ -56,6 +58,8 @@ def train(settings: Settings, dataset_path: str, folder: str, context: Context, 
     view = Dataset.open(dataset_path).view(settings.data)
     store = CheckpointStore(f"{folder.rstrip('/')}/checkpoints")
     gan = GAN(settings, view.spec, context.device)
+    if gan.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()  # of the trial that this process ran before
     resumed = _resume(gan, store, view)
     batches = view.batches(
         batch_size=settings.training.batch_size,
