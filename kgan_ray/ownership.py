@@ -80,8 +80,9 @@ def owned(folder: StorePath, what: str) -> Iterator[None]:
         with meanwhile(lambda is_over: _beat(folder, owner, is_over)):
             yield
     finally:
-        if owner.is_same(owner_of(folder)):
-            (folder / FILE).unlink(missing_ok=True)
+        with suppress(OSError, UserError):  # a store that has gone away: what ended the work matters more
+            if owner.is_same(owner_of(folder)):
+                (folder / FILE).unlink(missing_ok=True)
         if is_new and folder.is_local:
             with suppress(OSError):  # something was written there
                 folder.local.rmdir()

@@ -27,7 +27,7 @@ from kgan_ray.train import main as train
 from kgan_ray.training.checkpoint import CheckpointStore, load_generator, read_checkpoint
 from kgan_ray.tune import main as tune_main
 from kgan_ray.tuning.search.population import copy_newest_checkpoint
-from kgan_ray.tuning.state import load_sweep
+from kgan_ray.tuning.state import FILE, load_sweep
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -187,7 +187,8 @@ def test_a_store_that_goes_away_ends_the_sweep_in_one_line(server, tiny, demo, t
     )
     try:
         wait_for(
-            lambda: folder.exists() and any(one.step for one in load_sweep(StorePath(folder)).trials), process
+            lambda: (folder / FILE).exists() and any(one.step for one in load_sweep(StorePath(folder)).trials),
+            process,
         )
         server.kill()
         _, errors = process.communicate(timeout=150)

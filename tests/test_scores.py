@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import time
 import warnings
 
 import numpy as np
@@ -194,18 +193,13 @@ def test_diversity_and_multimodality_of_known_points():
 
 
 @pytest.mark.slow
-def test_frechet_distance_of_2048_dimensions_is_exact_and_far_faster_than_the_general_root():
+def test_frechet_distance_of_2048_dimensions_is_that_of_the_general_root():
     random = np.random.default_rng(0)
     a, b = (Gaussian.of(random.normal(size=(2500, 2048)) * np.logspace(0, -1, 2048)) for _ in range(2))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        started = time.process_time()
         value = frechet_distance(a, b)
-        ours = time.process_time() - started
-    started = time.process_time()
     root = linalg.sqrtm(a.covariance.numpy() @ b.covariance.numpy()).real
-    theirs = time.process_time() - started
     gap = np.square((a.mean - b.mean).numpy()).sum()
     expected = gap + np.trace(a.covariance.numpy() + b.covariance.numpy() - 2 * root)
     assert value == pytest.approx(expected, rel=1e-9)
-    assert ours < theirs / 5  # a twelfth, on a free processor
