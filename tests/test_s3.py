@@ -177,7 +177,7 @@ def test_a_store_that_goes_away_ends_the_sweep_in_one_line(server, tiny, demo, t
         [
             *(sys.executable, "-m", "kgan_ray.tune", "--space", str(space), "--data", demo.path),
             *("--results", "s3://lab/results", "--set", "training.steps=100000"),
-            *("--set", "evaluation.every_steps=300"),
+            *("--set", "evaluation.every_steps=20"),
         ],
         cwd=ROOT,
         env=os.environ | {"MLFLOW_TRACKING_URI": new_store(tmp_path)},
