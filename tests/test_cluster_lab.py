@@ -62,6 +62,14 @@ def test_a_sweep_on_a_cluster_of_three_hosts(tmp_path):
     assert len(found["trials"]) >= 5
     assert set(found["trials"].values()) <= {"finished", "stopped"}
     assert found["runs_recorded"] == len(found["trials"]) + 1  # and the sweep's own
+    mlflow = found["mlflow"]
+    assert set(mlflow["without"]) == {401}  # neither read nor written
+    assert set(mlflow["wrong"]) == {401}
+    assert set(mlflow["right"]) == {200}
+    assert mlflow["through_ssh"] == [200, 200, 200]
+    assert mlflow["listens"] == ["10.77.0.11:5000", "127.0.0.1:5000"]
+    assert mlflow["modes"] == ["700", "600", "600"]
+    assert not mlflow["password_seen"]
     assert found["left_running"] == []
 
 

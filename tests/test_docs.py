@@ -21,6 +21,7 @@ OPTION = re.compile(r"(?<![\w-])(?<!var\()--[a-z][a-z-]*+(?!:\s*#)")  # not the 
 OTHERS = {
     "ray": "--address --generate --no-wait --port --remote-port",
     "mlflow": "--backend-store-uri",
+    "aws": "--role-name --policy-name --policy-document",
     "py-spy": "--pid",
     "nvidia-smi": "--query-gpu --format",
     "git": "--always --dirty --tags",

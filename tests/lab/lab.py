@@ -11,12 +11,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import urllib.error
+import urllib.request
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,18 @@ CHECKOUT = Path(__file__).parents[2]
 ADDRESSES = {f"h{number}": f"10.77.0.1{number}" for number in (1, 2, 3)}
 HEAD, *WORKERS = ADDRESSES.values()
 JOBS = "http://127.0.0.1:8265"
+Try = tuple[str, str, bytes | None]  # method, path, body
+RECORD = f"http://{HEAD}:5000"
+# What a stranger would try on MLflow: to read the page, the runs and the artifacts, and to write each of them.
+TRIES = (
+    ("GET", "/", None),
+    ("POST", "/api/2.0/mlflow/experiments/search", b'{"max_results": 3}'),
+    ("GET", "/api/2.0/mlflow-artifacts/artifacts?path=", None),
+    ("POST", "/api/2.0/mlflow/experiments/create", b'{"name": "stranger"}'),
+    ("POST", "/api/2.0/mlflow/runs/create", b'{"experiment_id": "0"}'),
+    ("PUT", "/api/2.0/mlflow-artifacts/artifacts/stranger.txt", b"marked"),
+    ("POST", "/api/2.0/mlflow/users/create", b'{"username": "stranger", "password": "stranger-stranger"}'),
+)
 
 
 def on_premises(config: dict[str, Any], key: Path) -> dict[str, Any]:
@@ -49,7 +65,7 @@ class Lab:
     """The laptop and its hosts."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.seconds = folder, {}
+        self.folder, self.seconds, self.said = folder, {}, ""
         self.cluster = folder / "cluster.yaml"
         self.home = folder / "laptop"
         self.environment = {
@@ -146,7 +162,8 @@ class Lab:
         self.run("ray", "get-auth-token", "--generate")
         config = yaml.safe_load((CHECKOUT / "cluster.yaml").read_text(encoding="utf-8"))
         self.cluster.write_text(yaml.safe_dump(on_premises(config, self.folder / "key")), encoding="utf-8")
-        self.run("ray", "up", "-y", str(self.cluster), "--no-config-cache")
+        done = self.run("ray", "up", "-y", str(self.cluster), "--no-config-cache")
+        self.said = done.stdout + done.stderr
 
     def wait_for_workers(self) -> None:
         count = "import ray; ray.init(log_to_driver=False); print('alive', sum(n['Alive'] for n in ray.nodes()))"
@@ -162,6 +179,60 @@ class Lab:
         return self.run(
             "ray", "job", "submit", "--address", JOBS, "--", "bash", "-c", command, check=check, **environment
         )
+
+    def mlflow_answers(self, user: str | None, address: str = RECORD, tries: Sequence[Try] = TRIES) -> list[int]:
+        """Return the status of MLflow's answer to each try of a client that says it is `user` ("name:password")."""
+        login = {"Authorization": f"Basic {b64encode(user.encode()).decode()}"} if user else {}
+        statuses = []
+        for method, path, body in tries:
+            headers = {"Content-Type": "application/json", **login}
+            request = urllib.request.Request(address + path, data=body, headers=headers, method=method)
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    statuses.append(answer.status)
+            except urllib.error.HTTPError as error:
+                statuses.append(error.code)
+        return statuses
+
+    def look_at_mlflow(self) -> dict[str, Any]:
+        """Return who was let in, and where the password is seen."""
+        with self.port_forwarded(5000):
+            credentials = self.run(
+                "ray", "exec", str(self.cluster), "--no-config-cache", "cat ~/.mlflow/credentials"
+            )
+            password = credentials.stdout.split("mlflow_tracking_password = ")[1].split()[0]
+            user = f"kgan_ray:{password}"
+            through_ssh = self.mlflow_answers(user, "http://127.0.0.1:5000", TRIES[:3])
+        seen = [self.on_host(address, "ps -eo args") for address in ADDRESSES.values()]
+        seen.append(self.on_host(HEAD, "cat ~/mlflow.log"))
+        return {
+            "without": self.mlflow_answers(None),
+            "wrong": self.mlflow_answers("kgan_ray:not-the-password"),
+            "right": self.mlflow_answers(user),
+            "through_ssh": through_ssh,
+            "listens": sorted(self.on_host(HEAD, "ss -ltnH 'sport = :5000' | awk '{print $4}'").split()),
+            "modes": self.on_host(HEAD, "cd ~/.mlflow && stat -c %a . credentials server.ini").split(),
+            "password_seen": any(password in text for text in (*seen, self.said)),
+        }
+
+    @contextmanager
+    def port_forwarded(self, port: int) -> Iterator[None]:
+        """Forward a port of the head's loopback to the laptop's, as the README does."""
+        options = ("--no-config-cache", "--port", str(port), "--remote-port", str(port))
+        forward = subprocess.Popen(
+            ["ray", "dashboard", str(self.cluster), *options],
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            for _ in range(100):
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                    break
+                time.sleep(0.3)
+            yield
+        finally:
+            forward.terminate()
 
     def down(self) -> None:
         self.run("ray", "down", "-y", str(self.cluster))
@@ -195,21 +266,17 @@ def main(folder: Path) -> None:
         lab.up()
     with lab.timed("workers"):
         lab.wait_for_workers()
-    forward = subprocess.Popen(
-        ["ray", "dashboard", str(lab.cluster), "--no-config-cache"],
-        env=lab.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    time.sleep(6)
-    with lab.timed("trivial job"):
-        trivial = lab.submit("hostname; echo $MLFLOW_TRACKING_URI")
-    stranger = folder / "stranger"
-    stranger.mkdir()
-    refused = lab.submit("touch ~/shared/marked", check=False, HOME=str(stranger), RAY_AUTH_MODE="disabled")
-    with lab.timed("sweep"):
-        sweep = lab.submit(SWEEP)
-    forward.terminate()
+    with lab.port_forwarded(8265):
+        with lab.timed("trivial job"):
+            trivial = lab.submit("hostname; echo $MLFLOW_TRACKING_URI")
+        stranger = folder / "stranger"
+        stranger.mkdir()
+        refused = lab.submit("touch ~/shared/marked", check=False, HOME=str(stranger), RAY_AUTH_MODE="disabled")
+        with lab.timed("sweep"):
+            sweep = lab.submit(SWEEP)
+    runs_recorded = lab.runs_recorded()
+    with lab.timed("MLflow's password"):
+        mlflow = lab.look_at_mlflow()
     with lab.timed("ray down"):
         lab.down()
     record = json.loads((folder / "shared/results/smoke/sweep.json").read_text(encoding="utf-8"))
@@ -223,7 +290,8 @@ def main(folder: Path) -> None:
         },
         "sweep": sweep.stdout[-2000:],
         "trials": {trial["name"]: trial["status"] for trial in record["trials"]},
-        "runs_recorded": lab.runs_recorded(),
+        "runs_recorded": runs_recorded,
+        "mlflow": mlflow,
         "left_running": lab.left_running(),
     }
     print(json.dumps(found), flush=True)
