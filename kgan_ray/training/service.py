@@ -82,15 +82,16 @@ def train_run(
     settings = with_whole_paths(settings, dataset)
     _refuse_other_settings(folder, settings)
     connect()
-    settings = with_devices(settings, cluster_resources())
+    have = cluster_resources()
+    settings = with_devices(settings, have)
     runs_that_fit(settings.resources, where="--workers")
-    say(line_of_runs(settings.resources, 1, cluster_resources()))
+    say(line_of_runs(settings.resources, 1, have))
 
     with owned(folder, f"run {name}"):
         prepare_store(uri)
         write_whole(folder / "settings.json", json.dumps(flatten(settings), indent=1))
-        run, record = _open_run(uri, settings, name, folder)
         _say_change_of_device(folder, settings, say)
+        run, record = _open_run(uri, settings, name, folder)
         say(f"training {name} in {folder}; Ctrl-C stops it, the same command goes on")
         started = time.perf_counter()
         try:
