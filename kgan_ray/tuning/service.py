@@ -19,13 +19,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from kgan_ray.data.prepare.service import open_dataset
-from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.ownership import owned
-from kgan_ray.settings import (
-    Overrides,
-    UserError,
-    validated,
-)
+from kgan_ray.settings import Overrides, UserError, validated
 from kgan_ray.tracking.store import prepare_store, tracking_uri
 from kgan_ray.training.service import with_whole_paths
 from kgan_ray.tuning.answer.results import Results
@@ -140,21 +135,27 @@ def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) 
         raise UserError(f"{dataset.path}: not the data of sweep {sweep.name} ({sweep.dataset_hash[:12]})")
     sweep.dataset, sweep.dataset_hash = dataset.path, dataset.hash
     sweep.budget |= limits.model_dump(exclude_none=True)
-    tags = trial_tags(sweep, code_version())
-    view = dataset.view(settings.data)
-    runner = Runner(sweep, space, settings, folder, concurrent=concurrent, tags=tags)
-    if settings.data.held_in == "memory":  # the training split twice: to train on, and as the measure's real side
-        runner.bytes_of_data = 2 * view.bytes_of("train")
+    view, code = dataset.view(settings.data), code_version()
+    runner = Runner(
+        sweep,
+        space,
+        settings,
+        folder,
+        concurrent=concurrent,
+        tags=trial_tags(sweep, code),
+        # The training split twice: to train on, and as the measure's real side.
+        bytes_of_data=2 * view.bytes_of("train") if settings.data.held_in == "memory" else 0,
+    )
     # Nothing is recorded before it is known that a trial fits and that there is a measure.
     runner.start()
     prepare_store(uri)
-    evaluator = prepare_extractors(runner, dataset)
-    parent = open_parent(sweep, space, settings, code_version())
+    guess = announce_estimate(runner, prepare_extractors(runner, dataset))
+    parent = open_parent(sweep, space, settings, code)
     earlier = sweep.seconds = sweep.seconds + sweep.session_seconds  # of a session that was killed
     is_complete = False
     try:
         sweep.save(folder)
-        is_complete = _run_shown(runner, evaluator)
+        is_complete = _run_shown(runner, guess)
     finally:
         sweep.seconds, sweep.session_seconds = earlier + time.monotonic() - started, 0.0
         try:
@@ -177,9 +178,8 @@ def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) 
     return results
 
 
-def _run_shown(runner: Runner, evaluator: Evaluator) -> bool:
-    """Run the sweep's stages with a display on the terminal; return whether all are done."""
-    guess = announce_estimate(runner, evaluator)
+def _run_shown(runner: Runner, guess: float | None) -> bool:
+    """Run the sweep's stages with a display on the terminal, which expects `guess` seconds; return whether all are done."""
     display = Display(runner.sweep, total=runner.num_trials, at_once=runner.at_once, guess=guess)
     runner.announce, runner.on_trial_end = display.announce, display.print_ended
     assert runner.board
