@@ -18,7 +18,7 @@ from kgan_ray.tuning.running.budget import BudgetMeter
 from kgan_ray.tuning.running.interrupt import Interrupts, stop_politely
 from kgan_ray.tuning.running.trial import FAILURE_FILE, TRACEBACK_FILE
 from kgan_ray.tuning.search.proposals import OBJECTIVE
-from kgan_ray.tuning.state import EXPLORE, Sweep, Trial
+from kgan_ray.tuning.state import EXPLORE, LOST, Sweep, Trial
 
 FAILURE_ARTIFACT = "failure.txt"  # of a failed trial's run in MLflow
 LAST_LINES = 200  # of what it printed
@@ -134,7 +134,7 @@ class StageRecorder(Callback, Stopper):
         """End a stage whose budget is spent: trials that never began are forgotten, the others count as they are."""
         self._end_runs()
         for mine in [one for one in self.sweep.stage(self.plan.stage) if not one.has_ended or not one.step]:
-            if not mine.step and mine.status not in ("failed", "diverged"):
+            if not mine.step and mine.status not in LOST:
                 self.sweep.trials.remove(mine)
                 if run_id := self._run_id(mine):
                     discard_run(self.plan.uri, run_id)
@@ -176,7 +176,7 @@ class StageRecorder(Callback, Stopper):
         if "time_total_s" in result:
             mine.seconds = max(mine.seconds, mine.earlier_seconds + float(result["time_total_s"]))
         last = mine.curve[-1][0] if mine.curve else -1
-        if mine.step > last and result["status"] not in ("diverged", "failed"):
+        if mine.step > last and result["status"] not in LOST:
             mine.curve.append((mine.step, float(result[OBJECTIVE])))
 
     def _close(self, mine: Trial) -> None:

@@ -18,6 +18,7 @@ from kgan_ray.tracking.tags import Tag
 from kgan_ray.training.progress import Outcome, Progress, ProgressBoard
 from kgan_ray.tuning.plan import Job, Plan, Report
 from kgan_ray.tuning.search.proposals import WORST, objective_keys
+from kgan_ray.tuning.state import LOST
 
 FAILURE_FILE = "failure.txt"  # in the folder of a trial that raised: what, on one line
 TRACEBACK_FILE = "traceback.txt"  # beside it: where
@@ -83,7 +84,7 @@ def tell_tune(plan: Plan, report: Report) -> None:
     from ray import tune
 
     values = [report.metrics.get(metric, math.nan) for metric in plan.objectives]
-    if report.status in ("diverged", "failed") or not all(math.isfinite(value) for value in values):
+    if report.status in LOST or not all(math.isfinite(value) for value in values):
         values = [WORST if mode == "min" else -WORST for mode in plan.objectives.values()]
     tune.report(
         {
