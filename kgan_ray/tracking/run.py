@@ -143,14 +143,16 @@ def start_run(
     return run
 
 
-def has_run(uri: str, run_id: str) -> bool:
-    """Return whether the record has the run, not deleted."""
+def active_run(uri: str, run_id: str) -> Run | None:
+    """Open a run to add to it, as `existing_run` does; None where the record has it no more, or in its trash."""
     from mlflow.exceptions import MlflowException
 
+    client = client_of(uri)
     try:
-        return str(client_of(uri).get_run(run_id).info.lifecycle_stage) == "active"
+        is_active = str(client.get_run(run_id).info.lifecycle_stage) == "active"
     except MlflowException:
-        return False
+        return None
+    return Run(client, run_id, continued=True) if is_active else None
 
 
 def existing_run(uri: str, run_id: str) -> Run:

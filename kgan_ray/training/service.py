@@ -24,7 +24,7 @@ from kgan_ray.settings import (
     settings_from_flat,
 )
 from kgan_ray.storage import StorePath
-from kgan_ray.tracking.run import Run, has_run, start_run
+from kgan_ray.tracking.run import Run, active_run, start_run
 from kgan_ray.tracking.store import prepare_store, record_now, tracking_uri, ui_command
 from kgan_ray.tracking.tags import Tag
 from kgan_ray.training.checkpoint import CheckpointStore, change_of_device
@@ -141,7 +141,7 @@ def _open_run(uri: str, settings: Settings, name: str, folder: StorePath) -> tup
     file = folder / "run.json"
     earlier = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     is_same = bool(earlier) and record_now(earlier["uri"], folder.parent) == uri
-    run_id = earlier["id"] if is_same and has_run(uri, earlier["id"]) else None
+    run_id = earlier["id"] if is_same and active_run(uri, earlier["id"]) else None
     run = start_run(uri, experiment=experiment, name=name, run_id=run_id, params=flatten(settings))
     run.set_tags({Tag.FOLDER: str(folder), Tag.SEED: str(settings.seed)})
     write_whole(file, json.dumps({"uri": uri, "id": run.id}))

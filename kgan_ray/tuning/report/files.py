@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kgan_ray.storage import StorePath, written_locally
-from kgan_ray.tracking.run import Run, existing_run, has_run
+from kgan_ray.tracking.run import Run, active_run
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.report import tables
 from kgan_ray.tuning.report.page import html
@@ -21,8 +21,7 @@ def report_sweep(
     """
     folder = find_sweep(results_folder, name)
     sweep = load_sweep(folder)
-    is_logged = log and sweep.parent_id and has_run(sweep.uri, sweep.parent_id)
-    run = existing_run(sweep.uri, sweep.parent_id) if is_logged else None
+    run = active_run(sweep.uri, sweep.parent_id) if log and sweep.parent_id else None
     place = StorePath(output) if output else folder / "report"
     return write_report(Results(sweep), place, run, folder / "trials")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kgan_ray.settings import Settings, flatten
 from kgan_ray.text import safe_name
-from kgan_ray.tracking.run import Run, existing_run, has_run, start_run
+from kgan_ray.tracking.run import Run, active_run, start_run
 from kgan_ray.tracking.store import set_runs_view
 from kgan_ray.tracking.tags import Tag
 from kgan_ray.tuning.answer.results import Results
@@ -24,7 +24,7 @@ def open_parent(sweep: Sweep, space: Space, settings: Settings, code: str) -> Ru
         sweep.uri,
         experiment=sweep.experiment,
         name=sweep.name,
-        run_id=sweep.parent_id if sweep.parent_id and has_run(sweep.uri, sweep.parent_id) else None,
+        run_id=sweep.parent_id if sweep.parent_id and active_run(sweep.uri, sweep.parent_id) else None,
         params=flatten(settings),
         tags={Tag.STAGE: "sweep", Tag.DATASET: sweep.dataset_hash, Tag.CODE: code},
     )
@@ -58,5 +58,5 @@ def record_verdicts(results: Results, parent: Run) -> None:
     )
     for row in results.rows:
         for trial in row.runs:
-            if trial.run_id and row.verdict and has_run(results.sweep.uri, trial.run_id):
-                existing_run(results.sweep.uri, trial.run_id).set_tags({Tag.VERDICT: row.verdict.word})
+            if trial.run_id and row.verdict and (run := active_run(results.sweep.uri, trial.run_id)):
+                run.set_tags({Tag.VERDICT: row.verdict.word})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kgan_ray.storage import StorePath
 from kgan_ray.tracking.models import register_model
-from kgan_ray.tracking.run import has_run
+from kgan_ray.tracking.run import active_run
 from kgan_ray.tracking.tags import Tag
 from kgan_ray.training.checkpoint import CheckpointStore, read_checkpoint
 from kgan_ray.tuning.answer.results import Results
@@ -22,7 +22,7 @@ def register_best(results: Results, folder: StorePath) -> str | None:
     None where no confirmed run has an MLflow run and a checkpoint that this machine can read.
     """
     sweep, trial = results.sweep, results.best_run()
-    if trial is None or not trial.run_id or not has_run(sweep.uri, trial.run_id):
+    if trial is None or not trial.run_id or not active_run(sweep.uri, trial.run_id):
         return None
     store = CheckpointStore(folder / "trials" / trial.name / "checkpoints")
     checkpoint = store.best(sweep.metric, lowest=results.lowest_is_best)
