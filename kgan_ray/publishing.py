@@ -32,6 +32,16 @@ def write_whole(file: StorePath, data: str | bytes) -> None:
         raise UserError(f"{file}: cannot be written ({describe(error)}); what it held before stays") from None
 
 
+@contextlib.contextmanager
+def writing_output(output: Path) -> Iterator[None]:
+    """Make the folder of what --output names; within, turn the errors of a disk into a UserError."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise UserError(f"--output {output}: cannot be written ({describe(error)})") from None
+
+
 def _write_and_rename(file: StorePath, content: bytes) -> None:
     part = file.parent / f".{file.name}-{uuid.uuid4().hex}"
     try:

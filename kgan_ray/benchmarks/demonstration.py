@@ -19,6 +19,7 @@ from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.loading import MotionTensors
 from kgan_ray.metrics.evaluation import Estimate, estimates
 from kgan_ray.metrics.suite import Evaluator
+from kgan_ray.publishing import writing_output
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import MotionSpec
 
@@ -185,12 +186,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     evaluator = Evaluator(Dataset.open(options.data).view(settings.data), settings.evaluation)
     demonstration = demonstrate(evaluator, repeats=options.repeats, progress=print)
-    folder = Path(options.output)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        demonstration.figure(folder / "metrics.png")
-    except OSError as error:
-        raise UserError(f"--output {folder}: cannot be written ({error.strerror or error})") from None
+    figure = Path(options.output) / "metrics.png"
+    with writing_output(figure):
+        demonstration.figure(figure)
     print(f"\n{demonstration.table()}")
     return 0
 

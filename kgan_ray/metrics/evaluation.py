@@ -12,6 +12,7 @@ from pathlib import Path
 
 from scipy import stats
 
+from kgan_ray.publishing import writing_output
 from kgan_ray.settings import UserError
 
 # Two evaluations can be compared only where all of these are equal.
@@ -109,14 +110,11 @@ class Evaluation:
 
         Raises UserError where the file cannot be written.
         """
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with writing_output(path):
             if path.suffix == ".json":
                 self._write_json(path)
             else:
                 self._write_csv(path)
-        except OSError as error:
-            raise UserError(f"--output {path}: cannot be written ({error.strerror or error})") from None
 
     def _write_json(self, path: Path) -> None:
         scores = {name: asdict(score) for name, score in self.scores.items()}

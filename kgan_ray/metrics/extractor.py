@@ -26,7 +26,7 @@ from kgan_ray.metrics.extractor_training import train_classifier
 from kgan_ray.publishing import write_whole
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import MotionSpec
-from kgan_ray.storage import StorePath
+from kgan_ray.storage import StorePath, describe
 
 # Counts up with every change of network or training: an extractor of another recipe is another extractor.
 RECIPE = 3
@@ -93,7 +93,7 @@ def find_extractor(
                 _train_and_save(view, device, progress, file)
                 _keep_beside(dataset, file)
     except OSError as error:
-        raise UserError(f"{file.parent}: cannot keep the extractor there ({error.strerror or error})") from None
+        raise UserError(f"{file.parent}: cannot keep the extractor there ({describe(error)})") from None
     return _load(file, view.spec, device)
 
 

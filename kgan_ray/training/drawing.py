@@ -5,8 +5,7 @@ A motion is (C, T, V), in metres where its place knows them.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from kgan_ray.data.motions_file import SUFFIXES, open_motions
 from kgan_ray.data.recording import RejectedRecording
 from kgan_ray.data.sources.ntu_files import SkeletonFiles
 from kgan_ray.model.variation import stochastic_variation
+from kgan_ray.publishing import writing_output
 from kgan_ray.settings import DataSettings, UserError
 from kgan_ray.skeleton import LAYOUTS, SkeletonLayout, class_numbers, find_layout, read_layout
 from kgan_ray.storage import StorePath
@@ -45,7 +45,7 @@ def draw_motions(
     that is none of the kinds, for classes that it does not have, and for skeletons that differ.
     """
     motions, layout = _side_by_side(places, choice)
-    with _writing(output):
+    with writing_output(output):
         if output.suffix == ".png":
             contact_sheet(motions, layout, output, num_poses=poses)
         else:
@@ -73,21 +73,11 @@ def draw_noise(
         latent_std=techniques.mask_latent_std,
         batch_norm=gan.settings.evaluation.batch_norm,
     )
-    with _writing(output):
+    with writing_output(output):
         draw_variation(
             variation, gan.spec, [names[label] for label in labels], output, mask_quantile=mask_quantile
         )
     return len(labels)
-
-
-@contextlib.contextmanager
-def _writing(output: Path) -> Iterator[None]:
-    """Make the picture's folder; turn the errors of a disk into a UserError."""
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise UserError(f"--output {output}: cannot be written ({error.strerror or error})") from None
 
 
 def _side_by_side(places: Sequence[str], choice: Choice) -> tuple[Titled, SkeletonLayout]:

@@ -13,6 +13,7 @@ import torch
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.motions_file import write_npy, write_parquet, write_published
 from kgan_ray.devices import line_of_device, usable_device
+from kgan_ray.publishing import writing_output
 from kgan_ray.settings import Settings, UserError
 from kgan_ray.skeleton import class_numbers
 from kgan_ray.training.checkpoint import load_generator
@@ -94,16 +95,13 @@ def generate_motions(
         batch_size=batch_size,
     ).cpu()
     path = Path(output)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing_output(path):
         if published:
             write_published(path, motions.numpy(), labels.tolist())
         elif path.suffix == ".npy":
             write_npy(path, gan.spec.to_metres(motions).numpy(), labels.tolist())
         else:
             write_parquet(path, gan.spec.to_metres(motions).numpy(), labels.tolist(), gan.spec.layout)
-    except OSError as error:
-        raise UserError(f"--output {path}: cannot be written ({error.strerror or error})") from None
     return Written(len(labels), len(numbers), tensors)
 
 
