@@ -19,6 +19,7 @@ from pathlib import Path
 
 from kgan_ray.benchmarks.rows import PARTS, USUAL_PARTS, by_name
 from kgan_ray.cli import run_verb, verb_parser
+from kgan_ray.publishing import writing_output
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"of {', '.join(PARTS)} (default: {' '.join(USUAL_PARTS)})",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
-    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or auto")
     parser.add_argument("--files", metavar="PATH", help="with reading: a folder or zip of .skeleton files")
     parser.add_argument("--figure", metavar="FILE", help="with workers: draw the model of many workers there")
     parser.add_argument("--output", metavar="FILE", help="write the rows as JSON too")
@@ -57,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(json.dumps(by_name(rows)) if options.json else "\n".join(row.line() for row in rows))
     if options.output:
         figures = [{key: asdict(row)[key] for key in ("what", "value", "unit")} for row in rows]
-        Path(options.output).write_text(json.dumps(figures), encoding="utf-8")
+        output = Path(options.output)
+        with writing_output(output):
+            output.write_text(json.dumps(figures), encoding="utf-8")
     return 0
 
 

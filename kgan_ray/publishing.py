@@ -33,13 +33,13 @@ def write_whole(file: StorePath, data: str | bytes) -> None:
 
 
 @contextlib.contextmanager
-def writing_output(output: Path) -> Iterator[None]:
-    """Make the folder of what --output names; within, turn the errors of a disk into a UserError."""
+def writing_output(output: Path, *, where: str = "--output") -> Iterator[None]:
+    """Make the folder of what the option `where` names; within, turn the errors of a disk into a UserError."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        raise UserError(f"--output {output}: cannot be written ({describe(error)})") from None
+        raise UserError(f"{where} {output}: cannot be written ({describe(error)})") from None
 
 
 def _write_and_rename(file: StorePath, content: bytes) -> None:

@@ -8,6 +8,7 @@ import torch
 from helpers.networks import batch, motion_spec, narrow
 from kgan_ray import benchmark
 from kgan_ray.benchmarks.rows import Row, by_name
+from kgan_ray.benchmarks.scaling import Scaling, Traffic
 from kgan_ray.benchmarks.steps import twice_differentiated_step
 from kgan_ray.benchmarks.sweep import estimate_sweep
 from kgan_ray.settings import UserError
@@ -20,6 +21,7 @@ from kgan_ray.training.gan import GAN
         (["trainig"], "unknown part"),
         (["reading"], "--files"),
         (["sampling", "--device", "cuda"], "no GPU"),
+        (["sampling", "--device", "tpu"], "--device tpu: accepted are auto, cpu, cuda"),
         (["--space", "no.yaml"], "no.yaml"),
         (["--space", "search_spaces/smoke.yaml", "--workers", "0"], "--workers 0: at least 1"),
     ],
@@ -29,6 +31,16 @@ def test_mistakes_are_told(arguments, told):
         pytest.skip("there is a GPU here")
     with pytest.raises(UserError, match=told):
         benchmark.main(arguments)
+
+
+@pytest.mark.parametrize("option", ["--output", "--figure"])
+def test_a_place_that_cannot_be_written_is_told(option, tmp_path, monkeypatch):
+    measured = Scaling({32: 0.4, 16: 0.2}, together=0.25, all_reduce=0.01, traffic=Traffic(1.0, 1e6))
+    monkeypatch.setattr("kgan_ray.benchmarks.scaling.measure", lambda device: measured)
+    (tmp_path / "file").write_text("")
+    place = tmp_path / "file" / "figures"
+    with pytest.raises(UserError, match=f"{option} {place}: cannot be written"):
+        benchmark.main(["workers", option, str(place)])
 
 
 @pytest.mark.slow

@@ -15,8 +15,10 @@ from kgan_ray.benchmarks.rows import PARTS, Row
 from kgan_ray.benchmarks.steps import BATCH, ROUNDS, training
 from kgan_ray.benchmarks.timing import ntu60_gan, peak, peak_memory, seconds
 from kgan_ray.data.prepare.service import Demo, demo_dataset
+from kgan_ray.devices import usable_device
 from kgan_ray.metrics.classifier import Classifier
 from kgan_ray.metrics.frechet import Gaussian, frechet_distance
+from kgan_ray.publishing import writing_output
 from kgan_ray.settings import DataSettings, UserError
 
 
@@ -38,8 +40,7 @@ def run_benchmark(
             raise UserError(f"{part}: unknown part; known are {', '.join(PARTS)}")
     if "reading" in parts and not files:
         raise UserError("reading: --files PATH is missing")
-    if device != "cpu" and not torch.cuda.is_available():
-        raise UserError(f"--device {device}: PyTorch finds no GPU here")
+    device = usable_device(device)
     if threads:
         torch.set_num_threads(threads)
     measures: Mapping[str, Callable[[], list[Row]]] = {
@@ -122,7 +123,8 @@ def workers(device: str, figure: str | None) -> list[Row]:
     if math.isnan(measured.together):  # one device
         return rows
     if figure:
-        scaling.draw(measured, Path(figure))
+        with writing_output(Path(figure), where="--figure"):
+            scaling.draw(measured, Path(figure))
     return [
         *rows,
         Row(f"workers: two, batch {scaling.BATCH}", 1 / measured.together, "steps/s"),
