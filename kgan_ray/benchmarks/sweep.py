@@ -8,7 +8,7 @@ from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.settings import UserError
 from kgan_ray.text import duration
 from kgan_ray.tuning.question.space import base_settings, load_space
-from kgan_ray.tuning.running.estimate import explored_share, seconds_per_run
+from kgan_ray.tuning.running.estimate import seconds_in_all, seconds_per_run
 from kgan_ray.tuning.running.jobs import num_confirmed
 from kgan_ray.tuning.search.proposals import num_explored
 from kgan_ray.tuning.state import Sweep
@@ -24,10 +24,8 @@ def estimate_sweep(space_file: str, data: str | None, workers: int) -> list[str]
     per_run = seconds_per_run(settings, Evaluator(view, settings.evaluation))
     cpus = settings.resources.needed_by(settings.resources.num_workers)["CPU"]
     at_once = max(1, int(num_cores() // cpus))
-    sweep = Sweep(name=space.name, space={}, settings={}, metric=space.objective.metric, mode=space.mode)
-    sweep.rounds = [space.confirm.seeds]
-    explored, confirmed = num_explored(space), num_confirmed(sweep, space)
-    total = (explored * explored_share(space.scheduler, settings) + confirmed) * per_run
+    explored, confirmed = num_explored(space), num_confirmed(Sweep.of(space, settings), space)
+    total = seconds_in_all(space, settings, confirmed, per_run)
     steps, there = settings.training.steps, max(per_run, total / at_once / workers)
     return [
         f"{explored} explored and {confirmed} confirming trials of {steps} steps, some {per_run:.0f} s each",

@@ -10,7 +10,9 @@ from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.settings import Settings
 from kgan_ray.training.gan import GAN
 from kgan_ray.tuning.question.sections import Scheduler
+from kgan_ray.tuning.question.space import Space
 from kgan_ray.tuning.search.early_stopping import bracket_shares
+from kgan_ray.tuning.search.proposals import num_explored
 
 _OVERHEAD = 4.0  # seconds to start and end a trial
 
@@ -37,6 +39,11 @@ def seconds_per_run(settings: Settings, evaluator: Evaluator) -> float:
         torch.set_num_threads(threads)
     evaluations = 1 + settings.training.steps / settings.evaluation.every_steps
     return per_step * settings.training.steps + per_evaluation * evaluations + _OVERHEAD
+
+
+def seconds_in_all(space: Space, settings: Settings, confirmed: int, per_run: float) -> float:
+    """Estimate the seconds of a sweep with so many confirmation runs, its trials one after the other."""
+    return (num_explored(space) * explored_share(space.scheduler, settings) + confirmed) * per_run
 
 
 def explored_share(scheduler: Scheduler, settings: Settings) -> float:
