@@ -27,8 +27,8 @@ def _quotas(cgroups: Path, own: Path) -> Iterator[float]:
         if controllers and "cpu" not in controllers.split(","):
             continue
         # Within a container the path is the host's, and the container's own cgroup is the root.
-        inner = cgroups / path.lstrip("/") if not controllers else cgroups / "cpu" / path.lstrip("/")
-        root = cgroups if not controllers else cgroups / "cpu"
+        root = cgroups / "cpu" if controllers else cgroups
+        inner = root / path.lstrip("/")
         for folder in {root, *(above for above in (inner, *inner.parents) if above.is_relative_to(root))}:
             yield from _quota_of(folder)
 

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import psutil  # type: ignore[import-untyped]
 
@@ -92,9 +92,7 @@ def owner_of(folder: StorePath) -> Owner | None:
     """Return who wrote owner.json last; None where nobody did."""
     try:
         return Owner(**json.loads((folder / FILE).read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (ValueError, TypeError):  # another version's
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):  # the last two: another version's
         return None
 
 
@@ -131,7 +129,7 @@ def _beat(folder: StorePath, owner: Owner, is_over: threading.Event) -> None:
                 os.write(2, f"\nerror: {folder}: taken over {other}; this process ends\n".encode())
                 end_everything(1)
             beat += 1
-            _write(folder, Owner(**{**asdict(owner), "beat": beat}))
+            _write(folder, replace(owner, beat=beat))
 
 
 def _write(folder: StorePath, owner: Owner) -> None:
