@@ -47,12 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = settings_of(options)
     if options.data:
         settings = override(settings, {"data.path": options.data}, where="--data")
+
+    from kgan_ray.training.generation import generate_motions, load_source
+
     if options.dry_run:
-        print_settings(settings)
+        print_settings(load_source(options.source, settings).settings)
         return 0
-
-    from kgan_ray.training.generation import generate_motions
-
     written = generate_motions(
         options.source,
         options.output,

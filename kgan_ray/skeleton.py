@@ -275,21 +275,3 @@ class MotionSpec(FrozenModel):
         """Turn motions (..., C, T, V) in [-1, 1], array or tensor, into metres."""
         low, high = self.value_range
         return (motions + 1) * (0.5 * (high - low)) + low
-
-
-def class_numbers(wanted: Sequence[str] | None, names: Sequence[str]) -> list[int]:
-    """Return the 0-based numbers of classes given by name or number; all of them for None. Raises UserError."""
-    if wanted is None:
-        return list(range(len(names)))
-    numbers = []
-    for word in wanted:
-        if word in names:
-            numbers.append(names.index(word))
-        elif word.isdigit() and int(word) < len(names):
-            numbers.append(int(word))
-        else:
-            raise UserError(
-                f"--classes {word}: unknown class.{close_match(word, names)} "
-                f"Accepted are 0 to {len(names) - 1}, or names such as {names[0]!r}"
-            )
-    return numbers

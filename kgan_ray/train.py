@@ -11,10 +11,21 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kgan_ray.cli import ProgressLine, add_settings_options, print_settings, run_verb, settings_of, verb_parser
-from kgan_ray.settings import UserError, override
+from kgan_ray.cli import (
+    ProgressLine,
+    add_settings_options,
+    parse_overrides,
+    print_settings,
+    run_verb,
+    settings_of,
+    verb_parser,
+)
+from kgan_ray.settings import Settings, UserError, override
+from kgan_ray.storage import StorePath
 
 if TYPE_CHECKING:
+    import argparse
+
     from kgan_ray.training.service import TrainedRun
 
 DIVERGED = 3  # the exit code of a run that diverged
@@ -32,12 +43,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--name", help="the run's name (default: preset and seed)")
     parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run of that name, whose settings need not be given again",
+    )
+    parser.add_argument(
         "--results", default="results", metavar="DIR", help="where runs are kept (default: results)"
     )
     add_settings_options(parser)
     options = parser.parse_args(arguments)
 
-    settings = settings_of(options, default_preset=None if options.data else "demo")
+    settings = (
+        _resumed(options)
+        if options.resume
+        else settings_of(options, default_preset=None if options.data else "demo")
+    )
     if options.data:
         settings = override(settings, {"data.path": options.data}, where="--data")
     if options.workers is not None:
@@ -45,20 +65,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.dry_run:
         print_settings(settings)
         return 0
-    name = options.name or f"{options.preset or ('run' if options.data else 'demo')}-seed{settings.seed}"
 
     from kgan_ray.training.service import train_run
 
+    if options.data and not options.preset and not options.resume:
+        print(f"no --preset given: this is the published model, {settings.training.steps:,} steps")
+    preset = options.preset or ("run" if options.data else "demo")
     with ProgressLine() as line:
         trained = train_run(
             settings,
-            name,
+            options.name or f"{preset}-seed{settings.seed}",
             options.results,
             show=lambda progress: line(progress.line()),
             say=partial(print, flush=True),
         )
     _print(trained)
     return DIVERGED if trained.outcome.status == "diverged" else 0
+
+
+def _resumed(options: argparse.Namespace) -> Settings:
+    """Return the settings that the run of --name was started with, and those of --set over them."""
+    if not options.name or options.preset:
+        raise UserError("--resume: give the run's --name, and no --preset: it brings its own settings")
+    from kgan_ray.training.service import settings_of_run
+
+    settings = settings_of_run(StorePath(options.results) / options.name)
+    return override(settings, parse_overrides(options.overrides), where="--set")
 
 
 def _workers(text: str) -> dict[str, int]:

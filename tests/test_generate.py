@@ -3,10 +3,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from kgan_ray.classes import class_numbers
 from kgan_ray.data.motions_file import open_motions
 from kgan_ray.generate import main
 from kgan_ray.settings import UserError
-from kgan_ray.skeleton import class_numbers
 from kgan_ray.training.checkpoint import CheckpointStore
 from kgan_ray.training.gan import GAN
 
@@ -124,3 +124,25 @@ def test_weights_of_another_generator_are_refused(checkpoint, demo, tmp_path):
 def test_class_numbers_take_names_and_numbers():
     assert class_numbers(["b", "0"], ["a", "b"]) == [1, 0]
     assert class_numbers(None, ["a", "b"]) == [0, 1]
+    assert class_numbers(["b,0", "A002"], ["a", "b"]) == [1, 0, 1]
+    assert class_numbers(["a, b"], ["a, b", "b"]) == [0]
+
+
+def test_what_no_class_is_called_is_refused_with_the_ways_to_name_one():
+    with pytest.raises(
+        UserError, match=r"--classes A003: unknown class.*0 to 1, names such as 'a', and A001 to A002"
+    ):
+        class_numbers(["A003"], ["a", "b"])
+
+
+@pytest.mark.parametrize("option", [["--preset", "demo"], ["--set", "seed=3"], ["--data", "somewhere"]])
+def test_settings_beside_a_checkpoint_are_refused_for_it_brings_its_own(option, checkpoint, tmp_path):
+    with pytest.raises(UserError, match="a checkpoint brings its own settings"):
+        main([checkpoint, "--output", str(tmp_path / "x.npy"), *option])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_prints_the_checkpoints_own_settings_and_writes_nothing(checkpoint, tiny, tmp_path, capsys):
+    assert main([checkpoint, "--output", str(tmp_path / "x.npy"), "--dry-run"]) == 0
+    assert f"data.frames={tiny.data.frames}" in capsys.readouterr().out.splitlines()
+    assert not list(tmp_path.iterdir())

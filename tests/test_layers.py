@@ -16,7 +16,7 @@ FLOORS = [
     ["resources"],
     ["settings"],
     ["devices"],
-    ["storage", "skeleton", "cluster", "cli"],
+    ["storage", "skeleton", "classes", "cluster", "cli"],
     ["publishing"],
     ["ownership"],
     ["model", "tracking"],

@@ -61,6 +61,19 @@ def test_a_mistake_is_one_line_and_leaves_nothing(capsys, tmp_path, monkeypatch,
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_is_resumed_by_its_name_alone_with_the_settings_that_it_was_started_with(capsys, tiny, tmp_path):
+    folder = tmp_path / "results" / "run"
+    folder.mkdir(parents=True)
+    (folder / "settings.json").write_text(json.dumps(flatten(tiny)))
+    resume = ["--resume", "--results", str(folder.parent), "--dry-run"]
+    assert main([*resume, "--name", "run", "--set", "training.steps=9"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert f"data.frames={tiny.data.frames}" in printed
+    assert "training.steps=9" in printed
+    assert "no run here to resume" in message_of(capsys, [*resume, "--name", "other"])
+    assert "give the run's --name, and no --preset" in message_of(capsys, [*resume, "--preset", "demo"])
+
+
 def test_a_run_of_that_name_with_other_settings_is_refused(capsys, tiny, tmp_path):
     folder = tmp_path / "results" / "run"
     folder.mkdir(parents=True)

@@ -51,8 +51,29 @@ def test_dry_run_prints_the_settings_and_the_space(tmp_path, capsys):
     assert main(["--space", DISC, "--dry-run", "--set", "training.steps=7", "--results", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert "training.steps=7" in printed
+    assert "# explore: 8 trials (tpe)" in printed
+    assert "# confirm: 9 runs: the best 2 and the baseline, 3 fresh seeds each" in printed
     assert "# techniques.label_noise_std: uniform [0.0, 1.0]" in printed
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_of_listed_configurations_names_them_and_looks_at_the_data(demo, capsys, tmp_path):
+    ablation = ["--space", str(ROOT / "search_spaces" / "ablation.yaml"), "--dry-run", "--results", str(tmp_path)]
+    assert main([*ablation, "--set", "data.benchmark=xsub", "--data", demo.path]) == 0
+    printed = capsys.readouterr().out
+    assert f"# data: {demo.path}, xsub: " in printed
+    assert "# confirm: 50 runs: 5 configurations under 2 conditions (xsub, xview), 5 fresh seeds each" in printed
+    assert "# A: pooling=max" in printed
+    assert "explore" not in printed
+    with pytest.raises(UserError, match="no dataset here"):
+        main([*ablation, "--data", str(tmp_path / "nowhere")])
+
+
+def test_a_bare_name_is_that_of_a_file_in_search_spaces(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert main(["--space", "disc", "--dry-run"]) == 0
+    with pytest.raises(UserError, match=r"search_spaces/dics.yaml.*Did you mean disc.yaml"):
+        main(["--space", "dics", "--dry-run"])
 
 
 def test_a_dry_run_waits_for_neither_pytorch_nor_ray():

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from kgan_ray.classes import class_numbers
 from kgan_ray.data.dataset import MANIFEST, Dataset
 from kgan_ray.data.motions_file import SUFFIXES, open_motions
 from kgan_ray.data.recording import RejectedRecording
@@ -19,7 +20,7 @@ from kgan_ray.data.sources.ntu_files import SkeletonFiles
 from kgan_ray.model.variation import stochastic_variation
 from kgan_ray.publishing import writing_output
 from kgan_ray.settings import DataSettings, UserError
-from kgan_ray.skeleton import LAYOUTS, SkeletonLayout, class_numbers, find_layout, read_layout
+from kgan_ray.skeleton import LAYOUTS, SkeletonLayout, find_layout, read_layout
 from kgan_ray.storage import StorePath
 from kgan_ray.training.checkpoint import load_generator
 from kgan_ray.visual.stick import Titled, animate, contact_sheet

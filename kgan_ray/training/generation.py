@@ -10,12 +10,12 @@ from typing import Literal
 
 import torch
 
+from kgan_ray.classes import class_numbers
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.motions_file import write_npy, write_parquet, write_published
 from kgan_ray.devices import line_of_device, usable_device
 from kgan_ray.publishing import writing_output
 from kgan_ray.settings import Settings, UserError
-from kgan_ray.skeleton import class_numbers
 from kgan_ray.training.checkpoint import load_generator
 from kgan_ray.training.gan import GAN
 
@@ -76,11 +76,7 @@ def generate_motions(
         raise UserError(f"--truncation {truncation}: expected more than 0 and at most 1")
     device = usable_device(device)
     say(line_of_device(device))
-    gan = (
-        load_published_generator(source, settings, device)
-        if source.endswith(WEIGHTS)
-        else load_generator(source, device)
-    )
+    gan = load_source(source, settings, device)
     numbers = class_numbers(classes, gan.spec.class_names) if output else []
     tensors = export_weights(gan, Path(export_published)) if export_published else 0
     if not output:
@@ -103,6 +99,18 @@ def generate_motions(
         else:
             write_parquet(path, gan.spec.to_metres(motions).numpy(), labels.tolist(), gan.spec.layout)
     return Written(len(labels), len(numbers), tensors)
+
+
+def load_source(source: str, settings: Settings = Settings(), device: str = "cpu") -> GAN:
+    """Load the generator of a checkpoint, or published weights into one that the settings describe. Raises UserError."""
+    if source.endswith(WEIGHTS):
+        return load_published_generator(source, settings, device)
+    if settings != Settings():
+        raise UserError(
+            f"{source}: a checkpoint brings its own settings and data; "
+            f"--preset, --set and --data are for published weights ({', '.join(WEIGHTS)})"
+        )
+    return load_generator(source, device)
 
 
 def load_published_generator(path: str, settings: Settings, device: str = "cpu") -> GAN:

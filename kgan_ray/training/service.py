@@ -31,6 +31,8 @@ from kgan_ray.training.checkpoint import CheckpointStore, change_of_device
 from kgan_ray.training.launch import RunRecord, launch_training
 from kgan_ray.training.progress import Outcome, Progress
 
+_ASKED = "settings.json"  # the settings that a run was started with, in its folder
+
 Say = Callable[[str], None]
 
 
@@ -79,17 +81,17 @@ def train_run(
     uri = tracking_uri(settings.tracking, home)
     dataset = open_dataset(settings.data.path, say)
     dataset.view(settings.data)
-    settings = with_whole_paths(settings, dataset)
-    _refuse_other_settings(folder, settings)
+    asked = with_whole_paths(settings, dataset)
+    _refuse_other_settings(folder, asked)
     connect()
     have = cluster_resources()
-    settings = with_devices(settings, have)
+    settings = with_devices(asked, have)
     runs_that_fit(settings.resources, where="--workers")
     say(line_of_runs(settings.resources, 1, have))
 
     with owned(folder, f"run {name}"):
         prepare_store(uri)
-        write_whole(folder / "settings.json", json.dumps(flatten(settings), indent=1))
+        write_whole(folder / _ASKED, json.dumps(flatten(asked), indent=1))
         _say_change_of_device(folder, settings, say)
         run, record = _open_run(uri, settings, name, folder)
         say(f"training {name} in {folder}; Ctrl-C stops it, the same command goes on")
@@ -105,6 +107,14 @@ def train_run(
     return TrainedRun(outcome, folder, record, time.perf_counter() - started)
 
 
+def settings_of_run(folder: StorePath) -> Settings:
+    """Return the settings that the run in this folder was started with. Raises UserError where there is none."""
+    file = folder / _ASKED
+    if not file.exists():
+        raise UserError(f"{folder}: no run here to resume (expected {_ASKED})")
+    return settings_from_flat(json.loads(file.read_text(encoding="utf-8")), where=str(file))
+
+
 def with_whole_paths(settings: Settings, dataset: Dataset) -> Settings:
     """Return settings whose paths hold in every process: workers and trials start in other folders."""
     extractor = settings.evaluation.extractor
@@ -114,11 +124,9 @@ def with_whole_paths(settings: Settings, dataset: Dataset) -> Settings:
 
 def _refuse_other_settings(folder: StorePath, settings: Settings) -> None:
     """Raise UserError if the folder holds a run that was started with settings that change what it computes."""
-    file = folder / "settings.json"
-    if not file.exists():
+    if not (folder / _ASKED).exists():
         return
-    before = settings_from_flat(json.loads(file.read_text(encoding="utf-8")), where=str(file))
-    changes = changed_settings(before, settings, free=(*MAY_CHANGE, "training.steps"))
+    changes = changed_settings(settings_of_run(folder), settings, free=(*MAY_CHANGE, "training.steps"))
     for name, (earlier, value) in changes.items():
         raise UserError(
             f"{folder} holds a run with {name}={earlier}, this one has {value}; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from kgan_ray.data.dataset import Dataset
 from kgan_ray.settings import (
     Overrides,
     Settings,
@@ -15,6 +16,7 @@ from kgan_ray.settings import (
     resolve_settings,
 )
 from kgan_ray.storage import StorePath
+from kgan_ray.text import short_overrides
 from kgan_ray.tuning.question.space import Space, base_settings, load_space, parse_space
 from kgan_ray.tuning.search.proposals import num_explored
 from kgan_ray.tuning.state import FILE, Sweep, load_sweep
@@ -30,12 +32,37 @@ class Request:
     record: Sweep | None  # of one that is to go on
 
     def lines(self) -> list[str]:
-        """Describe the question: how many trials explore it, and each setting's values."""
+        """Describe the question: its data, its runs, and each setting's or configuration's values."""
+        space = self.space
+        seeds = sum(self.record.rounds) if self.record else space.confirm.seeds
+        compared = (
+            f"{len(space.configurations)} configurations"
+            if space.configurations
+            else f"the best {space.confirm.top}" + (" and the baseline" if space.confirm.baseline else "")
+        )
+        under = f" under {len(space.groups)} conditions ({', '.join(space.groups)})" if space.groups else ""
         return [
-            f"{num_explored(self.space)} explored trials ({self.space.search.algorithm})",
-            *(f"{domain.name}: {domain}" for domain in self.space.domains),
-            *(f"{name}: {overrides}" for name, overrides in self.space.configurations.items()),
+            self._data(),
+            *([f"explore: {num_explored(space)} trials ({space.search.algorithm})"] if space.explores else []),
+            f"confirm: {seeds * space.num_compared} runs: {compared}{under}, {seeds} fresh seeds each",
+            *(f"{domain.name}: {domain}" for domain in space.domains),
+            *(
+                f"{name}: {short_overrides(overrides) or 'the preset'}"
+                for name, overrides in space.configurations.items()
+            ),
         ]
+
+    def _data(self) -> str:
+        """Say what the sweep is measured on. Raises UserError for a dataset that is not there, or has not its benchmark."""
+        data = self.settings.data
+        if data.path is None:
+            return "data: the demo's synthetic motion"
+        dataset = Dataset.open(data.path)
+        dataset.check_benchmark(data.benchmark)
+        split = dataset.manifest.counts.per_benchmark[data.benchmark]
+        return (
+            f"data: {dataset.path}, {data.benchmark}: {split.train} motions to train on, {split.test} to test on"
+        )
 
 
 def new_request(

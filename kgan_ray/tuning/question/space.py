@@ -91,6 +91,12 @@ class Space(FrozenModel):
         return bool(self.domains)
 
     @property
+    def num_compared(self) -> int:
+        """How many configurations are confirmed with every fresh seed, under all conditions together."""
+        configurations = len(self.configurations) or self.confirm.top + self.confirm.baseline
+        return configurations * max(1, len(self.groups))
+
+    @property
     def searched(self) -> tuple[str, ...]:
         """The settings in which the sweep's configurations differ."""
         named = [domain.name for domain in self.domains]
@@ -99,8 +105,10 @@ class Space(FrozenModel):
 
 
 def load_space(path: Path | str) -> Space:
-    """Read a search-space file. Raises UserError at the first mistake."""
+    """Read a search-space file; a bare name is that of a file in search_spaces/. Raises UserError at the first mistake."""
     path = Path(path)
+    if path.name == str(path) and not path.suffix and not path.exists():
+        path = Path("search_spaces") / f"{path}.yaml"
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:

@@ -54,8 +54,7 @@ def shortened(schedule: list[tuple[int, dict[str, SettingValue]]]) -> list[tuple
 
 def num_confirmed(sweep: Sweep, space: Space) -> int:
     """Return how many confirmation runs the sweep will have, if all goes well."""
-    configurations = len(space.configurations) or space.confirm.top + space.confirm.baseline
-    return sum(sweep.rounds) * configurations * max(1, len(space.groups))
+    return sum(sweep.rounds) * space.num_compared
 
 
 def _job_name(group: str, configuration: str, seed: int) -> str:
