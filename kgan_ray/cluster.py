@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -70,6 +71,9 @@ def connect(*, dashboard: bool = False, object_store_bytes: int = 512 << 20) -> 
         raise UserError(f"Ray cannot be started here: {reason}") from None
     for name in ("ray", "ray.data", "ray.train", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    if threading.current_thread() is threading.main_thread():
+        # A scheduler's way to end a job stops as politely as Ctrl-C. Ray, when it starts, has it end the driver at once.
+        signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     return ray
 
 

@@ -19,10 +19,11 @@ SOURCES = sorted((ROOT / "kgan_ray").rglob("*.py"))
 PROGRAMS = sorted([*SOURCES, *(ROOT / "tests").rglob("*.py")])  # some of them read options without being a verb
 OPTION = re.compile(r"(?<![\w-])(?<!var\()--[a-z][a-z-]*+(?!:\s*#)")  # not the variables of a style sheet
 OTHERS = {
-    "ray": "--address --generate --no-wait --port --remote-port",
+    "ray": "--address --generate --no-wait --port --remote-port --min-nodes",
     "mlflow": "--backend-store-uri",
     "aws": "--role-name --policy-name --policy-document",
     "py-spy": "--pid",
+    "slurm": "--job-name --nodes --ntasks-per-node --gpus --gpus-per-node --cpus-per-task --mem --time --signal --requeue --open-mode --batch",
     "nvidia-smi": "--query-gpu --format",
     "git": "--always --dirty --tags",
 }
