@@ -12,10 +12,10 @@ from kgan_ray.validation import FrozenModel
 class ResourceSettings(FrozenModel):
     """What one training run may use, and what that comes to for a worker, a run and a trial."""
 
-    num_workers: PositiveInt = 1
+    num_workers: PositiveInt = 1  # that share every batch
     # Train on as few as these while there are no more; None = exactly num_workers.
     min_workers: PositiveInt | None = None
-    cpus_per_worker: PositiveFloat = 1.0
+    cpus_per_worker: PositiveFloat = 1.0  # cores, and threads to compute with
     # At most 1; a part of one for several runs on a GPU. auto = one where the cluster has enough, else none.
     gpus_per_worker: NonNegativeFloat | Literal["auto"] = "auto"
 

@@ -61,7 +61,7 @@ class DataSettings(FrozenModel):
 class ModelSettings(FrozenModel):
     """Sizes of the two networks. The defaults are the published ones."""
 
-    latent_dim: PositiveInt = 512
+    latent_dim: PositiveInt = 512  # numbers in z and in w
     mapping_depth: PositiveInt = 4  # linear layers from z to w
     width: PositiveFloat = 1.0  # factor on the channels of every block; 1 = published
     mapping_gain: PositiveFloat = 1.0  # factor on the mapping's first weights; 1 = published, N(0, 1)
@@ -84,23 +84,23 @@ class TechniqueSettings(FrozenModel):
 class TrainingSettings(FrozenModel):
     """The optimisation. A step is a discriminator step; every `n_critic`-th brings a generator step."""
 
-    steps: PositiveInt = 1_250_000
+    steps: PositiveInt = 1_250_000  # of the discriminator, from the beginning
     batch_size: PositiveInt = 32  # over all workers
-    n_critic: PositiveInt = 5
-    generator_learning_rate: PositiveFloat = 2e-4
-    discriminator_learning_rate: PositiveFloat = 2e-4
-    beta1: float = Field(default=0.5, ge=0.0, lt=1.0)
-    beta2: float = Field(default=0.999, ge=0.0, lt=1.0)
-    gradient_penalty: NonNegativeFloat = 10.0
+    n_critic: PositiveInt = 5  # discriminator steps to a generator step
+    generator_learning_rate: PositiveFloat = 2e-4  # of Adam
+    discriminator_learning_rate: PositiveFloat = 2e-4  # of Adam
+    beta1: float = Field(default=0.5, ge=0.0, lt=1.0)  # of Adam, both networks
+    beta2: float = Field(default=0.999, ge=0.0, lt=1.0)  # of Adam, both networks
+    gradient_penalty: NonNegativeFloat = 10.0  # weight of the squared distance of the slope from 1
     auxiliary_weight: NonNegativeFloat = 1.0  # of the classification loss, if model.auxiliary_classifier
     auxiliary_generator_weight: NonNegativeFloat = 0.1  # the same in the generator; both as in WGAN-GP's AC-GAN
     balanced_classes: bool = False  # draw rare classes' motions as often as others'
     ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)  # generator average; 0 = off, as published
-    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"  # of products in training; scores are float32
     # Launch a step whole: needs a GPU and one worker; auto = where there are these.
     cuda_graph: bool | Literal["auto"] = "auto"
-    log_every: PositiveInt = 50
-    checkpoint_every: PositiveInt = 5_000
+    log_every: PositiveInt = 50  # steps between recorded losses
+    checkpoint_every: PositiveInt = 5_000  # steps; what a kill can lose
     keep_checkpoints: PositiveInt = 2  # the latest ones; the best by the objective stays as well
 
     @property
@@ -112,14 +112,14 @@ class TrainingSettings(FrozenModel):
 class EvaluationSettings(FrozenModel):
     """What is measured while training, and on how many generated motions."""
 
-    every_steps: PositiveInt = 10_000
-    metrics: tuple[str, ...] = ("fid", "accuracy")
+    every_steps: PositiveInt = 10_000  # steps between evaluations
+    metrics: tuple[str, ...] = ("fid", "accuracy")  # the first one says which checkpoint is best
     mode: Literal["min", "max"] | None = None  # which value of the first one is best; None = as the metric says
     num_motions: PositiveInt = 2_000  # generated for each evaluation, spread evenly over the classes
     batch_norm: Literal["running", "batch"] = "running"  # statistics that the generator's BatchNorm uses
     truncation: float = Field(default=1.0, gt=0.0, le=1.0)  # psi in w; 1 = off
     extractor: str | None = None  # a classifier of the user's own; None = the one trained on the dataset
-    seed: NonNegativeInt = 0
+    seed: NonNegativeInt = 0  # of the latent points and noise that are evaluated
 
 
 class TrackingSettings(FrozenModel):
@@ -139,7 +139,7 @@ class Settings(FrozenModel):
     evaluation: EvaluationSettings = EvaluationSettings()
     resources: ResourceSettings = ResourceSettings()
     tracking: TrackingSettings = TrackingSettings()
-    seed: NonNegativeInt = 0
+    seed: NonNegativeInt = 0  # of weights, batches and noise: all that is random in training
 
     @model_validator(mode="after")
     def _workers_fit(self) -> Settings:

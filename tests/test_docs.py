@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from helpers.commands import ROOT
+from helpers.settings_page import PAGE, page
 from kgan_ray.__main__ import VERBS
 from kgan_ray.settings import Settings, flatten
 
@@ -64,6 +65,10 @@ def help_of(verb):
 @pytest.mark.parametrize("path", [*PAGES, *SPACES], ids=name_of)
 def test_pages_name_options_that_exist(path, options):
     assert set(OPTION.findall(path.read_text(encoding="utf-8"))) - options == set()
+
+
+def test_the_page_of_settings_is_what_their_comments_say():
+    assert PAGE.read_text(encoding="utf-8") == page(), "run python tests/helpers/settings_page.py"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
