@@ -1,12 +1,16 @@
+import re
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 
+from helpers.commands import ROOT
 from kgan_ray.classes import class_numbers
 from kgan_ray.data.motions_file import open_motions
 from kgan_ray.generate import main
 from kgan_ray.settings import UserError
+from kgan_ray.skeleton import LAYOUTS
 from kgan_ray.training.checkpoint import CheckpointStore
 from kgan_ray.training.gan import GAN
 
@@ -146,3 +150,29 @@ def test_a_dry_run_prints_the_checkpoints_own_settings_and_writes_nothing(checkp
     assert main([checkpoint, "--output", str(tmp_path / "x.npy"), "--dry-run"]) == 0
     assert f"data.frames={tiny.data.frames}" in capsys.readouterr().out.splitlines()
     assert not list(tmp_path.iterdir())
+
+
+def snippet(start):
+    """Return the Python of docs/motions.md that begins with this line."""
+    blocks = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "motions.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    (code,) = [block for block in blocks if block.startswith(start)]
+    return code
+
+
+def test_the_page_on_motions_reads_what_was_generated(checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main([checkpoint, "--classes", "waving", "kicking", "--output", "motions.npy"])
+    exec(snippet("import numpy"), {})
+    assert "(10, 3, 16, 25)" in capsys.readouterr().out
+
+
+def test_the_page_on_motions_brings_one_into_blender(checkpoint, tmp_path):
+    bpy = pytest.importorskip("bpy", reason="needs Blender as a Python module")
+    main([checkpoint, "--classes", "waving", "--output", str(tmp_path / "motions.npy")])
+    (tmp_path / "skeleton.json").write_text(LAYOUTS["ntu25"].model_dump_json())
+    exec(snippet("import json").replace("/path/to/the/folder", str(tmp_path)), {})
+    x, _, y = np.load(tmp_path / "motions.npy")[0, [0, 2, 1], 15, LAYOUTS["ntu25"].joints.index("head")]
+    bpy.context.scene.frame_set(16)
+    assert tuple(bpy.data.objects["head"].matrix_world.translation)[::2] == pytest.approx((-x, y), abs=1e-5)
