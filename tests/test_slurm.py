@@ -37,7 +37,9 @@ def node(tmp_path, demo):
 def start_job(node: Path, space: Path, data: str, name: str, number: int) -> subprocess.Popen:
     """Start the script as a batch job: only its question is another, and its cores are fewer."""
     script, count = re.subn(
-        r"--space disc (.*) --name disc .*ntu60-xsub", rf"--space {space} \1 --name {name} --data {data}", SCRIPT
+        r"--space disc (.*) --name disc-ntu60 .*ntu60-xsub",
+        rf"--space {space} \1 --name {name} --data {data}",
+        SCRIPT,
     )
     assert count == 1
     environment = os.environ | {
