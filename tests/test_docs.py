@@ -71,6 +71,14 @@ def test_the_page_of_settings_is_what_their_comments_say():
     assert PAGE.read_text(encoding="utf-8") == page(), "run python tests/helpers/settings_page.py"
 
 
+def test_the_table_of_messages_quotes_the_source():
+    table = (ROOT / "docs" / "debugging.md").read_text(encoding="utf-8").partition("## What a message means")[2]
+    messages = re.findall(r"^\| `(.*?)` \|", table.partition("\n## ")[0], re.MULTILINE)
+    sources = "".join(path.read_text(encoding="utf-8") for path in SOURCES)
+    assert len(messages) > 10
+    assert [message for message in messages if message not in sources] == []
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_docstrings_helps_and_messages_name_options_that_exist(path, options):
     tree = ast.parse(path.read_text(encoding="utf-8"))
