@@ -1,13 +1,20 @@
-"""What this process may use of its machine: less than the machine has, in a container, under a scheduler or taskset."""
+"""What this process may use of its machine: less than the machine has, in a container, under a scheduler or taskset.
+
+And that it keeps the memory that it has got.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_LARGEST_MMAP_THRESHOLD = 32 << 20  # what glibc accepts
 
 
 def num_cores() -> int:
@@ -45,3 +52,17 @@ def _quota_of(folder: Path) -> Iterator[float]:
         return
     if quota not in ("max", "-1"):
         yield int(quota) / int(period)
+
+
+def keep_freed_memory() -> None:
+    """Have glibc reuse freed memory instead of returning it to the system; does nothing elsewhere.
+
+    A step frees and takes again the same large tensors. Returned to the system each time, their pages would have to be
+    mapped and zeroed anew, which costs a fifth of a narrow network's step on a CPU.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_TRIM_THRESHOLD, 1 << 30)
+        mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)

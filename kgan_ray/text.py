@@ -64,9 +64,11 @@ def with_spread(mean: float | None, deviation: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return seconds as `1:02:03` or `2:03`; a dash for none."""
+    """Return seconds as `2:03`, `1:02:03` or, from two days on, `6.8 days`; a dash for none."""
     if seconds is None or not math.isfinite(seconds):
         return "-"
+    if seconds >= 48 * 3600:
+        return f"{seconds / (24 * 3600):.1f} days"
     minutes, rest = divmod(round(max(0.0, seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

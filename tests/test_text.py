@@ -2,7 +2,7 @@
 
 import pytest
 
-from kgan_ray.text import number, with_spread
+from kgan_ray.text import duration, number, with_spread
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,10 @@ def test_a_mean_and_its_deviation_end_at_the_same_place(mean, deviation, shown):
 )
 def test_numbers_below_a_million_have_no_exponent_however_few_digits(value, digits, shown):
     assert number(value, digits) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(59.6, "1:00"), (3723, "1:02:03"), (590_000, "6.8 days"), (float("inf"), "-")]
+)
+def test_durations_are_of_minutes_hours_or_days(seconds, shown):
+    assert duration(seconds) == shown

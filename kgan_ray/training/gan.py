@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kgan_ray.devices import products
+from kgan_ray.limits import keep_freed_memory
 from kgan_ray.model.batch_norm import BatchStatistics
 from kgan_ray.model.discriminator_pass import DiscriminatorPass
 from kgan_ray.model.sampling import sample
@@ -25,7 +26,6 @@ from kgan_ray.training import distributed
 from kgan_ray.training.captured import CapturedStep, Metrics, TrainedState
 from kgan_ray.training.draws import Draws
 from kgan_ray.training.losses import discriminator_loss, generator_loss, interpolate, slope_penalty
-from kgan_ray.training.memory import keep_freed_memory
 from kgan_ray.training.networks import build_networks, update_average
 
 

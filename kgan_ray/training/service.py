@@ -28,6 +28,7 @@ from kgan_ray.tracking.run import Run, active_run, start_run
 from kgan_ray.tracking.store import prepare_store, record_now, tracking_uri, ui_command
 from kgan_ray.tracking.tags import Tag
 from kgan_ray.training.checkpoint import CheckpointStore, change_of_device
+from kgan_ray.training.estimate import line_of_length
 from kgan_ray.training.launch import RunRecord, launch_training
 from kgan_ray.training.progress import Outcome, Progress
 
@@ -80,7 +81,7 @@ def train_run(
         check_metric_name(metric, where="evaluation.metrics")
     uri = tracking_uri(settings.tracking, home)
     dataset = open_dataset(settings.data.path, say)
-    dataset.view(settings.data)
+    view = dataset.view(settings.data)
     asked = with_whole_paths(settings, dataset)
     _refuse_other_settings(folder, asked)
     connect()
@@ -88,6 +89,8 @@ def train_run(
     settings = with_devices(asked, have)
     runs_that_fit(settings.resources, where="--workers")
     say(line_of_runs(settings.resources, 1, have))
+    if settings.resources.device == "cpu":
+        say(line_of_length(settings, view.spec, _newest_step(folder)))
 
     with owned(folder, f"run {name}"):
         prepare_store(uri)
@@ -132,6 +135,13 @@ def _refuse_other_settings(folder: StorePath, settings: Settings) -> None:
             f"{folder} holds a run with {name}={earlier}, this one has {value}; "
             f"choose another --name, or give the same settings to continue"
         )
+
+
+def _newest_step(folder: StorePath) -> int:
+    """Return the step of the newest checkpoint, from which the run goes on; 0 where there is none."""
+    store = CheckpointStore(folder / "checkpoints")
+    folders = store.folders()
+    return int(store.state(folders[-1])["step"]) if folders else 0
 
 
 def _say_change_of_device(folder: StorePath, settings: Settings, say: Say) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 
-import torch
-
 from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.settings import Settings
+from kgan_ray.training.estimate import cpu_threads, seconds_per_step
 from kgan_ray.training.gan import GAN
 from kgan_ray.tuning.question.sections import Scheduler
 from kgan_ray.tuning.question.space import Space
@@ -19,24 +18,11 @@ _OVERHEAD = 4.0  # seconds to start and end a trial
 
 def seconds_per_run(settings: Settings, evaluator: Evaluator) -> float:
     """Estimate the seconds of one whole training run of one worker on this machine's CPU."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(settings.resources.threads)
-    try:
-        gan = GAN(settings, evaluator.spec)
-        batch = settings.training.batch_size
-        batches = evaluator.view.batches(batch_size=batch, seed=settings.seed)
-        cycle = settings.training.n_critic
-        per_step = 0.0
-        for is_measured in (False, True):  # the first cycle warms up
-            started = time.perf_counter()
-            for _ in range(cycle):
-                gan.step(*batches.batch(gan.step_count))
-            per_step = (time.perf_counter() - started) / cycle if is_measured else 0.0
+    per_step = seconds_per_step(settings, evaluator.spec)
+    with cpu_threads(settings.resources.threads):
         started = time.perf_counter()
-        evaluator.evaluate(gan)
+        evaluator.evaluate(GAN(settings, evaluator.spec))
         per_evaluation = time.perf_counter() - started
-    finally:
-        torch.set_num_threads(threads)
     evaluations = 1 + settings.training.steps / settings.evaluation.every_steps
     return per_step * settings.training.steps + per_evaluation * evaluations + _OVERHEAD
 
