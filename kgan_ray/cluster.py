@@ -191,7 +191,8 @@ def runs_that_fit(resources: ResourceSettings, *, where: str, bytes_each: int = 
     An autoscaling cluster counts as grown to its limits: its workers start when the runs ask for them. `bytes_each` is the
     memory that one run takes beside its processes: a container of many cores may have memory for a few runs only.
 
-    Raises UserError, saying what the cluster has, where not even one fits: Ray would wait for ever.
+    Raises UserError where not even one fits, for which Ray would wait for ever: it says what the cluster has, and blames
+    `where`, or the GPUs if it is these that are missing.
     """
     import ray
 
@@ -200,10 +201,11 @@ def runs_that_fit(resources: ResourceSettings, *, where: str, bytes_each: int = 
     need = resources.needed_by(fewest)
     fit = fitting_runs(resources, have)
     if fit < 1:
+        gpus = have.get("GPU", 0.0)
+        blamed = f"resources.gpus_per_worker={resources.gpus:g}" if need.get("GPU", 0.0) > gpus else where
         raise UserError(
-            f"{where}: {fewest} workers need {need['CPU']:g} CPUs and {need.get('GPU', 0.0):g} GPUs; "
-            f"the cluster has {have.get('CPU', 0.0):g} CPUs and {have.get('GPU', 0.0):g} GPUs "
-            f"on {len(ray.nodes())} node(s)"
+            f"{blamed}: {fewest} worker{'s need' if fewest > 1 else ' needs'} {need['CPU']:g} CPUs and {need.get('GPU', 0.0):g} GPUs; "
+            f"the cluster has {have.get('CPU', 0.0):g} CPUs and {gpus:g} GPUs on {len(ray.nodes())} node(s)"
         )
     by_memory = have.get("memory", math.inf) / (resources.num_workers * WORKER_BYTES + bytes_each)
     return max(1, math.floor(min(fit * fewest / resources.num_workers + 1e-9, by_memory)))

@@ -24,12 +24,14 @@ for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
     for socket in process.net_connections(kind="inet"):
         if socket.status == psutil.CONN_LISTEN:
             found.setdefault(socket.laddr.ip, []).append(process.name())
-try:
-    runs_that_fit(ResourceSettings(num_workers=1000), where="--workers")
-except UserError as error:
-    message = str(error)
+messages = []
+for resources in (ResourceSettings(num_workers=1000), ResourceSettings(gpus_per_worker=1.0)):
+    try:
+        runs_that_fit(resources, where="--workers")
+    except UserError as error:
+        messages.append(str(error))
 assert runs_that_fit(ResourceSettings(cpus_per_worker=0.01), where="x", bytes_each=1 << 30) < 50  # memory for fewer
-print(json.dumps({"sockets": found, "message": message, "fit": runs_that_fit(ResourceSettings(), where="x")}))
+print(json.dumps({"sockets": found, "messages": messages, "fit": runs_that_fit(ResourceSettings(), where="x")}))
 ray.shutdown()
 """
 
@@ -46,7 +48,9 @@ def test_ray_listens_on_loopback_alone():
     assert {"gcs_server", "raylet"} <= {name for names in found["sockets"].values() for name in names}
     assert {ip.removeprefix("::ffff:") for ip in found["sockets"]} == {"127.0.0.1"}, found
     assert found["fit"] == len(os.sched_getaffinity(0))
-    assert "--workers: 1000 workers need 1000 CPUs" in found["message"]
+    too_many, no_gpu = found["messages"]
+    assert "--workers: 1000 workers need 1000 CPUs" in too_many
+    assert "resources.gpus_per_worker=1: 1 worker needs 1 CPUs and 1 GPUs; the cluster has" in no_gpu
 
 
 def started(code: str = "connect(); ray.shutdown()", **environment: str) -> subprocess.CompletedProcess:
