@@ -21,12 +21,13 @@ PROGRAMS = sorted([*SOURCES, *(ROOT / "tests").rglob("*.py")])  # some of them r
 OPTION = re.compile(r"(?<![\w-])(?<!var\()--[a-z][a-z-]*+(?!:\s*#)")  # not the variables of a style sheet
 OTHERS = {
     "ray": "--address --generate --no-wait --port --remote-port --min-nodes",
-    "mlflow": "--backend-store-uri",
+    "mlflow": "--backend-store-uri --app-name --host --allowed-hosts --artifacts-destination",
     "aws": "--role-name --policy-name --policy-document",
     "py-spy": "--pid",
     "slurm": "--job-name --nodes --ntasks-per-node --gpus --gpus-per-node --cpus-per-task --mem --time --signal --requeue --open-mode --batch",
     "nvidia-smi": "--query-gpu --format",
     "git": "--always --dirty --tags",
+    "docker, pip, apt-get": "--no-install-recommends --no-cache-dir --shm-size",
 }
 SETTINGS = flatten(Settings())
 SECTIONS = "|".join(sorted({name.partition(".")[0] for name in SETTINGS if "." in name}))
