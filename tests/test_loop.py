@@ -4,7 +4,6 @@ import mlflow
 import pytest
 import torch
 
-from helpers.checkpoints import made_on_a_gpu
 from helpers.loops import PlainContext, run
 from helpers.stores import new_store
 from kgan_ray.settings import UserError, override
@@ -31,16 +30,6 @@ def test_a_run_in_two_parts_ends_bit_for_bit_like_one_in_one(tiny, tmp_path):
     whole, parts = read_checkpoint(tmp_path / "whole"), read_checkpoint(tmp_path / "parts")
     assert all(torch.equal(whole.weights[name], parts.weights[name]) for name in whole.weights)
     assert whole.state["metrics"]["fid"] == parts.state["metrics"]["fid"]
-
-
-def test_a_run_that_began_on_a_gpu_goes_on_here_and_its_record_says_so(tiny, tmp_path):
-    run(override(tiny, {"training.steps": 4}), tmp_path)
-    made_on_a_gpu(tmp_path / "checkpoints")
-    uri = new_store(tmp_path)
-    record = start_run(uri, experiment="e", name="r")
-    assert run(tiny, tmp_path, record=record).status == "finished"
-    tags = mlflow.MlflowClient(uri).get_run(record.id).data.tags
-    assert tags["reseeded"].startswith("from step 4 on cpu, before on cuda: random numbers are drawn anew")
 
 
 def test_a_finished_run_is_not_trained_again(tiny, tmp_path):

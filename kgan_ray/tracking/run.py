@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,6 +30,8 @@ _PARAM_LENGTH = 6000
 _TAG_LENGTH = 8000
 _DIGEST_LENGTH = 36
 
+_writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")  # one a process: it writes in order
+
 
 class Run:
     """One MLflow run, written by hand. `start_run` makes them."""
@@ -38,15 +41,25 @@ class Run:
         self._client = client
         self._continued = continued
         self._last_step: dict[str, int] = {}  # per metric: what an earlier process recorded, or we did
+        self._unwritten: list[Future[None]] = []
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Record the metrics at `step`; whatever is recorded for that step or a later one stays as it is."""
-        from mlflow.entities import Metric
+        self._write([(step, metrics)], int(time.time() * 1000))
 
-        now = int(time.time() * 1000)
-        new = [Metric(key, float(value), now, step) for key, value in metrics.items() if self._is_new(key, step)]
-        for part in _parts(new, _METRICS_PER_CALL):
-            self._client.log_batch(self.id, metrics=part)
+    def log_later(self, history: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        """Have a thread record the metrics at each step, as `log_metrics` does.
+
+        What the thread raises is raised here by a later call, or by `flush`.
+        """
+        while self._unwritten and self._unwritten[0].done():
+            self._unwritten.pop(0).result()
+        self._unwritten.append(_writer.submit(self._write, history, int(time.time() * 1000)))
+
+    def flush(self) -> None:
+        """Wait until all is recorded that was to be recorded later."""
+        while self._unwritten:
+            self._unwritten.pop(0).result()
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Record the parameters; one that the run already has keeps its value."""
@@ -90,6 +103,18 @@ class Run:
     def finish(self, status: str = "FINISHED") -> None:
         """End the run; `status` is FINISHED, FAILED or KILLED. Starting it again by its id reopens it."""
         self._client.set_terminated(self.id, status)
+
+    def _write(self, history: Sequence[tuple[int, Mapping[str, float]]], now: int) -> None:
+        from mlflow.entities import Metric
+
+        new = [
+            Metric(key, float(value), now, step)
+            for step, metrics in history
+            for key, value in metrics.items()
+            if self._is_new(key, step)
+        ]
+        for part in _parts(new, _METRICS_PER_CALL):
+            self._client.log_batch(self.id, metrics=part)
 
     def _is_new(self, key: str, step: int) -> bool:
         if key not in self._last_step:

@@ -84,22 +84,24 @@ def train(settings: Settings, dataset_path: str, folder: str, context: Context, 
         due = Due.at(gan.step_count, settings)
         if not due.log:
             continue
-        reason = recorder.log(losses, watch, context) if recorder else ""
+        reason = recorder.log(losses, watch, context, at_once=due.save) if recorder else ""
         diverged = distributed.any_rank(bool(reason))  # before an evaluation, which all or none must enter
         if due.evaluate and not diverged:
             reason = _evaluate(evaluation, recorder, settings)
             diverged = bool(reason)
         if diverged:
             break
-        if recorder and due.save:
-            recorder.save()
-        watch = Stopwatch()
+        if due.save:
+            if recorder:
+                recorder.save()
+            watch.restart()
         if due.evaluate:
             context.report({**(recorder.metrics if recorder else {}), "step": float(gan.step_count)})
     status: Literal["finished", "diverged"] = "diverged" if diverged else "finished"
     if recorder:
         recorder.finish(status)
-    return Outcome(status, gan.step_count, recorder.metrics if recorder else {}, reason)
+        return Outcome(status, recorder.step, recorder.metrics, reason)
+    return Outcome(status, gan.step_count, {})
 
 
 def _evaluate(evaluation: SharedEvaluation, recorder: Recorder | None, settings: Settings) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Stopwatch:
-    """Seconds spent on each part of the loop since the last log."""
+    """Seconds spent on each part of the loop since its last restart."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
@@ -40,14 +40,42 @@ class Stopwatch:
         self.seconds[part] = self.seconds.get(part, 0.0) + now - self.started
         self.started = now
 
+    def restart(self) -> None:
+        """Forget all laps, and count from now on."""
+        self.seconds.clear()
+        self.started = time.perf_counter()
+
     @property
     def total(self) -> float:
         return sum(self.seconds.values())
 
 
+class KeptLosses:
+    """The losses of some steps. They stay on their device until they are taken, since to read one is to wait for the device."""
+
+    def __init__(self) -> None:
+        self._by_step: dict[int, torch.Tensor] = {}
+        self._names: list[str] = []
+
+    def keep(self, step: int, losses: Mapping[str, torch.Tensor]) -> None:
+        """Keep a copy of scalars of the same names at every step: a replayed graph overwrites its own."""
+        self._names = list(losses)
+        self._by_step[step] = torch.stack(list(losses.values()))
+
+    def take(self) -> list[tuple[int, dict[str, float]]]:
+        """Return step and losses of all that was kept, fetched in one copy."""
+        rows = torch.stack(list(self._by_step.values())).tolist()
+        taken = [
+            (step, dict(zip(self._names, row, strict=True))) for step, row in zip(self._by_step, rows, strict=True)
+        ]
+        self._by_step.clear()
+        return taken
+
+
 class Recorder:
     """Keeps the checkpoints and the MLflow record of a run. Rank 0 alone has one."""
 
+    SECONDS_BETWEEN_READINGS = 2.0
     SECONDS_BETWEEN_SAMPLES = 300.0
 
     def __init__(
@@ -62,8 +90,9 @@ class Recorder:
         self.settings, self.view, self.gan, self.store, self.run = settings, view, gan, store, run
         self.metrics: dict[str, float] = dict(resumed.state["metrics"]) if resumed else {}
         self.evaluator = Evaluator(view, settings.evaluation, device=gan.device, progress=lambda line: None)
-        self.sampled_at = time.perf_counter()
-        self.logged_at = gan.step_count
+        self.sampled_at = self.read_at = time.perf_counter()
+        self.step = gan.step_count  # the last one whose losses were read
+        self._kept = KeptLosses()
         if run:
             run.set_tags({Tag.DATASET: view.hash, Tag.EXTRACTOR: self.evaluator.extractor.hash})
             if resumed and (change := change_of_device(gan.step_count, resumed.device, gan.device.type)):
@@ -77,22 +106,28 @@ class Recorder:
     def evaluated(self, scores: Mapping[str, float], seconds: float) -> None:
         """Record scores as metric/<name>."""
         self.metrics.update(scores)
-        self._record({f"metric/{name}": value for name, value in scores.items()})
-        self._record({"time/evaluation_seconds": seconds})
+        named = {f"metric/{name}": value for name, value in scores.items()}
+        self._record([(self.gan.step_count, {**named, "time/evaluation_seconds": seconds})])
         if self.run and time.perf_counter() - self.sampled_at > self.SECONDS_BETWEEN_SAMPLES:
             self.log_samples()
 
-    def log(self, tensors: Mapping[str, torch.Tensor], watch: Stopwatch, context: Context) -> str:
-        """Record the losses and the speed; return which loss is not finite, or the empty string."""
-        losses = {name: float(value) for name, value in tensors.items()}  # synchronises
+    def log(self, losses: Mapping[str, torch.Tensor], watch: Stopwatch, context: Context, *, at_once: bool) -> str:
+        """Keep this step's losses; every few seconds, or `at_once`, record those that were kept, and the speed.
+
+        Return which loss is not finite, or the empty string.
+        """
+        self._kept.keep(self.gan.step_count, losses)
+        if not at_once and time.perf_counter() - self.read_at < self.SECONDS_BETWEEN_READINGS:
+            return ""
+        before, history = self.step, self._kept.take()
         watch.lap("step")  # the steps that a GPU still had to do
-        step, steps = self.gan.step_count, self.settings.training.steps
-        for name, value in losses.items():
-            if not math.isfinite(value):
-                return f"{name} is {value} at step {step}"
-        self.metrics.update(losses)
-        rate = (step - self.logged_at) / watch.total
-        self.logged_at = step
+        for index, (step, values) in enumerate(history):
+            self.step = step
+            if wrong := [name for name, value in values.items() if not math.isfinite(value)]:
+                self._record(history[:index])
+                return f"{wrong[0]} is {values[wrong[0]]} at step {step}"
+            self.metrics.update(values)
+        rate = (self.step - before) / watch.total
         speed = {
             "time/steps_per_second": rate,
             "time/motions_per_second": rate * self.settings.training.batch_size,
@@ -101,13 +136,21 @@ class Recorder:
         }
         if self.gan.device.type == "cuda":
             speed["memory/device_bytes"] = float(torch.cuda.max_memory_allocated())
-        self._record({**losses, **speed})
+        self._record([*history, (self.step, speed)])
         self.metrics["steps_per_second"] = rate
-        context.progress(Progress(step, steps, rate, (steps - step) / rate, dict(self.metrics)))
+        steps = self.settings.training.steps
+        context.progress(Progress(self.step, steps, rate, (steps - self.step) / rate, dict(self.metrics)))
+        watch.restart()
+        self.read_at = time.perf_counter()
         return ""
 
     def save(self) -> None:
-        """Write a checkpoint, and delete those that neither are recent nor the best."""
+        """Write a checkpoint, and delete those that neither are recent nor the best.
+
+        The record has all that came before: who goes on from a checkpoint writes what comes after.
+        """
+        if self.run:
+            self.run.flush()
         state = {
             "step": self.gan.step_count,
             "metrics": self.metrics,
@@ -137,6 +180,7 @@ class Recorder:
         """Store samples and the best and the newest checkpoint in MLflow."""
         if not self.run:
             return
+        self.run.flush()
         self.run.set_tags({Tag.OUTCOME: status})
         if status != "diverged":
             self.log_samples()
@@ -149,6 +193,6 @@ class Recorder:
                 with folder.on_this_machine() as local:
                     self.run.log_artifact(local, f"checkpoints/{name}")
 
-    def _record(self, metrics: dict[str, float]) -> None:
+    def _record(self, history: Sequence[tuple[int, Mapping[str, float]]]) -> None:
         if self.run:
-            self.run.log_metrics(metrics, self.gan.step_count)
+            self.run.log_later(history)
