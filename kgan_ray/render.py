@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from kgan_ray.cli import run_verb, verb_parser
@@ -41,11 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="Q",
         help="of the mask (default: what the checkpoint was trained with, else 0.5)",
     )
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto (default): a GPU where there is one")
     options = parser.parse_args(arguments)
     output = _checked(options)
     from kgan_ray.training.drawing import Choice, draw_motions, draw_noise
 
-    choice = Choice(options.classes, options.count, options.seed, options.layout)
+    say = cache(print)  # the line of the device once, however many checkpoints
+    choice = Choice(options.classes, options.count, options.seed, options.layout, options.device, say)
     if options.variation:
         points = draw_noise(options.sources[0], output, choice, draws=options.draws, quantile=options.quantile)
         print(f"{output}: {options.draws} draws of the noise for each of {points} latent points")

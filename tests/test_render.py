@@ -8,6 +8,7 @@ from PIL import Image
 from helpers.recordings import one_body_text
 from kgan_ray.data.motions_file import write_npy, write_parquet, write_published
 from kgan_ray.data.synthetic.recordings import synthesise
+from kgan_ray.devices import line_of_device, usable_device
 from kgan_ray.model import Generator
 from kgan_ray.model.variation import stochastic_variation
 from kgan_ray.render import main
@@ -139,14 +140,28 @@ def test_the_variation_of_a_checkpoint_is_drawn(tiny, demo, tmp_path, capsys):
         "--output",
         str(tmp_path / "v.png"),
     ]
-    assert main([str(tmp_path), *options]) == 0
-    assert "3 draws of the noise for each of 2 latent points" in capsys.readouterr().out
+    assert main([str(tmp_path), *options, "--device", "cpu"]) == 0
+    device, told = capsys.readouterr().out.splitlines()
+    assert device == line_of_device("cpu")
+    assert "3 draws of the noise for each of 2 latent points" in told
     assert ink(Image.open(tmp_path / "v.png")) > 0.02
+
+
+def test_checkpoints_side_by_side_name_their_device_once(tiny, demo, tmp_path, capsys):
+    store = CheckpointStore(str(tmp_path / "checkpoints"))
+    store.save(GAN(tiny, demo.view(tiny.data).spec), {"step": 0, "metrics": {}, "dataset": demo.hash})
+    options = ["--classes", "waving", "--output", str(tmp_path / "a.png")]
+    assert main([str(tmp_path), str(tmp_path / "checkpoints"), *options]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        line_of_device(usable_device("auto")),
+        f"{tmp_path / 'a.png'}: 2 motions",
+    ]
 
 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
+        (["nowhere", "--output", "x.png", "--device", "tpu"], "--device tpu: accepted are auto, cpu, cuda"),
         (["nowhere", "--output", "x.png"], "no checkpoint here"),
         (["nowhere.parquet", "--output", "x.png"], "no such file"),
         (["{demo}", "--output", "x.bmp"], "accepted are .png, .gif, .mp4"),

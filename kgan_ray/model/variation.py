@@ -32,7 +32,7 @@ def quantile(values: Tensor, q: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Variation:
-    """How N latent points vary with the noise, in units of the generator's motions, [-1, 1]."""
+    """How N latent points vary with the noise, in units of the generator's motions, [-1, 1]. On the CPU."""
 
     mean: Tensor  # (N, C, T, V): the motion, without its noise
     deviation: Tensor  # (N, C, T, V): standard deviation over draws of the noise
@@ -83,4 +83,4 @@ def stochastic_variation(
         generator.train(was_training)
     mean = total / draws
     variance = (squares / draws - mean.square()).clamp(min=0) * draws / max(1, draws - 1)
-    return Variation(mean.float(), variance.sqrt().float(), chosen)
+    return Variation(mean.float().cpu(), variance.sqrt().float().cpu(), chosen.cpu())

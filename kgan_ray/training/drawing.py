@@ -5,7 +5,7 @@ A motion is (C, T, V), in metres where its place knows them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +17,14 @@ from kgan_ray.data.dataset import MANIFEST, Dataset
 from kgan_ray.data.motions_file import SUFFIXES, open_motions
 from kgan_ray.data.recording import RejectedRecording
 from kgan_ray.data.sources.ntu_files import SkeletonFiles
+from kgan_ray.devices import line_of_device, usable_device
 from kgan_ray.model.variation import stochastic_variation
 from kgan_ray.publishing import writing_output
 from kgan_ray.settings import DataSettings, UserError
 from kgan_ray.skeleton import LAYOUTS, SkeletonLayout, find_layout, read_layout
 from kgan_ray.storage import StorePath
 from kgan_ray.training.checkpoint import load_generator
+from kgan_ray.training.gan import GAN
 from kgan_ray.visual.stick import Titled, animate, contact_sheet
 from kgan_ray.visual.variation import draw_variation
 
@@ -35,6 +37,15 @@ class Choice:
     count: int = 1
     seed: int = 0
     layout: str | None = None  # of an array, which does not say whose joints they are
+    device: str = "cpu"  # that generates them, where the place is a checkpoint
+    say: Callable[[str], None] = lambda line: None  # takes the line that names it
+
+    def generator(self, place: str) -> GAN:
+        """Load the GAN of a checkpoint on the device."""
+        device = usable_device(self.device)
+        gan = load_generator(place, device)
+        self.say(line_of_device(device))
+        return gan
 
 
 def draw_motions(
@@ -61,13 +72,13 @@ def draw_noise(
 
     `quantile` is the mask's: None = what the checkpoint was trained with, else 0.5.
     """
-    gan = load_generator(checkpoint)
+    gan = choice.generator(checkpoint)
     techniques, names = gan.settings.techniques, gan.spec.class_names
     mask_quantile = quantile if quantile is not None else techniques.mask_quantile or 0.5
     labels = [label for label in class_numbers(choice.classes, names) for _ in range(choice.count)]
     variation = stochastic_variation(
         gan.average or gan.generator,
-        torch.tensor(labels),
+        torch.tensor(labels, device=gan.device),
         draws=draws,
         seed=choice.seed,
         mask_quantile=mask_quantile,
@@ -126,10 +137,10 @@ def _of_dataset(place: str, choice: Choice) -> tuple[Titled, SkeletonLayout]:
 
 
 def _of_checkpoint(place: str, choice: Choice) -> tuple[Titled, SkeletonLayout]:
-    gan = load_generator(place)
+    gan = choice.generator(place)
     spec = gan.spec
     labels = torch.tensor(class_numbers(choice.classes, spec.class_names)).repeat_interleave(choice.count)
-    motions = spec.to_metres(gan.sample_few(labels, seed=choice.seed)).numpy()
+    motions = spec.to_metres(gan.sample_few(labels, seed=choice.seed).cpu()).numpy()
     titles = [spec.class_names[label] for label in labels.tolist()]
     return list(zip(titles, motions, strict=True)), spec.layout
 
