@@ -51,10 +51,11 @@ def connect(*, dashboard: bool = False, object_store_bytes: int = 512 << 20) -> 
     if ray.is_initialized():
         return ray
     address = os.environ.get("RAY_ADDRESS")
+    cluster = _answering(address) if address and address != "local" else None
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "ignore_reinit_error": True}
     try:
-        if address and address != "local":
-            ray.init(address=_answering(address), **quiet)
+        if cluster:
+            ray.init(address=cluster, **quiet)
         else:
             _keep_to_loopback()
             ray.init(
@@ -66,9 +67,11 @@ def connect(*, dashboard: bool = False, object_store_bytes: int = 512 << 20) -> 
                 _temp_dir=_temporary_folder(),
                 **quiet,
             )
-    except (OSError, RuntimeError, ValueError) as error:
+    # Ray raises that very class where a node takes too long to start.
+    except Exception as error:  # noqa: BLE001
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise UserError(f"Ray cannot be started here: {reason}") from None
+        what = f"the cluster at {cluster} cannot be joined" if cluster else "Ray cannot be started here"
+        raise UserError(f"{what}: {reason}") from None
     for name in ("ray", "ray.data", "ray.train", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if threading.current_thread() is threading.main_thread():

@@ -8,6 +8,10 @@ import sys
 import time
 
 import pytest
+import ray
+
+from kgan_ray.cluster import connect
+from kgan_ray.settings import UserError
 
 LISTEN = """
 import json, psutil
@@ -99,3 +103,15 @@ def test_ray_starts_below_a_long_temporary_folder_and_says_why_it_does_not(tmp_p
     assert refused.stderr.strip().startswith("Ray cannot be started here: ")
     assert "AF_UNIX path length cannot exceed" in refused.stderr
     assert refused.stderr.count("\n") == 1
+
+
+def test_a_node_that_takes_too_long_to_start_is_one_line(monkeypatch):
+    def overloaded(**_options):
+        raise Exception("The current node timed out during startup.\nThe GCS may be overloaded.")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", overloaded)
+    with pytest.raises(
+        UserError, match=r"^Ray cannot be started here: The current node timed out during startup.$"
+    ):
+        connect()
