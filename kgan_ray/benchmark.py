@@ -3,10 +3,13 @@
     python -m kgan_ray.benchmark training sampling
     python -m kgan_ray.benchmark reading --files nturgbd_skeletons_s001_to_s017.zip
     python -m kgan_ray.benchmark workers --figure scaling.png
+    python -m kgan_ray.benchmark gpu --output table.json
     python -m kgan_ray.benchmark --space search_spaces/disc.yaml --data datasets/ntu60 --workers 8
 
 Training and sampling are measured at the shapes of NTU-60: 60 classes, 64 frames, 25 joints, batch 32, published widths.
 `workers` measures two workers of one thread (or GPU) each beside one, and draws what many would gain on several networks.
+`gpu` measures all that is asked of a GPU: each way to train, 1 to 8 trials at once, memory, kernels, an evaluation; whether a graph
+trains as single launches do, and a checkpoint survives the way to a CPU and back. Some ten minutes; please send us the table.
 With --space nothing but that sweep is estimated: how long it would take here, and on N workers like this machine.
 """
 
@@ -15,6 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from kgan_ray.benchmarks.rows import PARTS, USUAL_PARTS, by_name
@@ -31,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"of {', '.join(PARTS)} (default: {' '.join(USUAL_PARTS)})",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or auto")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto (default): a GPU where there is one")
     parser.add_argument("--files", metavar="PATH", help="with reading: a folder or zip of .skeleton files")
     parser.add_argument("--figure", metavar="FILE", help="with workers: draw the model of many workers there")
     parser.add_argument("--output", metavar="FILE", help="write the rows as JSON too")
@@ -54,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         threads=options.threads,
         files=options.files,
         figure=options.figure,
+        say=(lambda line: None) if options.json else partial(print, flush=True),
     )
     print(json.dumps(by_name(rows)) if options.json else "\n".join(row.line() for row in rows))
     if options.output:

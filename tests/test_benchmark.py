@@ -1,16 +1,22 @@
+import itertools
 import json
+import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from helpers.networks import batch, motion_spec, narrow
+from helpers.pretended_gpu import PRETENDED, captured, pretended_gpu
 from kgan_ray import benchmark
+from kgan_ray.benchmarks.gpu import Extent, measure_gpu, trials_at_once
 from kgan_ray.benchmarks.rows import Row, by_name
 from kgan_ray.benchmarks.scaling import Scaling, Traffic
-from kgan_ray.benchmarks.steps import twice_differentiated_step
+from kgan_ray.benchmarks.steps import literal_step, random_batch, twice_differentiated_step
 from kgan_ray.benchmarks.sweep import estimate_sweep
+from kgan_ray.benchmarks.timing import ntu60_gan
 from kgan_ray.settings import UserError
 from kgan_ray.training.gan import GAN
 
@@ -21,13 +27,14 @@ from kgan_ray.training.gan import GAN
         (["trainig"], "unknown part"),
         (["reading"], "--files"),
         (["sampling", "--device", "cuda"], "no GPU"),
+        (["gpu"], "gpu: needs a GPU that PyTorch can use; none is found here"),
         (["sampling", "--device", "tpu"], "--device tpu: accepted are auto, cpu, cuda"),
         (["--space", "no.yaml"], "no.yaml"),
         (["--space", "search_spaces/smoke.yaml", "--workers", "0"], "--workers 0: at least 1"),
     ],
 )
 def test_mistakes_are_told(arguments, told):
-    if told == "no GPU" and __import__("torch").cuda.is_available():
+    if "GPU" in told and torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     with pytest.raises(UserError, match=told):
         benchmark.main(arguments)
@@ -55,7 +62,8 @@ def test_every_part_gives_positive_figures(tmp_path, demo, monkeypatch, capsys):
     assert benchmark.main([*parts, "--files", str(tmp_path / "files"), "--output", str(output), "--json"]) == 0
     rows = {row["what"]: row["value"] for row in json.loads(output.read_text())}
     assert all(value > 0 for value in rows.values())
-    assert {"training, published model", "training, literal step", "times as fast"} <= rows.keys()
+    named = {"training, published model", "training, literal step", "times as fast", "training, bfloat16"}
+    assert named <= rows.keys()
     (line,) = capsys.readouterr().out.splitlines()
     found = json.loads(line)
     named = {"steps_per_second", "gemm_gflops", "samples_per_second", "loader_share", "peak_memory_bytes"}
@@ -63,6 +71,48 @@ def test_every_part_gives_positive_figures(tmp_path, demo, monkeypatch, capsys):
     assert found["generator_steps_per_second"] > 0 < found["discriminator_steps_per_second"]
     assert 2e8 < found["peak_memory_bytes"] < 2e10
     assert found["loader_share"] < 1
+
+
+TINY = Extent(
+    widths=(0.0625,),
+    launches=("graph", "eager"),
+    precisions=("float32", "bfloat16"),
+    num_trials=(2,),
+    seconds=0.1,
+    compared_steps=3,
+    cycles=1,
+    rounds=1,
+)
+
+
+def test_the_table_of_a_gpu_has_every_row_and_finds_no_difference(monkeypatch):
+    """On the CPU, with a recording that repeats the work; trials at once, in their own processes, launch eagerly."""
+    monkeypatch.setattr(GAN, "_capture", captured)
+    rows = {row.name or row.what: row.value for row in measure_gpu("cpu", TINY)}
+    for launch, precision in itertools.product(TINY.launches, TINY.precisions):
+        assert rows[f"{launch}_{precision}_width_0.0625_steps_per_second"] > 0
+        assert rows[f"times the literal step: width 0.0625, {precision}, {launch}"] > 1
+    assert rows["2_trials_width_0.0625_steps_per_second"] > 0
+    zero = ["graph_differs_from_eager_by", "eager_differs_from_itself_by", "checkpoint_changes_by"]
+    assert [rows[name] for name in [*zero, "motions_differ_by", "losses_not_finite"]] == [0.0] * 5
+
+
+def test_trials_that_a_device_cannot_hold_are_a_row_without_a_number(monkeypatch):
+    rows = trials_at_once("cpu", replace(TINY, launches=("graph",), num_trials=(1,)))  # no graph on a CPU
+    assert [math.isnan(row.value) for row in rows] == [True]
+
+
+@pytest.mark.parametrize("launch", ["literal", "eager"])
+def test_a_measured_step_mixes_no_devices(monkeypatch, launch):
+    """The literal step reads its losses, as the published one does: a pretended GPU has none, so it ends there."""
+    with pretended_gpu(monkeypatch):
+        gan = ntu60_gan(PRETENDED, {"model.width": 0.0625})
+        motions, labels = (tensor.to(PRETENDED) for tensor in random_batch("cpu"))
+        if launch == "eager":
+            gan.step(motions, labels)
+        else:
+            with pytest.raises(RuntimeError, match="cannot be called on meta tensors"):
+                literal_step(gan, motions, labels)()
 
 
 def test_the_table_names_a_unit_and_a_script_reads_plain_ones():

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from helpers.networks import batch, motion_spec, narrow
-from helpers.pretended_gpu import PRETENDED, Launches, pretended_gpu
+from helpers.pretended_gpu import PRETENDED, Launches, captured, pretended_gpu
 from kgan_ray.benchmarks.timing import ntu60_gan
 from kgan_ray.settings import UserError, override
 from kgan_ray.storage import StorePath
-from kgan_ray.training.captured import CapturedStep, TrainedState
+from kgan_ray.training.captured import TrainedState
 from kgan_ray.training.checkpoint import load_generator, write_checkpoint
 from kgan_ray.training.gan import GAN
 
@@ -25,24 +25,11 @@ OVERRIDES = {
 GRAPH = {**OVERRIDES, "training.cuda_graph": True}
 
 
-def rehearse_and_repeat(work, state: TrainedState):
-    """What recording does, less the GPU: a rehearsal that is taken back, then the same work at every replay."""
-    state.rehearse(work, 3)
-    return work
-
-
 def rehearse_and_forget(work, state: TrainedState):
     """What recording does to references: a graph holds launches, none of the Python objects that made them."""
     state.rehearse(work, 3)
     work()
     return lambda: None
-
-
-def captured(gan: GAN, record=rehearse_and_repeat) -> CapturedStep:
-    networks = [gan.generator, gan.discriminator, *([gan.average] if gan.average else [])]
-    optimisers = [gan.generator_adam, gan.discriminator_adam]
-    state = TrainedState(networks, optimisers, [gan.draws.random, gan.draws.technique_random])
-    return CapturedStep(state, record)
 
 
 def test_recorded_steps_train_to_the_same_bits():

@@ -10,12 +10,13 @@ from pathlib import Path
 import torch
 
 from kgan_ray.benchmarks import scaling
+from kgan_ray.benchmarks.gpu import measure_gpu
 from kgan_ray.benchmarks.reading import measure_reading
 from kgan_ray.benchmarks.rows import PARTS, Row
 from kgan_ray.benchmarks.steps import BATCH, ROUNDS, training
-from kgan_ray.benchmarks.timing import ntu60_gan, peak, peak_memory, seconds
+from kgan_ray.benchmarks.timing import ntu60_gan, peak, peak_memory, seconds, use_device
 from kgan_ray.data.prepare.service import Demo, demo_dataset
-from kgan_ray.devices import usable_device
+from kgan_ray.devices import line_of_device, products, unusable_gpu, usable_device
 from kgan_ray.metrics.classifier import Classifier
 from kgan_ray.metrics.frechet import Gaussian, frechet_distance
 from kgan_ray.publishing import writing_output
@@ -25,15 +26,17 @@ from kgan_ray.settings import DataSettings, UserError
 def run_benchmark(
     parts: Sequence[str],
     *,
-    device: str = "cpu",
+    device: str = "auto",
     threads: int | None = None,
     files: str | None = None,
     figure: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[Row]:
     """Measure the parts, of `PARTS`, one after the other.
 
     `threads` of the CPU are used, all cores by default. "reading" reads `files`, a folder or zip; "workers" draws its
-    model of many workers into `figure`. Raises UserError before anything is measured.
+    model of many workers into `figure`. `say` takes the line that names the device. Raises UserError before anything is
+    measured.
     """
     for part in parts:
         if part not in PARTS:
@@ -41,8 +44,12 @@ def run_benchmark(
     if "reading" in parts and not files:
         raise UserError("reading: --files PATH is missing")
     device = usable_device(device)
+    if "gpu" in parts and device == "cpu":
+        raise UserError(f"gpu: needs a GPU that PyTorch can use; {unusable_gpu() or 'none is found here'}")
+    use_device(device)
     if threads:
         torch.set_num_threads(threads)
+    say(f"{line_of_device(device)}, PyTorch {torch.__version__}")
     measures: Mapping[str, Callable[[], list[Row]]] = {
         "training": lambda: training(device),
         "sampling": lambda: sampling(device),
@@ -50,12 +57,24 @@ def run_benchmark(
         "evaluation": lambda: evaluation(device),
         "reading": lambda: reading(files or ""),
         "workers": lambda: workers(device, figure),
+        "gpu": lambda: [*peaks(device), *measure_gpu(device), *evaluation(device)],
     }
     rows = [Row("threads", torch.get_num_threads(), name="threads")]
     for part in parts:
         rows += measures[part]()
     mebibytes = peak_memory(device) / 2**20
     return [*rows, Row("peak memory of this process", mebibytes, "MiB", "peak_memory_bytes", scale=2**20)]
+
+
+def peaks(device: str) -> list[Row]:
+    """Measure matrix products on a GPU in each precision."""
+    rows = []
+    for name, tf32, dtype in (
+        ("float32", False, torch.float32), ("TF32", True, torch.float32), ("bfloat16", False, torch.bfloat16)
+    ):  # fmt: skip
+        with products(tf32=tf32):
+            rows.append(Row(f"matrix-product peak, {name}", peak(device, dtype), "GFLOP/s"))
+    return rows
 
 
 def sampling(device: str) -> list[Row]:

@@ -26,20 +26,34 @@ TECHNIQUES: dict[str, dict[str, object]] = {
     "label noise": {"techniques.label_noise_std": 0.1},
     "quantile mask": {"techniques.mask_quantile": 0.5},
 }
+WAYS: dict[str, dict[str, object]] = {"bfloat16": {"training.precision": "bfloat16"}}
+WAYS_ON_A_GPU: dict[str, dict[str, object]] = {
+    "TF32": {"training.precision": "tf32"},
+    "CUDA graph": {"training.cuda_graph": True},
+    "CUDA graph, TF32": {"training.cuda_graph": True, "training.precision": "tf32"},
+    "CUDA graph, bfloat16": {"training.cuda_graph": True, "training.precision": "bfloat16"},
+}
+
+
+def random_batch(device: str | torch.device, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Return motions (32, C, T, V) of the shapes of NTU-60 and labels (32,), the same on every device."""
+    random = torch.Generator().manual_seed(seed)
+    motions = torch.rand(BATCH, 3, 64, 25, generator=random) * 2 - 1
+    return motions.to(device), torch.arange(BATCH, device=device)
 
 
 def training(device: str) -> list[Row]:
-    """Measure steps a second, of ours and of the published step written down literally, in turns."""
-    motions = torch.rand(BATCH, 3, 64, 25, device=device) * 2 - 1
-    labels = torch.arange(BATCH, device=device)
+    """Measure steps a second, of ours in several ways and of the published step written down literally, in turns."""
+    motions, labels = random_batch(device)
     published = ntu60_gan(device)
-    gans = {"published": published} | {name: ntu60_gan(device, changes) for name, changes in TECHNIQUES.items()}
+    ways = WAYS if device == "cpu" else WAYS | WAYS_ON_A_GPU
+    changed = {**TECHNIQUES, **ways}
+    gans = {"published": published} | {name: ntu60_gan(device, changes) for name, changes in changed.items()}
     cycle = published.settings.training.n_critic
     work: dict[str, Work] = {name: partial(gan.step, motions, labels) for name, gan in gans.items()}
     for step in work.values():
         seconds(step, device, cycle)  # the first cycle warms up
-    if device == "cpu":
-        work["literal"] = _literal_step(published, motions, labels)
+    work["literal"] = literal_step(published, motions, labels)
     best, best_peak = dict.fromkeys(work, float("inf")), 0.0
     for _ in range(ROUNDS):
         best_peak = max(best_peak, peak(device))
@@ -56,19 +70,23 @@ def training(device: str) -> list[Row]:
             name="steps_times_published_flops_per_peak",
         ),
     ]
-    if "literal" in best:
-        rows += [
-            Row("training, literal step", 1 / best["literal"], "steps/s"),
-            Row("times as fast", best["literal"] / ours, name="times_literal"),
-        ]
-    return rows + [Row(f"step time with {name}", best[name] / ours, "x") for name in TECHNIQUES]
+    return [
+        *rows,
+        Row("training, literal step", 1 / best["literal"], "steps/s"),
+        Row("times as fast", best["literal"] / ours, name="times_literal"),
+        *(Row(f"training, {name}", 1 / best[name], "steps/s") for name in ways),
+        *(Row(f"step time with {name}", best[name] / ours, "x") for name in TECHNIQUES),
+    ]
 
 
-def _literal_step(gan: GAN, motions: Tensor, labels: Tensor) -> Work:
-    """Return the published step, on random numbers that are drawn once: it draws none itself."""
-    graph, z, mix = SkeletonGraph(NTU25), torch.randn(BATCH, 512), torch.rand(BATCH, 1, 1, 1)
-    noise = gan.generator.split_noise(torch.randn(BATCH, gan.generator.noise_width))
-    literal = LiteralGAN(LiteralGenerator(graph, 3, 60, 64, 512, 4), LiteralDiscriminator(graph, 3, 60, 64, 512))
+def literal_step(gan: GAN, motions: Tensor, labels: Tensor) -> Work:
+    """Return the published step on the device of `gan`, whose random numbers are drawn once: it draws none itself."""
+    graph, device = SkeletonGraph(NTU25), str(gan.device)
+    z, mix = torch.randn(BATCH, 512, device=device), torch.rand(BATCH, 1, 1, 1, device=device)
+    noise = gan.generator.split_noise(torch.randn(BATCH, gan.generator.noise_width, device=device))
+    literal = LiteralGAN(
+        LiteralGenerator(graph, 3, 60, 64, 512, 4, device), LiteralDiscriminator(graph, 3, 60, 64, 512, device)
+    )
     return partial(literal.step, motions, labels, z, mix, noise, noise)
 
 

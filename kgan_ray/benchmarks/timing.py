@@ -26,10 +26,16 @@ def seconds(work: Callable[[], object], device: str, repeats: int = 1) -> float:
     return (time.perf_counter() - started) / repeats
 
 
-def peak(device: str) -> float:
-    """Measure GFLOP/s of a large float32 matrix product, the best of several."""
+def use_device(device: str) -> None:
+    """Let what names no GPU, such as a graph or a synchronisation, mean this one."""
+    if ":" in device:
+        torch.cuda.set_device(device)
+
+
+def peak(device: str, dtype: torch.dtype = torch.float32) -> float:
+    """Measure GFLOP/s of a large matrix product, the best of several."""
     size = 2048 if device == "cpu" else 8192
-    a, b = torch.rand(size, size, device=device), torch.rand(size, size, device=device)
+    a, b = (torch.rand(size, size, device=device).to(dtype) for _ in range(2))
     return max(2e-9 * size**3 / seconds(lambda: a @ b, device) for _ in range(8))
 
 
@@ -39,6 +45,13 @@ def peak_memory(device: str) -> int:
         return torch.cuda.max_memory_allocated()
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def reset_peak_memory(device: str) -> None:
+    """Forget what was in use before; a CPU's process cannot."""
+    if device != "cpu":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
 def ntu60_gan(device: str, changes: Mapping[str, object] | None = None) -> GAN:

@@ -12,6 +12,9 @@ from torch.optim import optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from kgan_ray.training.captured import CapturedStep, TrainedState
+from kgan_ray.training.gan import GAN
+
 PRETENDED = torch.device("meta")
 
 # These give another view of memory, or memory that is still to be written, or only mark a place for a profiler.
@@ -69,3 +72,17 @@ def pretended_gpu(monkeypatch):
         patch.setattr(torch, "Generator", GeneratorAnywhere)
         patch.setattr(optimizer, "_get_fused_kernels_supported_devices", lambda: [PRETENDED.type])
         yield
+
+
+def rehearse_and_repeat(work, state: TrainedState):
+    """What recording does, less the GPU: a rehearsal that is taken back, then the same work at every replay."""
+    state.rehearse(work, 3)
+    return work
+
+
+def captured(gan: GAN, record=rehearse_and_repeat) -> CapturedStep:
+    """Return the GAN's step as it is recorded, less the GPU."""
+    networks = [gan.generator, gan.discriminator, *([gan.average] if gan.average else [])]
+    optimisers = [gan.generator_adam, gan.discriminator_adam]
+    state = TrainedState(networks, optimisers, [gan.draws.random, gan.draws.technique_random])
+    return CapturedStep(state, record)
