@@ -22,8 +22,9 @@ from functools import partial
 from pathlib import Path
 
 from kgan_ray.benchmarks.rows import PARTS, USUAL_PARTS, by_name
-from kgan_ray.cli import run_verb, verb_parser
+from kgan_ray.cli import parse_overrides, run_verb, verb_parser
 from kgan_ray.publishing import writing_output
+from kgan_ray.settings import UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,12 +44,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--space", metavar="FILE", help="estimate how long this search space would take")
     parser.add_argument("--data", metavar="DIR", help="with --space: the dataset (default: the demo data)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="with --space: workers like this one")
+    parser.add_argument("--preset", metavar="NAME", help="with --space: named settings in place of its own")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="with --space: one setting",
+    )
     options = parser.parse_args(arguments)
     if options.space:
         from kgan_ray.benchmarks.sweep import estimate_sweep
 
-        print("\n".join(estimate_sweep(options.space, options.data, options.workers)))
+        overrides = parse_overrides(options.overrides)
+        question = {"preset": options.preset, "overrides": overrides, "data": options.data}
+        print("\n".join(estimate_sweep(options.space, options.workers, **question)))
         return 0
+    if options.preset or options.overrides:
+        raise UserError("--preset and --set belong to --space: the parts are measured at the shapes of NTU-60")
 
     from kgan_ray.benchmarks.parts import run_benchmark
 

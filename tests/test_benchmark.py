@@ -30,6 +30,7 @@ from kgan_ray.training.gan import GAN
         (["gpu"], "gpu: needs a GPU that PyTorch can use; none is found here"),
         (["sampling", "--device", "tpu"], "--device tpu: accepted are auto, cpu, cuda"),
         (["--space", "no.yaml"], "no.yaml"),
+        (["--preset", "demo"], "--preset and --set belong to --space"),
         (["--space", "search_spaces/smoke.yaml", "--workers", "0"], "--workers 0: at least 1"),
     ],
 )
@@ -146,8 +147,8 @@ def test_both_ways_of_differentiating_move_the_discriminator_alike(settings):
 @pytest.mark.slow
 def test_a_sweep_is_estimated_here_and_on_more_workers(demo):
     space = str(Path(__file__).parents[1] / "search_spaces/smoke.yaml")
-    lines = estimate_sweep(space, demo.path, workers=4)
-    assert re.fullmatch(r"\d+ explored and \d+ confirming trials of \d+ steps, some \d+ s each", lines[0])
+    lines = estimate_sweep(space, 4, preset="demo", overrides={"training.steps": 77}, data=demo.path)
+    assert re.fullmatch(r"\d+ explored and \d+ confirming trials of 77 steps, some \d+ s each", lines[0])
     here, there = (_seconds(line) for line in lines[1:])
     assert there <= here
     assert " on 4 such workers" in " " + lines[2]
