@@ -3,10 +3,12 @@ import torch
 
 from kgan_ray.training.losses import (
     discriminator_loss,
+    discriminator_loss_gradient,
     generator_loss,
     gradient_penalty,
     interpolate,
     slope_penalty,
+    slope_penalty_with_gradient,
 )
 
 
@@ -48,3 +50,17 @@ def test_slope_penalty_measures_length_over_all_of_a_motion():
     slope = torch.zeros(2, 3, 4, 5)
     slope[0, 0, 0, 0], slope[0, 1, 2, 3] = 3.0, 4.0  # lengths 5 and 0
     assert slope_penalty(slope).item() == pytest.approx((16 + 1) / 2)
+
+
+def test_gradients_written_out_are_those_of_differentiation():
+    scores = torch.randn(9, requires_grad=True)
+    discriminator_loss(scores[:3], scores[3:6]).backward()
+    torch.testing.assert_close(discriminator_loss_gradient(3, scores.device, slope=0.0), scores.grad)
+    assert discriminator_loss_gradient(3, scores.device, slope=1.0)[6:].tolist() == [1.0] * 3
+    slope = torch.randn(4, 3, 8, 5)
+    slope[1] = 0  # its length has no gradient there
+    point = slope.clone().requires_grad_()
+    (10 * slope_penalty(point)).backward()
+    penalty, gradient = slope_penalty_with_gradient(slope, weight=10.0)
+    torch.testing.assert_close(gradient, point.grad)
+    assert penalty == slope_penalty(slope)

@@ -8,7 +8,14 @@ from kgan_ray.model.discriminator import DiscriminatorNoise
 from kgan_ray.model.discriminator_pass import DiscriminatorPass
 from kgan_ray.settings import TechniqueSettings, UserError
 from kgan_ray.skeleton import LAYOUTS, SkeletonGraph
-from kgan_ray.training.losses import discriminator_loss, gradient_penalty, interpolate, slope_penalty
+from kgan_ray.training.losses import (
+    discriminator_loss,
+    discriminator_loss_gradient,
+    gradient_penalty,
+    interpolate,
+    slope_penalty,
+    slope_penalty_with_gradient,
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +60,10 @@ def test_loss_penalty_and_gradients_are_the_golden_ones(arrays, discriminator):
 
 def test_slopes_along_the_interpolates_are_as_long_as_the_golden_ones(arrays, discriminator):
     between = interpolate(arrays["x"], arrays["g_train"], arrays["alpha"])
-    weights, labels = discriminator.block_weights(), arrays["labels"]
+    weights, labels = discriminator.weights(), arrays["labels"]
     blocks = DiscriminatorPass(discriminator, weights)
-    features = blocks.forward(between, discriminator.label_terms(labels), DiscriminatorNoise()).requires_grad_()
+    terms = weights.label.terms(discriminator.embedded(labels))
+    features = blocks.forward(between, terms, DiscriminatorNoise()).requires_grad_()
     (downward,) = torch.autograd.grad(discriminator.score(features, labels).sum(), features)
     lengths = blocks.transposed(downward).flatten(1).norm(dim=1)
     torch.testing.assert_close(lengths, arrays["gp_grad_norms"], rtol=1e-5, atol=1e-7)
@@ -112,22 +120,23 @@ def test_the_pass_written_out_gives_what_differentiating_twice_gives(options):
     )
 
     net.zero_grad()
-    weights, all_labels = net.block_weights(), labels.repeat(3)
-    terms = net.label_terms(all_labels, noise.label)
+    weights, all_labels = net.weights(), labels.repeat(3)
+    terms = weights.label.terms(net.embedded(all_labels, noise.label))
     blocks = DiscriminatorPass(net, weights, torch.float64)
     features = blocks.forward(torch.cat([ends, between]), terms, noise).requires_grad_()
-    real_score, fake_score, between_score = net.score(features, all_labels).chunk(3)
-    loss = discriminator_loss(real_score, fake_score)
-    (downward,) = torch.autograd.grad(loss + between_score.sum(), features, retain_graph=True)
-    found_slope = blocks.transposed(downward, slopes_of=slice(2 * n, None)).requires_grad_()
+    scores = net.score(features, all_labels)
+    by_scores, by_loss = (discriminator_loss_gradient(n, scores.device, slope) for slope in (1.0, 0.0))
+    (downward,) = torch.autograd.grad(scores, features, by_scores.double(), retain_graph=True)
+    found_slope = blocks.transposed(downward, slopes_of=slice(2 * n, None))
     torch.testing.assert_close(found_slope, slope)
-    (direction,) = torch.autograd.grad(10 * slope_penalty(found_slope), found_slope)
-    tangent = blocks.tangent(direction, slice(2 * n, None))
+    _, direction = slope_penalty_with_gradient(found_slope, weight=10)
+    change = net.change_of_score(blocks.tangent(direction, slice(2 * n, None)), labels)
     gradients, term_gradients = blocks.gradients(slice(0, 2 * n))
     term_gradients[2 * n :] = 0
-    tensors = [tensor for block in weights for tensor in block.parts() if tensor is not None]
-    tangent_score = (net.score(tangent, labels) - net.fcn.bias).sum()
-    torch.autograd.backward([*tensors, terms, loss, tangent_score], [*gradients, term_gradients, None, None])
+    torch.autograd.backward(
+        [*weights.tensors(), terms, scores, change],
+        [*gradients, term_gradients, by_loss.double(), torch.ones_like(change)],
+    )
     for name, gradient in expected.items():
         found = net.get_parameter(name).grad
         torch.testing.assert_close(found, gradient, msg=lambda text, name=name: f"{name}: {text}")

@@ -22,65 +22,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kgan_ray.model.blocks import LEAK, NOISY_BLOCKS, PARTITIONS, BlockDesign, check_sizes, discriminator_design
-from kgan_ray.model.layers import DiscriminatorBlock, PublishedState, count_partitions, first_partitions
+from kgan_ray.model.blocks import LEAK, NOISY_BLOCKS, PARTITIONS, check_sizes, discriminator_design
+from kgan_ray.model.discriminator_weights import (
+    BlockGeometry,
+    BlockWeights,
+    DiscriminatorWeights,
+    LabelWeights,
+    block_weights,
+)
+from kgan_ray.model.layers import DiscriminatorBlock, EdgeMaps, PublishedState
 from kgan_ray.settings import TechniqueSettings
 from kgan_ray.skeleton import SkeletonGraph, SkeletonLayout
-
-# A training step of batch 32 takes about ten passes over it: so many motions share merged weights.
-MOTION_PASSES = 320
-
-
-class BlockGeometry(nn.Module):
-    """The constants of one block: adjacency of the joints that it keeps, partitions that are not zero, stride."""
-
-    adjacency: Tensor
-    keep: Tensor
-
-    def __init__(self, design: BlockDesign, graph: SkeletonGraph, own_channels: int) -> None:
-        super().__init__()
-        level = graph.levels[design.level]
-        keep = (
-            graph.levels[design.out_level].keep if design.out_level != design.in_level else range(level.num_joints)
-        )
-        self.drops_joints = design.out_level != design.in_level
-        adjacency = level.adjacency[:, :, list(keep)]  # (K, V, V')
-        self.num_partitions = count_partitions(adjacency)
-        self.stride = design.in_frames // design.out_frames
-        self.num_joints, self.num_kept = level.num_joints, len(keep)
-        self.register_buffer("adjacency", torch.tensor(adjacency[: self.num_partitions]), persistent=False)
-        self.register_buffer("keep", torch.tensor(list(keep)), persistent=False)
-        self.merges = self._merging_pays(design, own_channels)
-
-    def _merging_pays(self, design: BlockDesign, in_channels: int) -> bool:
-        """Decide whether one convolution in place of the 1x1 and the temporal one saves multiplications in a step."""
-        k, c, d = self.num_partitions, in_channels, design.out_channels
-        apart = self.num_kept * (design.in_frames * k * c * d + design.out_frames * 3 * d * d)
-        merged = self.num_kept * design.out_frames * 3 * k * c * d
-        merging = 3 * (3 * k * c * d * d)  # once forward, twice backward
-        # By measurement, what lies between two convolutions costs a tenth; small products run at two thirds.
-        return merged * MOTION_PASSES + 1.5 * merging < 1.1 * apart * MOTION_PASSES
-
-    def joint_map(self, importance: Tensor) -> Tensor:
-        """(V' * K, V): what gathers the joints, every partition for itself."""
-        importance = first_partitions(importance, self.num_partitions)
-        if self.drops_joints:
-            importance = importance.index_select(2, self.keep)
-        return (self.adjacency * importance).permute(2, 0, 1).reshape(-1, self.num_joints)
-
-
-@dataclass
-class BlockWeights:
-    """One block's weights in the form that they are multiplied in. None where a block has no such part."""
-
-    joints: Tensor  # (V' * K, V)
-    point: Tensor | None  # (C_out, C_in, K, 1), or None where it is merged into `time`
-    time: Tensor  # (C_out, C_in, K, 3) where merged, else (C_out, C_out, 1, 3)
-    bias: Tensor  # (C_out,)
-    residual: Tensor | None  # (C_out, C_in)
-
-    def parts(self) -> tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor | None]:
-        return self.joints, self.point, self.time, self.bias, self.residual
 
 
 @dataclass
@@ -138,6 +90,9 @@ class Discriminator(PublishedState):
         )
         sizes = [graph.levels[design.level].num_joints for design in designs]
         self.edge_importance = nn.ParameterList(torch.ones(PARTITIONS, v, v) for v in sizes)
+        chosen = [(i, geometry.edges) for i, geometry in enumerate(self.geometry)]
+        chosen.append(chosen[0])  # once more, for the label's share
+        self.joint_maps = EdgeMaps([graph.levels[design.level].adjacency for design in designs], chosen)
         self.fcn = nn.Linear(latent_dim, 1)
         if projection:
             self.projection = nn.Embedding(num_classes, latent_dim)
@@ -153,12 +108,12 @@ class Discriminator(PublishedState):
         """Return what the last block makes of each motion, pooled over (T, V): (N, latent_dim)."""
         if noise is None:
             noise = self.draw_noise(len(motion), device=motion.device) if self.training else DiscriminatorNoise()
-        weights = self.block_weights()
+        weights = self.weights()
         x = motion.permute(0, 3, 2, 1)
-        for i, block in enumerate(weights):
+        for i, block in enumerate(weights.blocks):
             y = self.before_activation(i, block, x)
             if i == 0:
-                y = add_label_terms_(y, self.label_terms(label, noise.label))
+                y = add_label_terms_(y, weights.label.terms(self.embedded(label, noise.label)))
             if i in NOISY_BLOCKS and (added := noise.blocks[NOISY_BLOCKS.index(i)]) is not None:
                 y = y + added
             x = F.leaky_relu(y, LEAK)
@@ -170,6 +125,11 @@ class Discriminator(PublishedState):
         if hasattr(self, "projection"):
             score = score + (self.projection(label) * features).sum(dim=1)
         return score
+
+    def change_of_score(self, features: Tensor, label: Tensor) -> Tensor:
+        """Return how much the score changes with these changes of the features (N, latent_dim): (N,)."""
+        change = (features @ self.fcn.weight.T).squeeze(1)
+        return change + (self.projection(label) * features).sum(dim=1) if hasattr(self, "projection") else change
 
     def class_scores(self, features: Tensor) -> Tensor:
         """Return each class's score (N, num_classes) of pooled features: the auxiliary classifier's, before a softmax.
@@ -213,48 +173,27 @@ class Discriminator(PublishedState):
             ]
         return noise
 
-    def block_weights(self) -> list[BlockWeights]:
+    def weights(self) -> DiscriminatorWeights:
         """Return the parameters in the form that they are multiplied in; gradients flow back to them."""
-        weights = []
+        *joints, first_joints = self.joint_maps(self.edge_importance)
+        blocks = []
         for i, block in enumerate(self.st_gcn_networks):
             geometry: BlockGeometry = self.geometry[i]
             point = block.gcn.by_partition(geometry.num_partitions)  # (K, C_out, C_in)
             if i == 0:
-                point = point[:, :, self.num_classes :]
-            time = block.tcn.weight.transpose(2, 3)  # (C_out, C_out, 1, 3)
-            if geometry.merges:
-                time = merge(time, point)
-            bias = block.tcn.bias
-            residual = None
-            if hasattr(block, "residual"):
-                residual = block.residual.weight.flatten(1)
-                bias = bias + block.residual.bias
-            weights.append(
-                BlockWeights(
-                    joints=geometry.joint_map(self.edge_importance[i]),
-                    point=None if geometry.merges else point.permute(1, 2, 0)[..., None],
-                    time=time,
-                    bias=bias,
-                    residual=residual,
-                )
-            )
-        return weights
+                own = point.shape[2] - self.num_classes
+                of_label, point = point.split([self.num_classes, own], dim=2)
+                taps = block.tcn.weight.squeeze(3).permute(2, 1, 0)
+                label = LabelWeights(of_label, first_joints.sum(dim=1).view(geometry.num_kept, -1), taps)
+            blocks.append(block_weights(block, geometry, joints[i], point))
+        return DiscriminatorWeights(blocks, label)
 
-    def label_terms(self, label: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Return the label's share of the first block, for each tap of its temporal convolution: (N, 3, V', C_out)."""
-        geometry: BlockGeometry = self.geometry[0]
-        block = self.st_gcn_networks[0]
-        embedded = self.label_emb(label)
+    def embedded(self, label: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Return what stands beside the motion for its label: (N, num_classes)."""
+        embedded: Tensor = self.label_emb(label)
         if not self.label_beside_motion:
             embedded = torch.zeros_like(embedded)
-        if noise is not None:
-            embedded = embedded + noise
-        point = block.gcn.by_partition(geometry.num_partitions)[:, :, : self.num_classes]  # (K, C_out, classes)
-        joints = geometry.joint_map(self.edge_importance[0]).sum(dim=1).view(geometry.num_kept, -1)  # (V', K)
-        per_partition = torch.einsum("ne,koe->nko", embedded, point)
-        per_joint = joints @ per_partition  # (N, V', C_out)
-        taps = block.tcn.weight.squeeze(3).permute(2, 1, 0)  # (3, C_out, C_out)
-        return per_joint[:, None] @ taps
+        return embedded if noise is None else embedded + noise
 
     def before_activation(self, index: int, weights: BlockWeights, x: Tensor) -> Tensor:
         """Compute block `index` up to its LeakyReLU, without the label's share: (N, V, T, C_in) -> (N, V', T', C_out)."""
@@ -287,12 +226,3 @@ def add_label_terms_(y: Tensor, terms: Tensor) -> Tensor:
     y[:, :, 0].sub_(terms[:, 0])  # `-=` would copy the difference onto itself
     y[:, :, -1].sub_(terms[:, 2])
     return y
-
-
-def merge(time: Tensor, point: Tensor) -> Tensor:
-    """1x1 convolutions (K, C, C_in) followed by a temporal one (C_out, C, 1, 3), as one (C_out, C_in, K, 3)."""
-    out, middle = time.shape[:2]
-    k, _, c = point.shape
-    taps = time.squeeze(2).transpose(1, 2).reshape(out * 3, middle)
-    merged = taps @ point.transpose(0, 1).reshape(middle, k * c)
-    return merged.view(out, 3, k, c).permute(0, 3, 2, 1)

@@ -26,13 +26,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kgan_ray.model.blocks import LEAK, NOISY_BLOCKS
-from kgan_ray.model.discriminator import (
-    BlockGeometry,
-    BlockWeights,
-    Discriminator,
-    DiscriminatorNoise,
-    add_label_terms_,
-)
+from kgan_ray.model.discriminator import Discriminator, DiscriminatorNoise, add_label_terms_
+from kgan_ray.model.discriminator_weights import BlockGeometry, DiscriminatorWeights
 
 
 @dataclass
@@ -57,27 +52,27 @@ class BlockTrace:
 class DiscriminatorPass:
     """One pass of motions through the discriminator's blocks, with weights that stay fixed meanwhile.
 
-    `weights` come from `Discriminator.block_weights` and are used detached. Everything but the head is computed in
+    `weights` come from `Discriminator.weights` and are used detached. Everything but the head is computed in
     `dtype`; what comes in and goes out has the weights' own.
     """
 
     discriminator: Discriminator
-    weights: list[BlockWeights]
+    weights: DiscriminatorWeights
     dtype: torch.dtype = torch.float32
     blocks: list[BlockTrace] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._tensors = [
             [None if t is None else _in_memory_order(t.detach().to(self.dtype)) for t in block.parts()]
-            for block in self.weights
+            for block in self.weights.blocks
         ]
         self._geometry: list[BlockGeometry] = list(self.discriminator.geometry)
-        self._head_dtype = self.weights[0].bias.dtype
+        self._head_dtype = self.weights.blocks[0].bias.dtype
         self._outputs: list[Tensor] = []  # of the LeakyReLUs: their signs say which slope each had
         self._pool_index: Tensor | None = None
 
     def forward(self, motions: Tensor, label_terms: Tensor, noise: DiscriminatorNoise) -> Tensor:
-        """Return pooled features (N, latent_dim) of motions (N, C, T, V), with `Discriminator.label_terms`."""
+        """Return pooled features (N, latent_dim) of motions (N, C, T, V), with `LabelWeights.terms`."""
         x = motions.detach().permute(0, 3, 2, 1).to(self.dtype).contiguous()
         for i in range(len(self._geometry)):
             y, trace = self._linear(i, x, with_bias=True)
@@ -132,7 +127,8 @@ class DiscriminatorPass:
 
     def gradients(self, biased: slice) -> tuple[list[Tensor], Tensor]:
         """Return the gradients of the tensors of `weights`, in order, and of the label terms; `biased`: real and fake motions."""
-        gradients: list[Tensor] = []
+        gradients: list[list[Tensor]] = []
+        by_motion: list[Tensor] = []  # gradients of the joints' maps, (N, V' * K * V)
         for i, trace in enumerate(self.blocks):
             _, point, time, _, residual = self._tensors[i]
             g, at_mixed, at_gathered = trace.from_output, trace.from_mixed, trace.from_gathered
@@ -140,21 +136,27 @@ class DiscriminatorPass:
             assert at_gathered is not None
             geometry = self._geometry[i]
             k = geometry.num_partitions
-            gradients.append(torch.bmm(at_gathered.flatten(2), trace.x.flatten(2).transpose(1, 2)).sum(dim=0))
+            by_motion.append(torch.bmm(at_gathered.flatten(2), trace.x.flatten(2).transpose(1, 2)).flatten(1))
             if trace.mixed is None:
-                gradients.append(_weight_gradient(g, trace.gathered, time, (k, geometry.stride)))
+                own = [_weight_gradient(g, trace.gathered, time, (k, geometry.stride))]
             else:
-                gradients.append(_weight_gradient(at_mixed, trace.gathered, point, (k, 1)))
-                gradients.append(_weight_gradient(g, trace.mixed, time, (1, geometry.stride)))
-            gradients.append(g[biased].sum(dim=(0, 1, 2)))
+                own = [
+                    _weight_gradient(at_mixed, trace.gathered, point, (k, 1)),
+                    _weight_gradient(g, trace.mixed, time, (1, geometry.stride)),
+                ]
+            own.append(g[biased].sum(dim=(0, 1, 2)))
             if residual is not None:
                 assert trace.residual is not None
-                gradients.append(g.flatten(0, 2).T @ trace.residual.flatten(0, 2))
+                own.append(g.flatten(0, 2).T @ trace.residual.flatten(0, 2))
+            gradients.append(own)
+        joints = torch.cat(by_motion, dim=1).sum(dim=0).split([part.shape[1] for part in by_motion])
+        for (gathering, *_), own, flat in zip(self._tensors, gradients, joints, strict=True):
+            own.insert(0, flat.view_as(gathering))
         first = self.blocks[0].from_output
         assert first is not None
         total = first.sum(dim=2)  # (N, V', C)
         terms = torch.stack([total - first[:, :, 0], total, total - first[:, :, -1]], dim=1)
-        return [t.to(self._head_dtype) for t in gradients], terms.to(self._head_dtype)
+        return [t.to(self._head_dtype) for own in gradients for t in own], terms.to(self._head_dtype)
 
     def _linear(
         self, index: int, x: Tensor, *, with_bias: bool, into: BlockTrace | None = None
@@ -175,15 +177,14 @@ class DiscriminatorPass:
             return y, into
         r = x[:, :, :: geometry.stride]
         if geometry.drops_joints:
-            r = r.index_select(1, geometry.keep)
+            r = torch.index_select(r, 1, geometry.keep, out=into.residual)
         if residual is None:
             y += r
-        elif geometry.drops_joints or geometry.stride > 1:
-            into.residual = r = r.contiguous() if into.residual is None else into.residual.copy_(r)
-            y.view(-1, y.shape[3]).addmm_(r.view(-1, c), residual.T)
-        else:
-            into.residual = into.x
-            y.view(-1, y.shape[3]).addmm_(x.view(-1, c), residual.T)
+            return y, into
+        if not geometry.drops_joints and geometry.stride > 1:
+            r = r.contiguous() if into.residual is None else into.residual.copy_(r)
+        into.residual = r
+        y.view(-1, y.shape[3]).addmm_(r.view(-1, c), residual.T)
         return y, into
 
     def _pool(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
@@ -198,7 +199,7 @@ class DiscriminatorPass:
     def _unpool(self, g: Tensor) -> Tensor:
         n, v, t, c = self._outputs[-1].shape
         if self._pool_index is None:
-            return (g / (t * v))[:, None, None].expand(n, v, t, c).contiguous()
+            return g[:, None, None].expand(n, v, t, c) / (t * v)
         return g.new_zeros(n, v * t, c).scatter_(1, self._pool_index, g[:, None]).view(n, v, t, c)
 
 

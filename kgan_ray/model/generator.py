@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from kgan_ray.model.batch_norm import BatchStatistics, NormalisedPass
 from kgan_ray.model.blocks import LEAK, PARTITIONS, check_sizes, generator_design
 from kgan_ray.model.growth import GrowthGeometry, neighbouring_frames, repeated_convolution
-from kgan_ray.model.layers import GeneratorBlock, MappingNetwork, PublishedState
+from kgan_ray.model.layers import EdgeMaps, GeneratorBlock, MappingNetwork, PublishedState
 from kgan_ray.skeleton import SkeletonGraph, SkeletonLayout
 
 FIRST_NARROW, LAST = 5, 6  # block 5 comes down to the coordinates, block 6 stays there
@@ -58,6 +58,8 @@ class Generator(PublishedState):
         self.geometry = nn.ModuleList(GrowthGeometry(design, graph) for design in self.designs)
         sizes = [graph.levels[design.level].num_joints for design in self.designs]
         self.edge_importance = nn.ParameterList(torch.ones(PARTITIONS, v, v) for v in sizes)
+        chosen = [(i, geometry.edges) for i, geometry in enumerate(self.geometry)]
+        self.joint_maps = EdgeMaps([graph.levels[design.level].adjacency for design in self.designs], chosen)
         self.noise_shapes = [(design.out_frames, v) for design, v in zip(self.designs, sizes, strict=True)]
         self.norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
         self.statistics = BatchStatistics()
@@ -95,13 +97,15 @@ class Generator(PublishedState):
         if noise is None:
             noise = self.split_noise(torch.randn(len(w), self.noise_width, device=w.device, dtype=w.dtype))
         norms = NormalisedPass(self.norms, self.statistics)
+        maps = self.joint_maps(self.edge_importance)
+        joints = [geometry.grown(edges) for geometry, edges in zip(self.geometry, maps, strict=True)]
         x = w[:, None, None, :]  # (N, T, V, C)
         for i in range(FIRST_NARROW):
             strength = self.st_gcn_networks[i].noise.weight.flatten()
-            y = torch.addcmul(self._wide_block(i, x, norms), noise[i].permute(0, 2, 3, 1), strength)
+            y = torch.addcmul(self._wide_block(i, x, joints[i], norms), noise[i].permute(0, 2, 3, 1), strength)
             x = F.leaky_relu(y, LEAK)
-        y = self._add_noise(FIRST_NARROW, self._narrowing_block(x, norms), noise)
-        y = self._add_noise(LAST, self._last_block(F.leaky_relu(y, LEAK)), noise)
+        y = self._add_noise(FIRST_NARROW, self._narrowing_block(x, joints[FIRST_NARROW], norms), noise)
+        y = self._add_noise(LAST, self._last_block(F.leaky_relu(y, LEAK), joints[LAST]), noise)
         norms.finish()
         return torch.tanh(y).transpose(1, 2)
 
@@ -110,21 +114,19 @@ class Generator(PublishedState):
         strength = self.st_gcn_networks[index].noise.weight.view(-1, 1)
         return torch.addcmul(y, noise[index].transpose(1, 2), strength)
 
-    def _wide_block(self, index: int, x: Tensor, norms: NormalisedPass) -> Tensor:
+    def _wide_block(self, index: int, x: Tensor, joints: Tensor, norms: NormalisedPass) -> Tensor:
         """Compute block `index` before noise and LeakyReLU: (N, T, V, C_in) to (N, T', V', C_out)."""
         block, geometry, design = self.st_gcn_networks[index], self.geometry[index], self.designs[index]
         n, t, v, _ = x.shape
         point = block.gcn.by_partition(geometry.num_partitions)  # (K, C_out, C_in)
         k, c = point.shape[:2]
-        joints = geometry.joint_map(self.edge_importance[index])  # (K, V, V')
         y = x @ point.flatten(0, 1).T  # (N, T, V, K * C_out)
         if k == v == geometry.out_joints == 1:
             y = y * joints.view(1)
         else:
             joints = joints.permute(2, 1, 0).reshape(-1, v * k)  # (V', V * K)
             y = torch.matmul(joints, y.reshape(n * t, v * k, c)).view(n, t, -1, c)  # (N, T, V', C_out)
-        y = repeated_convolution(y, block.tcn[0].weight.squeeze(3), geometry.repeat)
-        y = y + block.tcn[0].bias
+        y = repeated_convolution(y, block.tcn[0].weight, block.tcn[0].bias, geometry.repeat)
         if design.batch_norm:
             y = norms.normalise(block.tcn[1], y.view(-1, c), 1).view_as(y)
         if design.residual == "conv":
@@ -136,7 +138,7 @@ class Generator(PublishedState):
             y = y + (r if geometry.repeat == 1 else r.repeat_interleave(geometry.repeat, dim=1))
         return y
 
-    def _narrowing_block(self, x: Tensor, norms: NormalisedPass) -> Tensor:
+    def _narrowing_block(self, x: Tensor, joints: Tensor, norms: NormalisedPass) -> Tensor:
         """Compute block 5 before noise and LeakyReLU: (N, T, V, C_in) to (N, T', C_out, V')."""
         block, geometry = self.st_gcn_networks[FIRST_NARROW], self.geometry[FIRST_NARROW]
         n, t, _v, _ = x.shape
@@ -145,7 +147,6 @@ class Generator(PublishedState):
         y = x @ torch.cat([point.flatten(0, 1), block.residual[0].weight.flatten(1)]).T  # (N, T, V, (K + 1) * C)
         main, r = y[..., :-c].reshape(n, t, -1), y[..., -c:].transpose(2, 3)  # (N, T, V * K * C), (N, T, C, V)
         taps = geometry.repeated_taps(block.tcn[0].weight.squeeze(3))
-        joints = geometry.joint_map(self.edge_importance[FIRST_NARROW])
         dense = torch.einsum("sroc,kvw->svkcrow", taps, joints).reshape(3 * main.shape[2], -1)
         bias = block.tcn[0].bias[:, None].expand(repeat, c, geometry.out_joints).flatten()
         main = torch.addmm(bias, neighbouring_frames(main).reshape(n * t, -1), dense)
@@ -156,13 +157,12 @@ class Generator(PublishedState):
         r = norms.normalise(block.residual[1], r.reshape(n * t, c, -1), repeat)
         return (main.view(n, t, repeat, c, -1) + r.view(n, t, 1, c, -1)).view(n, t * repeat, c, -1)
 
-    def _last_block(self, x: Tensor) -> Tensor:
+    def _last_block(self, x: Tensor, joints: Tensor) -> Tensor:
         """Compute block 6 before noise and tanh: (N, T, C, V) to (N, T', C, V')."""
         block, geometry = self.st_gcn_networks[LAST], self.geometry[LAST]
         n, t, c, v = x.shape
         taps = geometry.repeated_taps(block.tcn[0].weight.squeeze(3))
         point = block.gcn.by_partition(geometry.num_partitions)  # (K, C, C_in)
-        joints = geometry.joint_map(self.edge_importance[LAST])
         mixed = torch.einsum("sroc,kci->srkoi", taps, point)
         dense = torch.einsum("srkoi,kvw->sivrow", mixed, joints)
         dense = (dense + geometry.residual_taps).reshape(3 * c * v, -1)

@@ -11,14 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kgan_ray.model.blocks import BlockDesign
-from kgan_ray.model.layers import count_partitions, first_partitions
+from kgan_ray.model.layers import count_partitions, launches_matter
 from kgan_ray.skeleton import SkeletonGraph
 
 
 class GrowthGeometry(nn.Module):
     """The constants of one block: adjacency, growth of joints, partitions that are not zero, repeats of frames."""
 
-    adjacency: Tensor
     unpool: Tensor
     taps: Tensor
     residual_taps: Tensor
@@ -38,7 +37,7 @@ class GrowthGeometry(nn.Module):
         for copy in range(self.repeat):
             for tap in range(3):
                 taps[(copy + tap - 1) // self.repeat + 1, copy, tap] = 1
-        self.register_buffer("adjacency", torch.tensor(adjacency[: self.num_partitions]), persistent=False)
+        self.edges = torch.arange(adjacency.size).view(adjacency.shape)[: self.num_partitions]  # (K, V', V')
         self.register_buffer("unpool", torch.tensor(unpool), persistent=False)
         self.register_buffer("taps", taps, persistent=False)
         if design.residual == "identity":  # in the same form: (S, C, V, R, C, V')
@@ -46,10 +45,9 @@ class GrowthGeometry(nn.Module):
             same = torch.eye(design.out_channels)[:, None, None, :, None] * self.unpool[:, None, None]
             self.register_buffer("residual_taps", here * same, persistent=False)
 
-    def joint_map(self, importance: Tensor) -> Tensor:
-        """Return (K, V, V'): from the joints that come in to those that go out, through growth and adjacency."""
-        adjacency = self.adjacency * first_partitions(importance, self.num_partitions)
-        return self.unpool @ adjacency if self.grows_joints else adjacency
+    def grown(self, joints: Tensor) -> Tensor:
+        """Return (K, V, V'): from the joints that come in to those that go out, through growth and adjacency (K, V', V')."""
+        return self.unpool @ joints if self.grows_joints else joints
 
     def repeated_taps(self, weight: Tensor) -> Tensor:
         """Return a temporal convolution's (C_out, C, 3) as (S, R, C_out, C), from source frame s to copy r."""
@@ -61,18 +59,30 @@ def neighbouring_frames(x: Tensor) -> Tensor:
     return F.pad(x, (0, 0, 1, 1)).unfold(1, 3, 1).transpose(2, 3).flatten(2)
 
 
-def repeated_convolution(x: Tensor, weight: Tensor, repeat: int) -> Tensor:
-    """Repeat every frame of x (N, T, V, C), then convolve over time with weight (C_out, C, 3) and zero padding."""
+def repeated_convolution(x: Tensor, weight: Tensor, bias: Tensor, repeat: int) -> Tensor:
+    """Repeat every frame of x (N, T, V, C), then convolve over time with weight (C_out, C, 3, 1) and zero padding."""
+    if x.shape[1] * repeat == 1:
+        return x @ weight[:, :, 1, 0].T + bias
+    return (_with_few_launches if launches_matter(x) else _with_few_products)(x, weight, bias, repeat)
+
+
+def _with_few_launches(x: Tensor, weight: Tensor, bias: Tensor, repeat: int) -> Tensor:
+    """Convolve the repeated frames, as published."""
+    repeated = x if repeat == 1 else x.repeat_interleave(repeat, dim=1)
+    y = F.conv2d(repeated.permute(0, 3, 1, 2), weight, bias, padding=(1, 0))
+    return y.permute(0, 2, 3, 1).contiguous()  # no copy: it was computed so
+
+
+def _with_few_products(x: Tensor, weight: Tensor, bias: Tensor, repeat: int) -> Tensor:
+    """Apply the taps to the frames that come in, and add up what falls on each frame that goes out."""
     n, t, v, c = x.shape
     out = len(weight)
-    if t * repeat == 1:
-        return x @ weight[:, :, 1].T
-    before, here, after = (x @ weight.permute(2, 0, 1).reshape(3 * out, c).T).split(out, dim=3)
+    before, here, after = (x @ weight.permute(2, 3, 0, 1).reshape(3 * out, c).T).split(out, dim=3)
     earlier = F.pad(before[:, :-1], (0, 0, 0, 0, 1, 0))  # what the frame before brings
     later = F.pad(after[:, 1:], (0, 0, 0, 0, 0, 1))
     if repeat == 1:
-        return earlier + here + later
+        return earlier + here + later + bias
     both = before + here
     first, last = earlier + (here + after), both + later
     inside = [(both + after)[:, :, None].expand(-1, -1, repeat - 2, -1, -1)] if repeat > 2 else []
-    return torch.cat([first[:, :, None], *inside, last[:, :, None]], dim=2).view(n, t * repeat, v, out)
+    return torch.cat([first[:, :, None], *inside, last[:, :, None]], dim=2).view(n, t * repeat, v, out) + bias

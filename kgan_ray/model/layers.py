@@ -5,7 +5,7 @@ These modules only hold parameters: the networks' own `forward` decides in which
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -23,6 +23,37 @@ def count_partitions(adjacency: np.ndarray) -> int:
 def first_partitions(x: Tensor, count: int) -> Tensor:
     """Return the first of x (K, ...); all of them are x itself, which autograd follows at no cost."""
     return x if count == len(x) else x[:count]
+
+
+def launches_matter(x: Tensor) -> bool:
+    """Say whether small operations on x cost their launch rather than their arithmetic: on all devices but the CPU."""
+    return x.device.type != "cpu"
+
+
+class EdgeMaps(nn.Module):
+    """Each block's adjacency times the learned importance of its edges, for all blocks at once.
+
+    On a GPU that is three launches, where each block by itself would take as many. `chosen` has for each map its block
+    and, in the map's shape, which of that block's edges stand in it: numbers in its adjacency (K, V, V), flat.
+    """
+
+    edges: Tensor
+    adjacency: Tensor
+
+    def __init__(self, adjacencies: Sequence[np.ndarray], chosen: Sequence[tuple[int, Tensor]]) -> None:
+        super().__init__()
+        firsts = np.cumsum([0, *(adjacency.size for adjacency in adjacencies)])
+        edges = torch.cat([int(firsts[block]) + numbers.flatten() for block, numbers in chosen])
+        whole = torch.cat([torch.tensor(adjacency).flatten() for adjacency in adjacencies])
+        self.register_buffer("edges", edges, persistent=False)
+        self.register_buffer("adjacency", whole[edges], persistent=False)
+        self.shapes = [numbers.shape for _, numbers in chosen]
+
+    def forward(self, importance: Iterable[Tensor]) -> list[Tensor]:
+        """Return the maps; `importance` is each block's, (K, V, V)."""
+        edges = torch.cat([block.flatten() for block in importance]).index_select(0, self.edges)
+        maps = (self.adjacency * edges).split([shape.numel() for shape in self.shapes])
+        return [flat.view(shape) for flat, shape in zip(maps, self.shapes, strict=True)]
 
 
 class GraphConvolution(nn.Module):
@@ -67,6 +98,8 @@ class DiscriminatorBlock(nn.Module):
         super().__init__()
         self.gcn = GraphConvolution(design.in_channels, design.out_channels)
         self.tcn = nn.Conv2d(design.out_channels, design.out_channels, (3, 1), padding=(1, 0))
+        # A tap's channels lie beside one another: they are multiplied, and their gradient comes, without a copy.
+        self.tcn.weight.data = self.tcn.weight.data.contiguous(memory_format=torch.channels_last)
         if design.residual == "conv":
             self.residual = nn.Conv2d(design.in_channels, design.out_channels, 1)
 

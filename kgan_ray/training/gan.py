@@ -25,7 +25,12 @@ from kgan_ray.skeleton import MotionSpec
 from kgan_ray.training import distributed
 from kgan_ray.training.captured import CapturedStep, Metrics, TrainedState
 from kgan_ray.training.draws import Draws
-from kgan_ray.training.losses import discriminator_loss, generator_loss, interpolate, slope_penalty
+from kgan_ray.training.losses import (
+    discriminator_loss_gradient,
+    generator_loss,
+    interpolate,
+    slope_penalty_with_gradient,
+)
 from kgan_ray.training.networks import build_networks, update_average
 
 
@@ -115,44 +120,47 @@ class GAN:
             motions = torch.cat([motions, fake, interpolate(motions, fake, mix)])
         all_labels = labels.repeat(3)
         noise = self.draws.discriminator_noise(net, size, num_batches=3)
-        weights, label_terms = net.block_weights(), net.label_terms(all_labels, noise.label)
+        weights = net.weights()
+        label_terms = weights.label.terms(net.embedded(all_labels, noise.label))
         blocks = DiscriminatorPass(net, weights, self._dtype)
         features = blocks.forward(motions, label_terms, noise).requires_grad_()
 
-        # Scores and losses, and what they send down from the features: for the interpolates, the slope of their score.
-        real_score, fake_score, between_score = net.score(features, all_labels).chunk(3)
-        loss = discriminator_loss(real_score, fake_score)
-        metrics = {
-            "discriminator/real_score": real_score.detach().mean(),
-            "discriminator/fake_score": fake_score.detach().mean(),
-        }
+        # Scores and losses, and what they send down to the features: for the interpolates, the slope of their score.
+        scores = net.score(features, all_labels)
+        real_score, fake_score, _ = scores.detach().chunk(3)
+        metrics = {"discriminator/real_score": real_score.mean(), "discriminator/fake_score": fake_score.mean()}
+        loss = metrics["discriminator/fake_score"] - metrics["discriminator/real_score"]
+        class_losses = []
         if self.settings.model.auxiliary_classifier:  # on real motions alone, as in WGAN-GP's own AC-GAN
             class_loss = F.cross_entropy(net.class_scores(features[:size]), labels)
             metrics["discriminator/class_loss"] = class_loss.detach()
-            loss = loss + training.auxiliary_weight * class_loss
-        (downward,) = torch.autograd.grad(loss + between_score.sum(), features, retain_graph=True)
+            class_losses = [training.auxiliary_weight * class_loss]
+            loss = loss + class_losses[0].detach()
+        by_scores = discriminator_loss_gradient(size, self.device, slope=1.0)
+        (downward,) = torch.autograd.grad(
+            [scores, *class_losses], features, [by_scores, *(None for _ in class_losses)], retain_graph=True
+        )
 
         # Slope of the score along the interpolates, and its penalty.
-        slope = blocks.transposed(downward, slopes_of=between).requires_grad_()
-        penalty = slope_penalty(slope)
-        (direction,) = torch.autograd.grad(training.gradient_penalty * penalty, slope)
+        slope = blocks.transposed(downward, slopes_of=between)
+        penalty, direction = slope_penalty_with_gradient(slope, training.gradient_penalty)
 
         # Tangent: the penalty's gradient goes forward; d(penalty)/d(head) = d(score of the tangent)/d(head).
-        tangent = blocks.tangent(direction, between)
-        tangent_score = (net.score(tangent, labels) - net.fcn.bias).sum()
+        change = net.change_of_score(blocks.tangent(direction, between), labels)
 
         # Gradients to parameters: the blocks' are written out, autograd takes them on and adds the head's.
         gradients, term_gradients = blocks.gradients(real_and_fake)
         term_gradients[between].zero_()  # the label shifts what enters the blocks, not its slope
         self.discriminator_adam.zero_grad()
-        tensors = [t for block in weights for t in block.parts() if t is not None]
+        by_loss = discriminator_loss_gradient(size, self.device, slope=0.0)
         torch.autograd.backward(
-            [*tensors, label_terms, loss, tangent_score], [*gradients, term_gradients, None, None]
+            [*weights.tensors(), label_terms, scores, *class_losses, change],
+            [*gradients, term_gradients, by_loss, *(None for _ in class_losses), by_scores[between]],
         )
         distributed.average_gradients(net.parameters())
         self.discriminator_adam.step()
-        metrics["discriminator/gradient_penalty"] = penalty.detach()
-        metrics["discriminator/loss"] = loss.detach() + training.gradient_penalty * penalty.detach()
+        metrics["discriminator/gradient_penalty"] = penalty
+        metrics["discriminator/loss"] = loss + training.gradient_penalty * penalty
         return metrics
 
     def generator_step(self, z: Tensor, labels: Tensor) -> Metrics:
@@ -163,7 +171,8 @@ class GAN:
         fake = self.judged_fakes(z, labels)
         noise = self.draws.discriminator_noise(net, len(z), num_batches=1)
         with torch.no_grad():
-            weights, label_terms = net.block_weights(), net.label_terms(labels, noise.label)
+            weights = net.weights()
+            label_terms = weights.label.terms(net.embedded(labels, noise.label))
         blocks = DiscriminatorPass(net, weights, self._dtype)
         features = blocks.forward(fake, label_terms, noise).requires_grad_()
 
@@ -271,6 +280,11 @@ class GAN:
         for name, adam in (("generator", self.generator_adam), ("discriminator", self.discriminator_adam)):
             # A schedule changes rates on the way: the groups that were saved hold those of the part before.
             adam.load_state_dict({**optimisers[name], "param_groups": adam.state_dict()["param_groups"]})
+            for (
+                parameter,
+                moments,
+            ) in adam.state.items():  # in the parameter's order in memory, as a fused step reads them
+                moments |= {n: torch.empty_like(parameter).copy_(moments[n]) for n in ("exp_avg", "exp_avg_sq")}
         self.draws.load_state_dict(state["random"])
         self.step_count = state["step"]
         self._generator_metrics = {name: t.to(self.device) for name, t in state["generator_metrics"].items()}
