@@ -18,6 +18,7 @@ import numpy as np
 import yaml
 from pydantic import Field, model_validator
 
+from kgan_ray.layouts import TABLES
 from kgan_ray.settings import UserError, validated
 from kgan_ray.text import close_match
 from kgan_ray.validation import FrozenModel
@@ -68,40 +69,17 @@ def _bones(text: str) -> tuple[Bone, ...]:
     return tuple((int(a), int(b)) for a, b in pairs)
 
 
-NTU25 = SkeletonLayout(
-    name="ntu25",
-    joints=tuple(
-        "spine_base spine_mid neck head left_shoulder left_elbow left_wrist left_hand right_shoulder "
-        "right_elbow right_wrist right_hand left_hip left_knee left_ankle left_foot right_hip right_knee "
-        "right_ankle right_foot spine_shoulder left_hand_tip left_thumb right_hand_tip right_thumb".split()
-    ),
-    bones=_bones(
-        "0-1 1-20 2-20 3-2 4-20 5-4 6-5 7-6 8-20 9-8 10-9 11-10 0-12 13-12 14-13 15-14 "
-        "0-16 17-16 18-17 19-18 21-7 22-7 23-11 24-11"
-    ),
-    root=20,
-)
-H36M16 = SkeletonLayout(
-    name="h36m16",
-    joints=tuple(
-        "pelvis right_hip right_knee right_ankle left_hip left_knee left_ankle spine thorax head "
-        "left_shoulder left_elbow left_wrist right_shoulder right_elbow right_wrist".split()
-    ),
-    bones=_bones("1-2 2-3 0-1 4-5 5-6 0-4 0-7 7-8 8-9 8-10 10-11 11-12 8-13 13-14 14-15"),
-    root=8,
-    always_kept=(9,),
-)
-UCLA20 = SkeletonLayout(
-    name="ucla20",
-    joints=tuple(
-        "hip_center spine shoulder_center head left_shoulder left_elbow left_wrist left_hand right_shoulder "
-        "right_elbow right_wrist right_hand left_hip left_knee left_ankle left_foot right_hip right_knee "
-        "right_ankle right_foot".split()
-    ),
-    bones=_bones("0-1 1-2 3-2 4-2 5-4 6-5 7-6 8-2 9-8 10-9 11-10 12-0 13-12 14-13 15-14 16-0 17-16 18-17 19-18"),
-    root=2,
-)
-LAYOUTS = {layout.name: layout for layout in (NTU25, H36M16, UCLA20)}
+LAYOUTS = {
+    name: SkeletonLayout(
+        name=name,
+        joints=tuple(table.joints.split()),
+        bones=_bones(table.bones),
+        root=table.root,
+        always_kept=table.always_kept,
+    )
+    for name, table in TABLES.items()
+}
+NTU25, H36M16, UCLA20 = LAYOUTS["ntu25"], LAYOUTS["h36m16"], LAYOUTS["ucla20"]
 
 
 def find_layout(layout: str | SkeletonLayout) -> SkeletonLayout:
@@ -113,6 +91,24 @@ def find_layout(layout: str | SkeletonLayout) -> SkeletonLayout:
             f"unknown skeleton layout {layout!r}.{close_match(layout, LAYOUTS)} Known: {', '.join(LAYOUTS)}"
         )
     return LAYOUTS[layout]
+
+
+def named_layout(wanted: str) -> SkeletonLayout:
+    """Return the layout that `--layout` names: a built-in one, or a YAML file. Raises UserError if it is neither."""
+    if wanted not in LAYOUTS and not Path(wanted).suffix and not Path(wanted).exists():
+        raise UserError(
+            f"--layout {wanted}: neither a file nor a layout.{close_match(wanted, LAYOUTS)} Known: {', '.join(LAYOUTS)}"
+        )
+    return LAYOUTS[wanted] if wanted in LAYOUTS else read_layout(wanted)
+
+
+def layouts_of(num_joints: int, coordinates: int) -> list[str]:
+    """Name the built-in layouts of so many joints; in space, those that are found in images do not count."""
+    return [
+        name
+        for name, layout in LAYOUTS.items()
+        if layout.num_joints == num_joints and (coordinates == 2 or not TABLES[name].flat)
+    ]
 
 
 def read_layout(path: str | Path) -> SkeletonLayout:

@@ -11,7 +11,7 @@ VERBS = ("prepare", "train", "tune", "evaluate", "generate", "render", "report",
 # From the ground up. A module belongs to the longest entry that is its name or a package that holds it; it may import
 # from the floors before its own and from its own entry. docs/architecture.md says what each is for.
 FLOORS = [
-    ["text", "presets", "limits"],
+    ["text", "presets", "limits", "layouts"],
     ["validation"],
     ["resources"],
     ["settings"],

@@ -81,7 +81,7 @@ def test_every_layout_and_length_agrees_with_the_literal_network(layout, frames,
     noise = [torch.randn(3, 1, t, v) for t, v in net.noise_shapes]
     motions = net(z, labels, noise)
     assert motions.shape == (3, *net.motion_shape)
-    torch.testing.assert_close(motions, literal(z, labels, noise), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(motions, literal(z, labels, noise), rtol=1e-4, atol=3e-4)
     for name, tensor in literal.state_dict().items():
         torch.testing.assert_close(net.state_dict()[name], tensor, rtol=1e-4, atol=1e-5)
 

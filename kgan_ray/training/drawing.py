@@ -21,7 +21,7 @@ from kgan_ray.devices import line_of_device, usable_device
 from kgan_ray.model.variation import stochastic_variation
 from kgan_ray.publishing import writing_output
 from kgan_ray.settings import DataSettings, UserError
-from kgan_ray.skeleton import LAYOUTS, SkeletonLayout, find_layout, read_layout
+from kgan_ray.skeleton import LAYOUTS, SkeletonLayout, layouts_of, named_layout
 from kgan_ray.storage import StorePath
 from kgan_ray.training.checkpoint import load_generator
 from kgan_ray.training.gan import GAN
@@ -147,7 +147,7 @@ def _of_checkpoint(place: str, choice: Choice) -> tuple[Titled, SkeletonLayout]:
 
 def _of_file(path: Path, choice: Choice) -> tuple[Titled, SkeletonLayout]:
     file = open_motions(path)
-    layout = file.layout or _layout_of_array(path, file.motions[0].shape[2], choice.layout)
+    layout = file.layout or _layout_of_array(path, file.motions[0].shape, choice.layout)
     wanted = None if choice.classes is None else {int(word) for word in choice.classes if word.isdigit()}
     chosen, counts = [], dict.fromkeys(file.labels, 0)
     for motion, label in zip(file.motions, file.labels, strict=True):
@@ -159,16 +159,18 @@ def _of_file(path: Path, choice: Choice) -> tuple[Titled, SkeletonLayout]:
     return chosen, layout
 
 
-def _layout_of_array(path: Path, num_joints: int, wanted: str | None) -> SkeletonLayout:
+def _layout_of_array(path: Path, shape: tuple[int, ...], wanted: str | None) -> SkeletonLayout:
+    coordinates, _, num_joints = shape
     if wanted:
-        layout = find_layout(wanted) if wanted in LAYOUTS else read_layout(wanted)
+        layout = named_layout(wanted)
         if layout.num_joints != num_joints:
             raise UserError(f"--layout {wanted}: {layout.num_joints} joints, but {path} has {num_joints}")
         return layout
-    for layout in LAYOUTS.values():
-        if layout.num_joints == num_joints:
-            return layout
-    raise UserError(f"{path}: {num_joints} joints; say whose with --layout {' | '.join(LAYOUTS)} | FILE.yaml")
+    if len(names := layouts_of(num_joints, coordinates)) == 1:
+        return LAYOUTS[names[0]]
+    raise UserError(
+        f"{path}: {num_joints} joints; say whose with --layout {' | '.join(names or LAYOUTS)} | FILE.yaml"
+    )
 
 
 def _of_recording(path: Path) -> tuple[Titled, SkeletonLayout]:
