@@ -1,8 +1,11 @@
 """The reader of `.skeleton` text: known values, agreement with a plain reader, and what it refuses."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
+from helpers.other_forms import genuine_recordings
 from helpers.recordings import BODY, REAL_DATA, moving_body, one_body_text, skeleton_text
 from kgan_ray.benchmarks.reading import plain_bodies
 from kgan_ray.data.recording import RejectedRecording
@@ -150,5 +153,87 @@ def test_scrambled_bytes_are_read_or_set_aside_but_never_crash():
 
 
 def test_body_ids_are_kept_apart_from_flags():
-    frames = [[(BODY, moving_body(1)[0])], [(BODY + "2", moving_body(1)[0])]]
+    frames = [[(BODY, moving_body(1)[0])], [(BODY + "2", moving_body(1)[0] + 2)]]
     assert parse_skeleton(skeleton_text(frames).encode()).num_bodies == 2
+
+
+def with_changed_id(text, at, other=BODY + "9"):
+    """Text of a recording in which every body's tracking id ends in another digit from a frame on."""
+    lines, line, out = text.splitlines(), 1, []
+    out.append(lines[0])
+    for frame in range(int(lines[0])):
+        bodies = int(lines[line])
+        out.append(lines[line])
+        line += 1
+        for _ in range(bodies):
+            name, rest = lines[line].split(" ", 1)
+            out += [f"{other if frame >= at else name} {rest}", *lines[line + 1 : line + 27]]
+            line += 27
+    return "\n".join(out) + "\n"
+
+
+def walking(num_frames, start=0.0):
+    """A body that trembles by centimetres and walks three of them a frame."""
+    steps = np.arange(num_frames)[:, None, None] * np.array([0.03, 0, 0])
+    return (moving_body(num_frames, seed=1, size=0.02) + steps + start).astype(np.float32)
+
+
+def test_a_person_whose_tracking_id_changes_stays_one():
+    motion = walking(40)
+    text = skeleton_text([[(BODY, joints)] for joints in motion])
+    for at in (1, 16, 39):
+        bodies = parse_skeleton(with_changed_id(text, at).encode())
+        assert np.array_equal(bodies.motion, parse_skeleton(text.encode()).motion)
+        assert (bodies.num_bodies, bodies.joined_tracks, bodies.motion_second) == (1, 1, None)
+
+
+def test_a_person_who_was_lost_for_a_while_is_found_again():
+    motion = walking(40)
+    frames = [
+        [] if 15 <= t < 25 else [(BODY if t < 15 else BODY + "2", joints)] for t, joints in enumerate(motion)
+    ]
+    bodies = parse_skeleton(skeleton_text(frames).encode())
+    assert (bodies.num_bodies, bodies.joined_tracks) == (1, 1)
+    assert not bodies.motion[15:25].any()
+    assert bodies.motion[25:].any(axis=(1, 2)).all()
+
+
+def test_persons_who_are_there_together_or_apart_stay_two():
+    one, other = walking(20), walking(20, start=0.1)
+    together = [
+        [(BODY, one[t]), (BODY + "2", other[t])] if t < 11 else [(BODY + "2", other[t])] for t in range(20)
+    ]
+    apart = [[(BODY, one[t])] if t < 10 else [(BODY + "2", other[t] + 1.5)] for t in range(20)]
+    for frames in (together, apart):
+        bodies = parse_skeleton(skeleton_text(frames).encode())
+        assert (bodies.num_bodies, bodies.joined_tracks) == (2, 0)
+
+
+def test_two_persons_who_both_change_their_ids_stay_two():
+    one, other = walking(20), walking(20, start=1.2)
+    frames = [
+        [(f"{BODY}{t // 8}", one[t]), (f"{BODY}{t // 8}5", other[t])] for t in range(20)
+    ]  # ids change at frames 8 and 16
+    bodies = parse_skeleton(skeleton_text(frames).encode())
+    assert (bodies.num_bodies, bodies.joined_tracks) == (2, 4)
+    assert {tuple(body[3, 0]) for body in (bodies.motion, bodies.motion_second)} == {
+        tuple(one[3, 0]),
+        tuple(other[3, 0]),
+    }
+    for body in (bodies.motion, bodies.motion_second):
+        assert np.abs(np.diff(body, axis=0)).max() < 0.5  # nobody jumps to the other
+
+
+def test_genuine_recordings_with_a_changed_id_are_as_without(tmp_path):
+    recorded = genuine_recordings(30)
+    if recorded is None:
+        pytest.skip("no genuine recordings here")
+    alone = [one.name for one in recorded if len(one.bodies) == 1][:12]
+    with zipfile.ZipFile(REAL_DATA / "ntu_sample_skeletons.zip") as archive:
+        for name in alone:
+            text = archive.read(f"nturgb+d_skeletons/{name}.skeleton").decode()
+            expected = parse_skeleton(text.encode())
+            bodies = parse_skeleton(with_changed_id(text, int(expected.num_frames * 0.4)).encode())
+            assert np.array_equal(bodies.motion, expected.motion)
+            assert (bodies.num_bodies, bodies.joined_tracks) == (1, 1)
+    assert len(alone) == 12

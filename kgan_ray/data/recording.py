@@ -25,6 +25,9 @@ class Recording:
     num_bodies: int
     motion: np.ndarray  # float32 (T, V, C), the main body
     motion_second: np.ndarray | None = None  # float32 (T, V, C), where a second body was seen
+    fold: int | None = None  # the source's own split: 0 trains, 1 tests
+    cut_frames: int = 0  # empty frames before the first body and after the last, which are not kept
+    joined_tracks: int = 0  # pieces of a person whose tracking id changed, beyond the first
 
 
 class RejectedRecording(Exception):

@@ -35,6 +35,11 @@ class SkeletonFiles(FileSource):
             layout=NTU25, coordinates=3, class_names=names, splits=ntu.SPLITS, known_classes=not own_names
         )
 
+    @property
+    def description(self) -> str:
+        kind = "NTU RGB+D recordings" if self.traits.known_classes else "recordings in NTU RGB+D's form"
+        return f"{kind}, 25 joints as ntu25, {len(self.traits.class_names)} classes, published splits"
+
     def _own_class_names(self) -> tuple[str, ...]:
         for name, place in self.listing:
             if PurePosixPath(name).name == CLASS_NAMES_FILE:
@@ -64,4 +69,5 @@ class SkeletonFiles(FileSource):
             num_bodies=bodies.num_bodies,
             motion=bodies.motion,
             motion_second=bodies.motion_second,
+            joined_tracks=bodies.joined_tracks,
         )

@@ -35,6 +35,7 @@ class Bodies:
     num_bodies: int
     motion: np.ndarray  # float32 (T, 25, 3)
     motion_second: np.ndarray | None
+    joined_tracks: int  # tracks that went on as another person's, who had changed the tracking id
 
 
 def parse_skeleton(data: bytes) -> Bodies:
@@ -182,7 +183,8 @@ def _by_energy(sightings: _Sightings, joints: np.ndarray) -> Bodies:
     rows_of: dict[bytes, list[int]] = {}
     for row, body in enumerate(sightings.body):
         rows_of.setdefault(body, []).append(row)
-    bodies = list(rows_of.values())
+    bodies = _persons(list(rows_of.values()), frames, joints)
+    joined_tracks = len(rows_of) - len(bodies)
     if len(bodies) > 1:
         energy = [float(joints[rows].std(axis=(0, 1), dtype=np.float64).sum()) for rows in bodies]
         bodies = [
@@ -193,4 +195,27 @@ def _by_energy(sightings: _Sightings, joints: np.ndarray) -> Bodies:
         motion = np.zeros((sightings.num_frames, NUM_JOINTS, 3), np.float32)
         motion[frames[rows]] = joints[rows]
         motions.append(motion)
-    return Bodies(sightings.num_frames, len(bodies), motions[0], motions[1] if len(motions) > 1 else None)
+    second = motions[1] if len(motions) > 1 else None
+    return Bodies(sightings.num_frames, len(bodies), motions[0], second, joined_tracks)
+
+
+def _persons(tracks: list[list[int]], frames: np.ndarray, joints: np.ndarray) -> list[list[int]]:
+    """Join the tracks of a person whose tracking id changed; a track is the rows of one id, tracks come as first seen.
+
+    A track goes on as one that ended before it began if its first pose lies where the other's last one did: on the average
+    of all joints within 0.4 m and 2 cm for each frame between, at most 1 m. Of the genuine recordings' own consecutive
+    frames, 99 % lie within 0.38 m, and those a second apart within 1 m.
+    """
+    persons: list[list[int]] = []
+    for track in tracks:
+        nearest, person_before = np.inf, None
+        for person in persons:
+            gap = int(frames[track[0]] - frames[person[-1]])
+            distance = float(np.linalg.norm(joints[track[0]] - joints[person[-1]], axis=1).mean())
+            if gap > 0 and distance <= min(0.4 + 0.02 * gap, 1.0) and distance < nearest:
+                nearest, person_before = distance, person
+        if person_before is None:
+            persons.append(track)
+        else:
+            person_before.extend(track)
+    return persons
