@@ -3,17 +3,18 @@
     python -m kgan_ray.prepare nturgbd_skeletons_s001_to_s017.zip --output datasets/ntu60
     python -m kgan_ray.prepare --demo --output datasets/demo
 
-SOURCE is a folder or zip of NTU RGB+D .skeleton files or of NW-UCLA .json files, a Kinetic-GAN *_data.npy with
-its *_label.pkl beside it, or an .npz of your own: motions (N, T, V, C) in metres, labels, and optionally lengths,
-class_names, names, subjects, cameras and setups, with --layout for a skeleton that is not built in. Running the
-same command again does nothing. Recordings that cannot be used are set aside with the reason, in rejected.jsonl.
+SOURCE is a folder or zip of NTU RGB+D .skeleton files, of NW-UCLA .json files, of KIMORE's or UI-PRMD's tables, or of
+HumanML3D's new_joints; pyskl's .pkl; CTR-GCN's .npz; *_data.npy with *_label.pkl beside it, or a folder of them (Kinetic-GAN,
+2s-AGCN, Shift-GCN); or an .npz of your own: motions (N, T, V, C) in metres and labels, with --layout for whose joints they
+are. docs/data.md tells of each. Running the same command again does nothing. Recordings that cannot be used are set aside
+with the reason, in rejected.jsonl.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     _check(options)
     from kgan_ray.data.prepare.service import Demo, prepare_dataset
+    from kgan_ray.data.sources.units import parse_scale
 
     demo = Demo(
         num_sequences=options.num_sequences or _DEMO_SEQUENCES,
@@ -38,18 +40,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         skeleton_files=Path(options.skeleton_files) if options.skeleton_files else None,
     )
     started = time.perf_counter()
+    kinds: list[str] = []
     with ProgressLine() as line:
         prepared = prepare_dataset(
             demo if options.demo else options.sources,
             options.output,
             layout=options.layout,
+            scale=parse_scale(options.scale) if options.scale else None,
+            split=options.split,
             missing_list=options.missing_list,
             train_ids=_train_ids(options),
             min_per_class=options.min_per_class,
             force=options.force,
             progress=line,
+            say=kinds.append,
         )
     if prepared.is_new:
+        print(*kinds, sep="\n", end="\n" * bool(kinds))
         _print_summary(prepared.dataset, time.perf_counter() - started)
     else:
         print(
@@ -63,7 +70,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("sources", metavar="SOURCE", nargs="*", help="recordings; several of one kind are joined")
     parser.add_argument("--output", metavar="DIR", required=True, help="the dataset folder (or URI) to write")
     parser.add_argument("--force", action="store_true", help="replace a different dataset that is in DIR")
-    parser.add_argument("--layout", metavar="FILE", help="YAML of your own skeleton: name, joints, bones, root")
+    parser.add_argument(
+        "--layout",
+        metavar="NAME",
+        help="whose joints arrays hold: a layout's name, or FILE.yaml of your own skeleton",
+    )
+    parser.add_argument(
+        "--scale",
+        metavar="S",
+        help="metres a unit: 0.001 for millimetres; S,S or S,S,S for each axis, negative to turn it",
+    )
+    parser.add_argument(
+        "--split",
+        metavar="NAME",
+        help="hash: every fifth recording tests, by its name; none: all train and test; or one of a file's own splits "
+        "(default: the published one, the file's own, or else hash)",
+    )
     parser.add_argument(
         "--missing-list", metavar="FILE", help="recordings to leave out, as NTU's authors list them"
     )
@@ -133,13 +155,33 @@ def _print_summary(dataset: Dataset, seconds: float) -> None:
         print(
             f"second body: in {counts.second_body} sequences; kept as motion_second, training uses the main body"
         )
+    if counts.joined_tracks:
+        print(
+            f"tracking: in {counts.joined_tracks} sequences a person changed the tracking id; the pieces were joined"
+        )
+    if counts.cut_frames:
+        print(f"padding: {counts.cut_frames} empty frames before and after the motions were cut")
     sizes = [count for count in counts.per_class.values() if count]
     print(f"classes: {len(sizes)} of {len(counts.per_class)} occur, {min(sizes)} to {max(sizes)} sequences each")
     few = [name for name, count in counts.per_class.items() if count == 1]
     if few:
         print(f"warning: only one sequence of {', '.join(few[:5])}{' and others' if len(few) > 5 else ''}")
     for benchmark, split in counts.per_benchmark.items():
-        print(f"benchmark {benchmark}: {split.train} train, {split.test} test")
+        rule = manifest.splits.get(benchmark)
+        how = (
+            ""
+            if rule is None or rule.column != "fold"
+            else f", {_fold_in_words(manifest.options, manifest.splits)}"
+        )
+        print(f"benchmark {benchmark}: {split.train} train, {split.test} test{how}")
+
+
+def _fold_in_words(options: Mapping[str, object], splits: Mapping[str, object]) -> str:
+    """Say where a split by fold comes from: it is the source's own if it has a name of its own."""
+    own = [name for name in splits if name != "all" and splits[name] == splits["all"]]
+    if own or options.get("split") not in (None, "hash", "none"):
+        return "the source's own split"
+    return "every fifth by the hash of its name (--split none: all train and test)"
 
 
 if __name__ == "__main__":

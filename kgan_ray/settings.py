@@ -45,7 +45,7 @@ class DataSettings(FrozenModel):
     """Which motions are trained on, and how a recording becomes a motion (C, T, V) in [-1, 1]."""
 
     path: str | None = None  # a dataset folder or URI that `prepare` wrote; None = the demo data set
-    benchmark: Literal["xsub", "xview", "xset", "all"] = "all"  # which rows train, which test
+    benchmark: Literal["xsub", "xview", "xset", "own", "all"] = "all"  # which rows train, which test
     frames: PositiveInt = 64  # T, a multiple of 16
     window: Literal["first", "resample", "random"] = "first"  # first = the published protocol
     centre: Literal["none", "first", "frame"] = "none"  # root joint moved to 0 in the first or in every frame

@@ -11,10 +11,12 @@ import shlex
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from helpers.commands import ROOT
+from helpers.recordings import moving_body
 from helpers.sweep_records import finished_sweep
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.prepare.service import prepare_dataset
@@ -63,13 +65,16 @@ def place(tiny, tmp_path_factory) -> Path:
 
 
 def write_recordings(home: Path) -> None:
-    """Put NTU's zip and its list there, with synthetic motion in them, and the dataset that `prepare` makes of them."""
+    """Put NTU's zip and its list there, with synthetic motion in them, the dataset that `prepare` makes of them, and arrays."""
     write_demo_files(home / "files", seed=0, num_sequences=60)
     with zipfile.ZipFile(home / "nturgbd_skeletons_s001_to_s017.zip", "w") as archive:
         for file in sorted((home / "files").glob("*.skeleton")):
             archive.write(file, f"nturgb+d_skeletons/{file.name}")
     missing = home / "NTU_RGBD_samples_with_missing_skeletons.txt"
     missing.write_text("S001C002P005R002A008\n")
+    walks = [moving_body(20, seed=seed, joints=22) for seed in range(20)]
+    np.savez(home / "mocap.npz", motions=np.stack(walks) * 1000, labels=[0, 1] * 10)
+    np.savez(home / "yolo.npz", motions=np.abs(np.stack(walks)[:, :, :17, :2]) * 250, labels=[0, 1] * 10)
     recordings = [str(home / "nturgbd_skeletons_s001_to_s017.zip")]
     prepare_dataset(recordings, home / "datasets" / "ntu60", missing_list=str(missing))
 

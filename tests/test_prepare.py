@@ -12,7 +12,18 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from helpers.recordings import REAL_DATA, moving_body, ntu_names, one_body_text, write_ntu, write_ucla, zipped
+from helpers.other_forms import ctr_gcn_arrays, made_recordings, write_pyskl
+from helpers.recordings import (
+    BODY,
+    REAL_DATA,
+    moving_body,
+    ntu_names,
+    one_body_text,
+    skeleton_text,
+    write_ntu,
+    write_ucla,
+    zipped,
+)
 from kgan_ray import prepare
 from kgan_ray.cli import run_verb
 from kgan_ray.data.dataset import MANIFEST, Dataset
@@ -112,6 +123,57 @@ def test_a_zip_and_its_folder_give_the_same_dataset(tmp_path, files):
     assert Dataset.open(tmp_path / "a").hash == Dataset.open(tmp_path / "b").hash
 
 
+def test_prepare_says_what_it_took_a_file_for(tmp_path, capsys):
+    write_pyskl(tmp_path / "a.pkl", made_recordings())
+    np.savez(tmp_path / "CS.npz", **ctr_gcn_arrays(made_recordings()))
+    padded = tmp_path / "padded.npz"
+    np.savez(
+        padded,
+        motions=np.pad(np.stack([moving_body(6, seed=n) for n in range(20)]), ((0, 0), (0, 4), (0, 0), (0, 0))),
+        labels=[0, 1] * 10,
+    )
+    for path, options, lines in [
+        (
+            tmp_path / "a.pkl",
+            [],
+            ["a.pkl: pyskl annotations, 25 joints as ntu25, up to 2 bodies, published splits"],
+        ),
+        (
+            tmp_path / "CS.npz",
+            [],
+            [
+                "CS.npz: CTR-GCN arrays, 25 joints as ntu25, two bodies, own split (xsub): 9 train and 3 test",
+                "benchmark xsub: 9 train, 3 test, the source's own split",
+            ],
+        ),
+        (
+            padded,
+            ["--layout", "ntu25"],
+            [
+                "padded.npz: own arrays (N, T, V, C), 25 joints as ntu25",
+                "padding: 80 empty frames before and after the motions were cut",
+                "test, every fifth by the hash of its name (--split none: all train and test)",
+            ],
+        ),
+    ]:
+        assert run(path, "--output", tmp_path / f"data-{path.stem}", *options) == 0
+        printed = capsys.readouterr().out
+        assert [line for line in lines if f"{line}\n" not in printed] == []
+
+
+def test_joined_tracks_are_counted_and_said(tmp_path, capsys):
+    files = write_ntu(tmp_path / "files", ntu_names(8))
+    still = moving_body(1)[0]
+    text = skeleton_text([[(BODY if frame < 3 else BODY + "2", still)] for frame in range(8)])
+    (files / f"{ntu_names(8)[0]}.skeleton").write_text(text)
+    assert run(files, "--output", tmp_path / "data") == 0
+    assert (
+        "tracking: in 1 sequences a person changed the tracking id; the pieces were joined"
+        in capsys.readouterr().out
+    )
+    assert Dataset.open(tmp_path / "data").manifest.counts.joined_tracks == 1
+
+
 def test_two_sources_of_a_kind_are_joined(tmp_path):
     names = ntu_names(24)
     one, two = write_ntu(tmp_path / "one", names[:12]), write_ntu(tmp_path / "two", names[12:])
@@ -198,7 +260,7 @@ def test_a_class_with_one_sequence(tmp_path, capsys):
     np.savez(
         tmp_path / "a.npz", motions=np.stack([moving_body(9, seed=n) for n in range(3)]), labels=["a", "a", "b"]
     )
-    command = (tmp_path / "a.npz", "--output", tmp_path / "data")
+    command = (tmp_path / "a.npz", "--layout", "ntu25", "--output", tmp_path / "data")
     message = refused(capsys, *command)
     assert message.startswith("error: class 'b' has 1 sequence; at least 2 are needed (--min-per-class")
     assert names_in(tmp_path) == ["a.npz"]

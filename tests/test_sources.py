@@ -76,7 +76,6 @@ def test_ucla_files(tmp_path):
 @pytest.mark.parametrize(
     ("name", "tree", "reason"),
     [
-        ("walk", {}, "its name has not the form"),
         ("a07_s01_e00_v01", {}, "action a07 is not one of NW-UCLA's"),
         ("a01_s01_e00_v01", {}, "not JSON with `skeletons`"),
         ("a01_s01_e00_v01", b"[[", "not JSON with `skeletons`"),
@@ -150,7 +149,10 @@ def test_published_ntu_arrays(tmp_path):
 
 def test_published_h36m_arrays(tmp_path):
     array = np.random.default_rng(0).normal(size=(4, 2, 50, 16)).astype(np.float32)
-    (source,) = find_sources(str(published(tmp_path, array, np.array([0, 1, 2, 0]))))
+    path = published(tmp_path, array, np.array([0, 1, 2, 0]))
+    with pytest.raises(UserError, match="nothing says whose joints these are; --layout says it: h36m16 would fit"):
+        find_sources(str(path))
+    (source,) = find_sources(str(path), H36M16)
     assert (source.traits.layout, source.traits.coordinates) == (H36M16, 2)
     assert source.traits.class_names == ("class 0", "class 1", "class 2")
     recording = source.parse(Item("x", 2), b"")
@@ -161,22 +163,36 @@ def test_published_h36m_arrays(tmp_path):
 def test_a_bad_published_sequence_is_set_aside(tmp_path, bad):
     array = np.full((1, 3, 4, 25, 1), bad, np.float32)
     with pytest.raises(RejectedRecording, match=r"NaN or infinite|no frame holds a body"):
-        read_all(published(tmp_path, array, [0]))
+        read_all(published(tmp_path, array, [0]), NTU25)
 
 
 def test_bad_published_arrays_are_refused(tmp_path):
     good = np.ones((3, 3, 8, 25, 1), np.float32)
     for array, labels, message in [
-        (good, [0, 1], r"train_label\.pkl: 2 labels for the 3 sequences of train_data\.npy"),
-        (good, [0, 1, -1], "labels from -1 to 1; they count from 0"),
-        (good[..., 0, 0], [0, 1, 2], r"has shape \(3, 3, 8\) of float32; expected float"),
-        (good.astype(int), [0, 1, 2], "of int64; expected float"),
-        (good[:, :, :, :7], [0, 1, 2], "a skeleton of 7 joints is not known; describe it with --layout"),
-        (good[:, :1], [0, 1, 2], "1 coordinates a joint; 2 or 3 are accepted"),
-        (good[:0], [], r"has shape \(0, 3, 8, 25, 1\)"),
+        (
+            good,
+            [0, 1, 2],
+            "nothing says whose joints these are; --layout says it: ntu25, openpose25 would fit, or a FILE",
+        ),
+        (
+            good[:, :, :, :7],
+            [0, 1, 2],
+            "--layout says it: known are ntu25, .*, or it names a FILE.yaml of your own",
+        ),
     ]:
         with pytest.raises(UserError, match=message):
             find_sources(str(published(tmp_path, array, labels)))
+    for array, labels, message in [
+        (good, [0, 1], r"train_label\.pkl: 2 labels for the 3 sequences of train_data\.npy"),
+        (good, [0, 1, -1], "labels from -1 to 1; they count from 0"),
+        (good[0, ..., 0, 0], [0, 1, 2], r"has shape \(3, 8\) of float32; expected float"),
+        (good.astype(int), [0, 1, 2], "of int64; expected float"),
+        (good[:, :, :, :7], [0, 1, 2], r"\(3, 3, 8, 7, 1\): no order of axes gives the 25 joints of ntu25"),
+        (good[:, :1], [0, 1, 2], r"expected are \(N, C, T, V, M\), \(N, C, T, V\), "),
+        (good[:0], [], r"has shape \(0, 3, 8, 25, 1\)"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            find_sources(str(published(tmp_path, array, labels)), NTU25)
 
 
 def test_a_truncated_array_and_a_missing_label_file_are_refused(tmp_path):
@@ -226,8 +242,13 @@ def test_arrays_of_ones_own_padded_and_end_to_end(tmp_path, worm):
         assert all(np.array_equal(r.motion, m) for r, m in zip(recordings, motions, strict=True))
 
 
-def test_arrays_of_a_built_in_layout_need_no_file(tmp_path):
+def test_arrays_must_say_whose_joints_they_hold(tmp_path):
     np.savez(tmp_path / "a.npz", motions=moving_body(8)[None], labels=[0])
+    with pytest.raises(
+        UserError, match=r"motions has shape \(1, 8, 25, 3\), and nothing says .* ntu25, openpose25 would"
+    ):
+        find_sources(str(tmp_path / "a.npz"))
+    np.savez(tmp_path / "a.npz", motions=moving_body(8)[None], labels=[0], layout="ntu25")
     (source,) = find_sources(str(tmp_path / "a.npz"))
     assert source.traits.layout == NTU25
 
@@ -248,16 +269,19 @@ MOTIONS = moving_body(6, joints=4).reshape(2, 3, 4, 3)
             {"motions": MOTIONS, "labels": ["a", "c"], "class_names": ["a", "b"]},
             "label 'c' is not among class_names",
         ),
-        ({"motions": MOTIONS, "labels": [0, 0], "lengths": [3, 4]}, "lengths from 3 to 4; 1 to 3 are possible"),
+        (
+            {"motions": MOTIONS, "labels": [0, 0], "lengths": [3, 4]},
+            "2 lengths from 3 to 4; 2 are needed, and 1 to 3 are possible",
+        ),
         ({"motions": MOTIONS[0], "labels": [0, 0]}, "lie end to end and need `lengths`"),
         ({"motions": MOTIONS[0], "labels": [0, 0], "lengths": [1, 1]}, "add up to the 3 frames"),
         ({"motions": MOTIONS, "labels": [0, 0], "names": ["x"]}, "1 names for 2 motions"),
         ({"motions": MOTIONS, "labels": [0, 0], "subjects": [1]}, "subjects is int64"),
-        ({"motions": MOTIONS[:, :, :3], "labels": [0, 0]}, "3 joints, but the layout worm has 4"),
-        ({"motions": MOTIONS.astype(str), "labels": [0, 0]}, r"motions has shape"),
+        ({"motions": MOTIONS[:, :, :3], "labels": [0, 0]}, "no order of axes gives the 4 joints of worm"),
+        ({"motions": MOTIONS.astype(str), "labels": [0, 0]}, r"motions is <U\d+; expected numbers"),
         (
             {"motions": np.array([None, {}], object), "labels": [0, 0]},
-            r"cannot be read as a \.npz of plain arrays",
+            r"motions is an array of objects that are not arrays of numbers",
         ),
     ],
 )
@@ -272,9 +296,9 @@ def test_a_npz_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
     np.savez_compressed(
         tmp_path / "a.npz", motions=np.zeros((10, 100, 25, 3), np.float32), labels=np.zeros(10, int)
     )
-    monkeypatch.setattr("kgan_ray.data.sources.own_arrays.MAX_BYTES", 100_000)
-    with pytest.raises(UserError, match=r"a\.npz: \d+ bytes unpacked; at most 100000 are accepted"):
-        find_sources(str(tmp_path / "a.npz"))
+    monkeypatch.setattr("kgan_ray.data.sources.arrays.npz.MOST_UNPACKED", 100_000)
+    with pytest.raises(UserError, match=r"a\.npz: motions takes \d+ bytes unpacked; at most 100000 are"):
+        find_sources(str(tmp_path / "a.npz"), NTU25)
 
 
 def test_a_nan_in_ones_own_arrays_is_set_aside(tmp_path, worm):
@@ -298,7 +322,7 @@ def test_what_is_no_source_is_refused(tmp_path):
         ("empty", "empty: there is nothing in it; accepted are a folder or zip of .skeleton files"),
         ("notes", r"notes: its files \(.txt\) are not known"),
         ("notes/a.txt", "not a source that is known; accepted are"),
-        ("mixed", "holds .skeleton and .json files; give the sources one by one"),
+        ("mixed", "holds 1 .json and 1 .skeleton files; move one kind to a folder of its own"),
     ]:
         with pytest.raises(UserError, match=message):
             find_sources(str(tmp_path / name))

@@ -52,6 +52,8 @@ class Counts(FrozenModel):
     kept: int
     rejected: int
     second_body: int  # kept recordings in which a second body was seen
+    cut_frames: int = 0  # empty frames around kept recordings, which were left out
+    joined_tracks: int = 0  # kept recordings in which a person changed the tracking id
     per_class: Mapping[str, int]
     per_benchmark: Mapping[str, SplitCounts]
 
@@ -144,6 +146,8 @@ class Dataset:
     def ids(self) -> dict[str, np.ndarray]:
         """Read the columns of whole numbers that loading needs, as int64 (n,); -1 where a row has none."""
         columns = ["label", "setup", "camera", "subject", "num_frames"]
+        if any(rule.column == "fold" for rule in self.manifest.splits.values()):
+            columns.append("fold")
         tables = []
         for part in self.manifest.parts:
             with self.reading(part) as file:

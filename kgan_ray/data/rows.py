@@ -25,6 +25,7 @@ def part_schema(layout: SkeletonLayout, coordinates: int) -> pa.Schema:
             *((name, pa.int32()) for name in _ROW_IDS),
             ("num_frames", pa.int32()),
             ("num_bodies", pa.int32()),
+            ("fold", pa.int32()),
             ("motion", motion),
             ("motion_second", motion),
         ],
@@ -62,11 +63,13 @@ def _lists(motions: Sequence[np.ndarray | None]) -> pa.Array:
 
 
 def row_digest(recording: Recording) -> str:
-    """Hash everything that a row holds with SHA-256, the same on every machine."""
+    """Hash everything that a row holds with SHA-256, the same on every machine; a fold only where it is the source's own."""
     ids = [-1 if getattr(recording, name) is None else getattr(recording, name) for name in _ROW_IDS]
     numbers = [recording.label, *ids, recording.num_frames, recording.num_bodies]
     digest = hashlib.sha256(f"{recording.name}\n".encode())
     digest.update(struct.pack(f"<{len(numbers)}q", *numbers))
+    if recording.fold is not None:
+        digest.update(b"fold %d" % recording.fold)
     digest.update(np.ascontiguousarray(recording.motion, "<f4").data)
     if recording.motion_second is not None:
         digest.update(b"second")

@@ -14,7 +14,7 @@ import orjson
 from kgan_ray.data.dataset import MANIFEST, REJECTED, Counts, Manifest, Part, SourceRecord, SplitCounts
 from kgan_ray.data.prepare.parts import RowReport
 from kgan_ray.data.sources.source import Source, Traits
-from kgan_ray.data.splits import BENCHMARKS, NOT_GIVEN, SplitRule, every_second, split_rows
+from kgan_ray.data.splits import BENCHMARKS, BY_FOLD, NOT_GIVEN, SplitRule, every_second, split_rows
 from kgan_ray.data.windows import CENTRES
 from kgan_ray.settings import UserError
 from kgan_ray.storage import StorePath
@@ -52,9 +52,9 @@ def summarise(
         )
     ids: dict[str, np.ndarray] = {
         column: np.array([_or_not_given(getattr(row, column)) for row in kept], np.int64)
-        for column in COLUMN_OF.values()
+        for column in (*COLUMN_OF.values(), "fold")
     }
-    splits = _splits(traits, ids, train_ids or {})
+    splits = _splits(traits, ids, train_ids or {}, sources[0].split)
     rows = {
         benchmark: {split: split_rows(benchmark, split, splits, ids) for split in ("train", "test")}
         for benchmark in BENCHMARKS
@@ -73,6 +73,8 @@ def summarise(
             kept=len(kept),
             rejected=len(rejected),
             second_body=sum(row.num_bodies > 1 for row in kept),
+            cut_frames=sum(row.cut_frames for row in kept),
+            joined_tracks=sum(row.joined_tracks > 0 for row in kept),
             per_class={name: per_class[label] for label, name in enumerate(traits.class_names)},
             per_benchmark={
                 benchmark: SplitCounts(train=len(halves["train"]), test=len(halves["test"]))
@@ -123,10 +125,21 @@ def _or_not_given(value: int | None) -> int:
 
 
 def _splits(
-    traits: Traits, ids: Mapping[str, np.ndarray], train_ids: Mapping[str, tuple[int, ...]]
+    traits: Traits, ids: Mapping[str, np.ndarray], train_ids: Mapping[str, tuple[int, ...]], chosen: str | None
 ) -> dict[str, SplitRule]:
-    """Return the published rules, or every second id; either gives way to the user's own choice."""
-    splits = dict(traits.splits or {})
+    """Return the published rules, or every second id; either gives way to the user's own choice.
+
+    Data without a published split are split by fold also where all of them are asked for (`data.benchmark=all`): a
+    classifier that is tested on what it was trained on says nothing.
+    """
+    splits = {
+        benchmark: rule
+        for benchmark, rule in (traits.splits or {}).items()
+        if rule != BY_FOLD or chosen not in ("hash", "none")
+    }
+    is_published = any(rule.column != "fold" for rule in splits.values())
+    if chosen != "none" and (chosen == "hash" or not is_published) and len(set(ids["fold"].tolist())) > 1:
+        splits["all"] = BY_FOLD
     for benchmark, column in COLUMN_OF.items():
         if column in train_ids:
             unknown = set(train_ids[column]) - {int(value) for value in ids[column]}

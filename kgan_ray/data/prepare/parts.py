@@ -6,13 +6,14 @@ import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import pyarrow.parquet as pq
 
 from kgan_ray.data.recording import Recording, RejectedRecording
 from kgan_ray.data.rows import part_schema, row_digest, rows_table
 from kgan_ray.data.sources.source import Item, Source
+from kgan_ray.data.splits import hashed_fold
 from kgan_ray.data.windows import value_ranges
 from kgan_ray.storage import StorePath
 
@@ -36,6 +37,9 @@ class RowReport:
     camera: int | None = None
     subject: int | None = None
     num_bodies: int = 0
+    fold: int = 0
+    cut_frames: int = 0
+    joined_tracks: int = 0
     digest: str = ""  # SHA-256 of the row's content
     ranges: dict[str, tuple[float, float]] | None = None
 
@@ -80,12 +84,12 @@ def write_part(job: PartJob, sources: Sequence[Source], folder: StorePath) -> tu
             reports.append(report)
             try:
                 data, report.file_sha256 = fetched.result()
-                recording = sources[number].parse(item, data)
+                recording = sources[number].read(item, data)
             except RejectedRecording as error:
                 report.reason = str(error)
                 continue
             _fill(report, recording, traits.layout.root)
-            kept.append(recording)
+            kept.append(replace(recording, fold=report.fold))
             if len(kept) == ROWS_PER_GROUP or sum(row.motion.size for row in kept) > VALUES_PER_GROUP:
                 flush()
         flush()
@@ -118,6 +122,8 @@ def _fill(report: RowReport, recording: Recording, root: int) -> None:
     report.label = recording.label
     report.setup, report.camera, report.subject = recording.setup, recording.camera, recording.subject
     report.num_bodies = recording.num_bodies
+    report.fold = hashed_fold(recording.name) if recording.fold is None else recording.fold
+    report.cut_frames, report.joined_tracks = recording.cut_frames, recording.joined_tracks
     report.digest = row_digest(recording)
     report.ranges = value_ranges(recording.motion, root)
 

@@ -14,8 +14,9 @@ from kgan_ray.data.sources.ntu import read_missing_list
 from kgan_ray.data.sources.ntu_files import SkeletonFiles
 from kgan_ray.data.sources.recognise import find_sources
 from kgan_ray.data.sources.source import Source
+from kgan_ray.data.sources.units import check_units
 from kgan_ray.settings import UserError
-from kgan_ray.skeleton import read_layout
+from kgan_ray.skeleton import named_layout
 from kgan_ray.storage import StorePath
 
 DEMO_FOLDER = Path("datasets/demo")
@@ -43,30 +44,41 @@ def prepare_dataset(
     output: str | Path | StorePath,
     *,
     layout: str | None = None,
+    scale: tuple[float, ...] | None = None,
+    split: str | None = None,
     missing_list: str | None = None,
     train_ids: Mapping[Column, Sequence[int]] | None = None,
     min_per_class: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> PreparedDataset:
     """Turn recordings into a dataset folder, which appears whole or not at all.
 
     Args:
         sources: folders, zips and files of recordings of one kind, which are joined; or the demo's.
         output: the dataset's folder or URI.
-        layout: YAML of a skeleton that is not built in.
+        layout: whose joints the arrays hold: a built-in layout's name, or a YAML file.
+        scale: metres a unit, one factor for all axes or one for each; None = the recordings are in metres.
+        split: "hash" (every fifth recording tests, by its name), "none" (all train and test), or one of several that a
+            source has of its own; None = the published one, the source's own, or else by hash.
         missing_list: a file that names recordings to leave out, as NTU's authors list them.
         train_ids: of a column, the ids that train, in place of the sources' own split.
         min_per_class: refuse classes with fewer sequences; None = 2, or 0 where the classes are published.
         force: replace a different dataset.
         progress: told how far it is, a line at a time.
+        say: told what each source was taken for, a line each.
 
     Raises UserError for sources that are none or do not go together, and where a folder holds something else.
     """
-    readers = _demo_sources(sources) if isinstance(sources, Demo) else _sources(sources, layout)
+    readers = _demo_sources(sources) if isinstance(sources, Demo) else _sources(sources, layout, scale, split)
+    if say is not None and not isinstance(sources, Demo):
+        for reader in readers:
+            say(f"{reader.location}: {'; '.join(filter(None, (reader.description, reader.left_aside)))}")
     dataset, is_new = ingest(
         readers,
         output,
+        options={name: value for name, value in (("scale", scale), ("split", split)) if value is not None},
         leave_out=read_missing_list(missing_list) if missing_list else frozenset(),
         train_ids={column: tuple(sorted(set(ids))) for column, ids in (train_ids or {}).items()},
         min_per_class=min_per_class,
@@ -89,15 +101,21 @@ def open_dataset(path: str | None, say: Callable[[str], None] = print) -> Datase
     return demo_dataset(DEMO_FOLDER)
 
 
-def _sources(paths: Sequence[str], layout_file: str | None) -> list[Source]:
-    layout = read_layout(layout_file) if layout_file else None
+def _sources(
+    paths: Sequence[str], layout_name: str | None, scale: tuple[float, ...] | None, split: str | None
+) -> list[Source]:
+    layout = named_layout(layout_name) if layout_name else None
     sources = [source for path in paths for source in find_sources(path, layout)]
     for source in sources:
         if layout is not None and source.traits.layout != layout:
             raise UserError(
-                f"--layout {layout_file}: {source.location} has the skeleton {source.traits.layout.name}"
+                f"--layout {layout_name}: {source.location} has the skeleton {source.traits.layout.name}"
             )
+        if split is not None and split not in (choices := ("hash", "none", *source.own_splits)):
+            raise UserError(f"--split {split}: {source.location} has the choice of {', '.join(choices)}")
+        source.scale, source.split = scale, split
     common_traits(sources)  # refuse a wrong mixture before anything is read
+    check_units(sources)
     return sources
 
 

@@ -27,14 +27,10 @@ _LOCAL_HEADER = 30
 Place = str | list[int]
 
 
-def list_names(path: Path) -> list[str]:
-    """List the names of all files in a folder (with subfolders) or zip, hidden ones left out. Raises UserError."""
-    return [name for name, _ in list_files(path)]
-
-
 def list_files(path: Path) -> list[tuple[str, Place]]:
-    """List (name within, place) of every file, sorted; `place` is what `read_file` wants.
+    """List (name within, place) of every file of a folder or zip, sorted; `place` is what `read_file` wants.
 
+    Hidden files are left out; folders and files that are links are followed.
     Nothing is ever unpacked to disk; a zip with a member that would climb out of its folder is refused all the
     same, since somebody else may unpack it. Raises UserError.
     """
@@ -51,7 +47,13 @@ def _is_hidden(name: str) -> bool:
 
 def _list_folder(path: Path) -> list[tuple[str, Place]]:
     files: list[tuple[str, Place]] = []
-    for folder, _, names in os.walk(path):
+    entered = set()
+    for folder, folders, names in os.walk(path, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in entered:  # a link to a folder above it, or to one that was walked already
+            folders.clear()
+            continue
+        entered.add(real)
         for name in names:
             relative = (Path(folder) / name).relative_to(path).as_posix()
             files.append((relative, relative))

@@ -27,6 +27,10 @@ class DemoSource(Source):
             layout=NTU25, coordinates=3, class_names=ACTIONS, splits=ntu.SPLITS, known_classes=True
         )
 
+    @property
+    def description(self) -> str:
+        return "synthetic motion, 25 joints as ntu25"
+
     def items(self) -> list[Item]:
         return [Item(f"demo-{index:06}", index) for index in range(self.num_sequences)]
 

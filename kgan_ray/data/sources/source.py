@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from kgan_ray.data.recording import Recording
+import numpy as np
+
+from kgan_ray.data.recording import Recording, as_float32
 from kgan_ray.data.splits import SplitRule
 from kgan_ray.skeleton import SkeletonLayout
 from kgan_ray.validation import FrozenModel
@@ -27,7 +30,7 @@ class Traits(FrozenModel):
     layout: SkeletonLayout
     coordinates: int
     class_names: tuple[str, ...]
-    splits: Mapping[str, SplitRule] | None = None  # None = no published split: every second subject trains
+    splits: Mapping[str, SplitRule] | None = None  # None = no split of its own: every second subject trains
     # The classes are a published list, of which a source may hold a part.
     known_classes: bool = False
 
@@ -38,6 +41,15 @@ class Source(ABC):
     kind: ClassVar[str]
     location: str
     traits: Traits
+    own_splits: tuple[str, ...] = ()  # of several that the source has, the names; `split` chooses
+    scale: tuple[float, ...] | None = None  # metres a unit, for all axes or for each; None = as it lies there
+    split: str | None = None  # "hash" and "none" pass over the source's own
+    left_aside: str = ""  # what lies beside the recordings and is of another kind
+
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """Say in a few words what the source was taken for: form, skeleton, bodies, split."""
 
     @abstractmethod
     def items(self) -> list[Item]:
@@ -50,6 +62,21 @@ class Source(ABC):
     @abstractmethod
     def parse(self, item: Item, data: bytes) -> Recording:
         """Turn the bytes into the recording. Raises RejectedRecording with the reason where it is not a good one."""
+
+    def read(self, item: Item, data: bytes) -> Recording:
+        """Parse, scaled to metres, and without the source's own split where another was chosen."""
+        recording = self.parse(item, data)
+        if self.split in ("hash", "none"):
+            recording = dataclasses.replace(recording, fold=None)
+        if self.scale is None:
+            return recording
+        factors = np.asarray(self.scale, np.float64)
+        second = recording.motion_second
+        return dataclasses.replace(
+            recording,
+            motion=as_float32(recording.motion * factors),
+            motion_second=None if second is None else as_float32(second * factors),
+        )
 
     @abstractmethod
     def files(self) -> list[Path]:

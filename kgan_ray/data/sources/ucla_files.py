@@ -27,7 +27,7 @@ UCLA_ACTIONS = (
     "throw",
     "carry",
 )
-_UCLA_NAME = re.compile(r"a(\d\d)_s(\d\d)_e(\d\d)_v(\d\d)")
+UCLA_NAME = re.compile(r"a(\d\d)_s(\d\d)_e(\d\d)_v(\d\d)")
 MAX_FRAMES = 20_000
 
 
@@ -56,8 +56,12 @@ class UclaFiles(FileSource):
             },
         )
 
+    @property
+    def description(self) -> str:
+        return "NW-UCLA recordings, 20 joints as ucla20, one body, cross-view as published"
+
     def parse(self, item: Item, data: bytes) -> Recording:
-        match = _UCLA_NAME.fullmatch(item.name)
+        match = UCLA_NAME.fullmatch(item.name)
         if not match:
             raise RejectedRecording("its name has not the form a01_s01_e00_v01")
         action, subject, repetition, view = (int(group) for group in match.groups())

@@ -1,0 +1,1 @@
+"""Recordings that lie many to a file, as arrays or in pickles."""
