@@ -222,6 +222,12 @@ def test_motions_of_different_lengths_as_an_array_of_arrays(tmp_path):
         assert all(np.array_equal(one.motion, motion) for one, motion in zip(recordings, motions, strict=True))
 
 
+def test_an_array_that_was_written_anew_is_read_anew(tmp_path):
+    for value in (1.0, 2.0):
+        np.savez(tmp_path / "a.npz", motions=np.asfortranarray(np.full((2, 5, 25, 3), value)), labels=[0, 0])
+        assert {one.motion[0, 0, 0] for one in read_all(tmp_path / "a.npz", NTU25).values()} == {value}
+
+
 class Payload:
     def __init__(self, mark):
         self.mark = mark

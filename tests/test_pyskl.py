@@ -121,9 +121,33 @@ def test_recordings_without_a_body_are_set_aside_and_the_rest_is_read(tmp_path):
     tree = pyskl_tree(made_recordings())
     _with_nothing_for_some(tree)
     source, items = source_of(dumped(tmp_path / "a.pkl", tree))
-    assert len(items) == 13
+    assert len(items) == 14
+    with pytest.raises(RejectedRecording, match="it has no label"):
+        source.read(items[-2], b"")  # None in place of an annotation
     with pytest.raises(RejectedRecording, match=r"key points have the shape \(0, 4, 25, 3\)"):
         source.read(items[-1], b"")
+
+
+@pytest.mark.parametrize("spelt", [list, tuple, set, np.array])
+def test_lists_of_names_in_any_spelling(tmp_path, spelt):
+    annotations = images(40)
+    names = [one["frame_dir"] for one in annotations]
+    split = {"train": spelt(names[:30]), "val": spelt(names[30:])}
+    source, items = source_of(dumped(tmp_path / "a.pkl", {"split": split, "annotations": annotations}))
+    assert [source.read(item, b"").fold for item in items] == [0] * 30 + [1] * 10
+
+
+def test_a_name_that_comes_again_and_a_label_that_is_none(tmp_path):
+    tree = [
+        annotation("a", moving_body(4)[None]),
+        annotation("a", moving_body(5)[None], 1),
+        annotation("b", moving_body(4), "x"),
+    ]
+    source, items = source_of(dumped(tmp_path / "a.pkl", tree), NTU25)
+    assert [item.name for item in items] == ["a", "a (2)", "b"]
+    assert [source.read(item, b"").label for item in items[:2]] == [0, 1]
+    with pytest.raises(RejectedRecording, match="it has no label that is a whole number from 0"):
+        source.read(items[2], b"")
 
 
 def test_genuine_recordings_are_those_of_the_skeleton_files(tmp_path):
@@ -230,7 +254,10 @@ def test_code_among_annotations_is_not_run(tmp_path, protocol):
         ([1, 2], "a pickle, but not of pyskl's annotations"),
         ((["a"], [0]), "a pickle of labels goes with its"),
         ({"annotations": []}, "not of pyskl's annotations"),
-        ([annotation("a", np.ones((1, 4, 25, 3)), "walk")], "a: label 'walk'; a whole number from 0 is expected"),
+        (
+            [annotation("a", np.ones((1, 4, 25, 3)), "walk")],
+            "none of its annotations has a label that is a whole number from 0",
+        ),
         ([{"frame_dir": "a", "label": 0, "raw_file": "x"}], "table of contents of Kinetics-400"),
         (
             [annotation("a", np.ones((1, 4, 19, 3)))],

@@ -57,3 +57,15 @@ def test_pixels_are_named_and_can_be_turned_up(tmp_path):
 def test_a_scale_that_is_none_is_refused(text):
     with pytest.raises(UserError, match=r"--scale .*: expected metres a unit, such as 0\.001 for millimetres"):
         parse_scale(text)
+
+
+def test_people_who_stand_on_their_heads_are_named(tmp_path):
+    nose, ankles = 0, (15, 16)
+    motions = np.random.default_rng(0).uniform(0.4, 0.6, (20, 6, 17, 2))  # an image from 0 to 1, y down
+    motions[:, :, nose, 1], motions[:, :, ankles, 1] = 0.1, 0.9
+    path, said = own(tmp_path / "a.npz", motions), []
+    prepare_dataset([path], tmp_path / "data", layout="coco17", say=said.append)
+    assert said[1].endswith("a.npz: heads lie below feet, so y points down; --scale 1,-1 turns it up")
+    said.clear()
+    prepare_dataset([path], tmp_path / "up", layout="coco17", scale=(1, -1), say=said.append)
+    assert len(said) == 1

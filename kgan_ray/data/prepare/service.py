@@ -72,9 +72,13 @@ def prepare_dataset(
     Raises UserError for sources that are none or do not go together, and where a folder holds something else.
     """
     readers = _demo_sources(sources) if isinstance(sources, Demo) else _sources(sources, layout, scale, split)
-    if say is not None and not isinstance(sources, Demo):
-        for reader in readers:
-            say(f"{reader.location}: {'; '.join(filter(None, (reader.description, reader.left_aside)))}")
+    if not isinstance(sources, Demo):
+        lines = [
+            f"{one.location}: {'; '.join(filter(None, (one.description, one.left_aside)))}" for one in readers
+        ]
+        for line in [*lines, *check_units(readers)]:
+            if say is not None:
+                say(line)
     dataset, is_new = ingest(
         readers,
         output,
@@ -115,7 +119,6 @@ def _sources(
             raise UserError(f"--split {split}: {source.location} has the choice of {', '.join(choices)}")
         source.scale, source.split = scale, split
     common_traits(sources)  # refuse a wrong mixture before anything is read
-    check_units(sources)
     return sources
 
 

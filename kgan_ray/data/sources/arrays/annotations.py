@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ class Annotation(NamedTuple):
     """One recording, but for the values of its key points."""
 
     name: str
-    label: int
+    label: int | None  # None: it has none that is a whole number from 0
     shape: tuple[int, ...]  # of the key points
     height: int | None  # of the image, where they were found in one
     place: list[object]  # of the key points, as plain JSON values
@@ -39,7 +40,7 @@ def read_annotations(path: Path) -> tuple[dict[str, dict[str, int]], list[Annota
         annotations = elements(named.get("annotations"))
         lists = named.get("split")
         if isinstance(lists, dict):
-            splits = _splits({text(key) or "": elements(names) or () for key, names in lists.items()})
+            splits = _splits({text(key) or "": _names(path, names) for key, names in lists.items()})
     else:
         annotations = elements(tree)
     if not annotations or not any(
@@ -50,6 +51,14 @@ def read_annotations(path: Path) -> tuple[dict[str, dict[str, int]], list[Annota
             "labels goes with its *_data.npy"
         )
     return splits, _annotated(path, annotations)
+
+
+def _names(path: Path, names: object) -> Sequence[object]:
+    """Return the names of a list, a set or an array of text."""
+    if isinstance(names, PickledArray) and names.dtype.kind in "SU":
+        with path.open("rb") as file:
+            return [text(name) for name in names.load(file).ravel().tolist()]
+    return sorted(names, key=str) if isinstance(names, set | frozenset) else elements(names) or ()
 
 
 def _splits(lists: Mapping[str, Sequence[object]]) -> dict[str, dict[str, int]]:
@@ -72,24 +81,26 @@ def _field(annotation: Mapping[object, object], key: str) -> object:
 
 
 def _stem(name: object) -> str:
-    """Return a recording's name without folders and endings: NTU's name, where it holds one."""
-    words = (text(name) or str(name)).replace("\\", "/").rstrip("/").rpartition("/")[2]
+    """Return a recording's name: NTU's alone, where it holds one among folders and endings."""
+    words = text(name) or str(name)
     match = ntu.NAME.search(words)
     return match.group() if match else words
 
 
 def _annotated(path: Path, annotations: Sequence[object]) -> list[Annotation]:
-    """Read what each annotation says, but for the values of its key points; those that say nothing are passed over."""
-    read = []
-    for one in annotations:
-        if not isinstance(one, dict) or _field(one, "frame_dir") is None:
-            continue  # pyskl's own script leaves None for recordings without a body
-        name = _stem(_field(one, "frame_dir"))
+    """Read what each annotation says, but for the values of its key points. A name that comes again gets a number."""
+    read: list[Annotation] = []
+    times: Counter[str] = Counter()
+    for number, one in enumerate(annotations):
+        if not isinstance(one, dict):  # pyskl's own script leaves None for recordings without a body
+            read.append(Annotation(f"annotation {number}", None, (), None, ["nothing"]))
+            continue
+        name = _stem(_field(one, "frame_dir") or f"annotation {number}")
+        times[name] += 1
+        if times[name] > 1:
+            name = f"{name} ({times[name]})"
         label = _label(_field(one, "label"))
-        if label is None or not 0 <= label < 10_000:
-            raise UserError(
-                f"{path}: {name}: label {_field(one, 'label')!r:.40}; a whole number from 0 is expected"
-            )
+        label = label if label is not None and 0 <= label < 10_000 else None
         keypoint = _field(one, "keypoint")
         if keypoint is None and _field(one, "raw_file") is not None:
             raise UserError(

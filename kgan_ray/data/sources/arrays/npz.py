@@ -45,6 +45,7 @@ class Member:
     offset: int  # of the values in `file`
     is_packed: bool
     file: str  # that holds the values as they are
+    written: int  # when the .npz was, so that what is kept of it never belongs to an older one
 
     @property
     def row_bytes(self) -> int:
@@ -109,26 +110,6 @@ class Member:
         """
         return _objects(self)
 
-    def _read_objects(self) -> tuple[np.ndarray, ...]:
-        try:
-            with zipfile.ZipFile(self.path) as packed:
-                size = packed.getinfo(f"{self.name}.npy").file_size
-                if size > MOST_WHOLE:
-                    raise UserError(
-                        f"{self.path}: {self.name} holds objects of {size} bytes; at most {MOST_WHOLE} are read: save the "
-                        "motions end to end, with their lengths"
-                    )
-                data = packed.read(f"{self.name}.npy")
-            stream = io.BytesIO(data)
-            stream.seek(self.header)
-            listed = elements(load_plain(stream, len(data), keep_all=True))
-            arrays = [one.load(stream) for one in listed or () if isinstance(one, PickledArray)]
-        except (*BROKEN, OSError, zipfile.BadZipFile) as error:
-            raise UserError(f"{self.path}: {self.name} cannot be read as an array of arrays ({error})") from None
-        if len(arrays) != len(listed or ()) or not arrays:
-            raise UserError(f"{self.path}: {self.name} is an array of objects that are not arrays of numbers")
-        return tuple(arrays)
-
 
 @functools.lru_cache(maxsize=2)
 def _whole(member: Member) -> np.ndarray:
@@ -137,7 +118,24 @@ def _whole(member: Member) -> np.ndarray:
 
 @functools.lru_cache(maxsize=2)
 def _objects(member: Member) -> tuple[np.ndarray, ...]:
-    return member._read_objects()
+    try:
+        with zipfile.ZipFile(member.path) as packed:
+            size = packed.getinfo(f"{member.name}.npy").file_size
+            if size > MOST_WHOLE:
+                raise UserError(
+                    f"{member.path}: {member.name} holds objects of {size} bytes; at most {MOST_WHOLE} are read: save the "
+                    "motions end to end, with their lengths"
+                )
+            data = packed.read(f"{member.name}.npy")
+        stream = io.BytesIO(data)
+        stream.seek(member.header)
+        listed = elements(load_plain(stream, len(data), keep_all=True)) or ()
+        arrays = [one.load(stream) for one in listed if isinstance(one, PickledArray)]
+    except (*BROKEN, OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{member.path}: {member.name} cannot be read as an array of arrays ({error})") from None
+    if len(arrays) != len(listed) or not arrays:
+        raise UserError(f"{member.path}: {member.name} is an array of objects that are not arrays of numbers")
+    return tuple(arrays)
 
 
 def open_npz(path: Path) -> dict[str, Member]:
@@ -171,7 +169,18 @@ def _member(path: Path, packed: zipfile.ZipFile, info: zipfile.ZipInfo, file: Bi
         )
     name = info.filename.removesuffix(".npy")
     place = str(path.absolute())
-    return Member(place, name, shape, dtype, is_fortran, header, offset, is_packed, "" if is_packed else place)
+    return Member(
+        path=place,
+        name=name,
+        shape=shape,
+        dtype=dtype,
+        is_fortran=is_fortran,
+        header=header,
+        offset=offset,
+        is_packed=is_packed,
+        file="" if is_packed else place,
+        written=path.stat().st_mtime_ns,
+    )
 
 
 _unpacked_files: dict[tuple[str, str, int], Path] = {}
@@ -179,7 +188,7 @@ _unpacked_files: dict[tuple[str, str, int], Path] = {}
 
 def _unpacked(member: Member) -> Path:
     """Unpack a member into a temporary file, which goes with this process; once only."""
-    key = member.path, member.name, Path(member.path).stat().st_mtime_ns
+    key = member.path, member.name, member.written
     if key in _unpacked_files:
         return _unpacked_files[key]
     folder = tempfile.gettempdir()

@@ -51,12 +51,12 @@ class PysklFile(Source):
         if layout is None or layout.num_joints != joints or kept not in (2, 3):
             raise no_layout(f"{path}: keypoint", first.shape)
         self._num_bodies = max(one.shape[0] if len(one.shape) == 4 else 1 for one in self._annotations)
-        names = [one.name for one in self._annotations]
-        labels = np.array([one.label for one in self._annotations])
-        is_ntu = all(ntu.parse_name(name) for name in names)
-        has_ntu_labels = is_ntu and all(
-            int(name[-3:]) - 1 == label for name, label in zip(names, labels, strict=True)
-        )
+        labeled = [(one.name, one.label) for one in self._annotations if one.label is not None]
+        if not labeled:
+            raise UserError(f"{path}: none of its annotations has a label that is a whole number from 0")
+        labels = np.array([label for _, label in labeled])
+        is_ntu = all(ntu.NAME.match(name) for name, _ in labeled)
+        has_ntu_labels = is_ntu and all(int(name[17:20]) - 1 == label for name, label in labeled)
         self._counts_from_one = not has_ntu_labels and counted_from_one(labels)
         count = int(labels.max()) + 1 - self._counts_from_one
         self._splits = {} if is_ntu else splits
@@ -100,7 +100,7 @@ class PysklFile(Source):
             Item(
                 one.name,
                 [
-                    one.label - self._counts_from_one,
+                    None if one.label is None else one.label - self._counts_from_one,
                     one.height,
                     None if folds is None else folds.get(one.name, -1),
                     one.place,
@@ -117,6 +117,8 @@ class PysklFile(Source):
 
     def parse(self, item: Item, data: bytes) -> Recording:
         label, height, fold, place = item.place
+        if label is None:
+            raise RejectedRecording("it has no label that is a whole number from 0")
         if fold == -1 and self.split not in ("hash", "none"):
             raise RejectedRecording("its name is in neither list of the split")
         keypoint = read_keypoint(Path(self.location), place)
