@@ -59,8 +59,17 @@ def test_the_worst_quarter_copies_the_best_and_so_does_whoever_diverged():
     assert [one.loser for one in exchanged(members, mode="max")] == ["m1", "m0"]
     members[0] = member("m0", None)
     found = exchanged(members)
-    assert [one.loser for one in found] == ["m0"]
-    assert found[0].donor in ("m1", "m2")
+    assert [one.loser for one in found] == ["m6", "m7", "m0"]
+    assert {one.donor for one in found} <= {"m1", "m2"}
+    few = [*(member(f"m{k}", None) for k in range(6)), member("m6", 6.0), member("m7", 7.0)]
+    assert [one.loser for one in exchanged(few)] == [
+        "m0",
+        "m1",
+        "m2",
+        "m3",
+        "m4",
+        "m5",
+    ]  # who is copied is not lost
     assert exchanged(members) == found
     with pytest.raises(UserError, match="the whole population diverged"):
         exchanged([member("m0", None), member("m1", None)])

@@ -60,8 +60,10 @@ def exchanges(
     ranked = [name for _, name in sorted(sound)]
     count = max(1, math.floor(len(members) * quantile))
     donors = ranked[:count]
-    last = ranked[max(count, len(ranked) - count) :] if len(ranked) == len(members) else []
-    losers = [*last, *(name for name, value in values.items() if value is None)]
+    losers = [
+        *ranked[max(count, len(ranked) - count) :],
+        *(name for name, value in values.items() if value is None),
+    ]
     overrides = {member.name: member.overrides for member in members}
     swaps = []
     for loser in losers:
