@@ -157,11 +157,22 @@ def test_pruning_keeps_the_newest_and_the_best(gan, tmp_path):
     store = CheckpointStore(str(tmp_path))
     for step, fid in enumerate([30.0, 10.0, 20.0, 40.0, 50.0], start=1):
         gan.step(*batch(gan))
-        store.save(gan, {**STATE, "metrics": {"fid": fid}})
+        store.save(gan, {**STATE, "step": step, "metrics": {"fid": fid}})
         assert gan.step_count == step
     store.prune(2, "fid", lowest=True)
     assert [folder.name[-1] for folder in store.folders()] == ["2", "4", "5"]
     assert store.best("fid").name.endswith("2")
+
+
+def test_the_best_is_one_that_was_measured(gan, tmp_path):
+    """Between two evaluations a checkpoint carries the scores of the one before, which its own weights never had."""
+    store = CheckpointStore(str(tmp_path))
+    for step, measured_at, fid in ((1, 1, 20.0), (2, 1, 10.0), (3, 3, 30.0)):
+        gan.step(*batch(gan))
+        store.save(gan, {**STATE, "step": step, "measured_at": measured_at, "metrics": {"fid": fid}})
+    assert store.best("fid").name.endswith("1")
+    store.prune(1, "fid")
+    assert [folder.name[-1] for folder in store.folders()] == ["1", "3"]
 
 
 def test_saving_the_same_step_again_replaces_it(gan, tmp_path):

@@ -37,7 +37,7 @@ _BYTES_OF_CUDA_RANDOM = 16
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint folder holds. `state` has at least `step`, `metrics` and `dataset`."""
+    """What a checkpoint folder holds. `state` has at least `step`, `metrics`, the step at which they were measured, and `dataset`."""
 
     path: str
     settings: Settings
@@ -174,9 +174,13 @@ class CheckpointStore:
                 delete_folder(folder, STATE)
 
     def best(self, objective: str | None, *, lowest: bool = True) -> StorePath | None:
-        """Find the checkpoint with the best value of a metric, if any has one."""
-        values = {folder: self.state(folder)["metrics"].get(objective) for folder in self.folders()}
-        scored = {folder: value for folder, value in values.items() if value is not None}
+        """Find the checkpoint with the best value of a metric, if any was measured; others carry an earlier one's value."""
+        states = {folder: self.state(folder) for folder in self.folders()}
+        scored = {
+            folder: state["metrics"][objective]
+            for folder, state in states.items()
+            if objective in state["metrics"] and state.get("measured_at", state["step"]) == state["step"]
+        }
         if not scored:
             return None
         return (min if lowest else max)(scored, key=lambda folder: (scored[folder], folder.name))

@@ -89,6 +89,8 @@ class Recorder:
     ) -> None:
         self.settings, self.view, self.gan, self.store, self.run = settings, view, gan, store, run
         self.metrics: dict[str, float] = dict(resumed.state["metrics"]) if resumed else {}
+        # The step of the last scores.
+        self.measured_at: int | None = resumed.state.get("measured_at") if resumed else None
         self.evaluator = Evaluator(view, settings.evaluation, device=gan.device, progress=lambda line: None)
         self.sampled_at = self.read_at = time.perf_counter()
         self.step = gan.step_count  # the last one whose losses were read
@@ -106,6 +108,7 @@ class Recorder:
     def evaluated(self, scores: Mapping[str, float], seconds: float) -> None:
         """Record scores as metric/<name>."""
         self.metrics.update(scores)
+        self.measured_at = self.gan.step_count
         named = {f"metric/{name}": value for name, value in scores.items()}
         self._record([(self.gan.step_count, {**named, "time/evaluation_seconds": seconds})])
         if self.run and time.perf_counter() - self.sampled_at > self.SECONDS_BETWEEN_SAMPLES:
@@ -154,6 +157,7 @@ class Recorder:
         state = {
             "step": self.gan.step_count,
             "metrics": self.metrics,
+            "measured_at": self.measured_at,
             "dataset": self.view.hash,
             "extractor": self.evaluator.extractor.hash,
             "run": self.run.id if self.run else None,
