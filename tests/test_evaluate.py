@@ -140,6 +140,27 @@ def test_scores_of_different_measures_are_not_compared(checkpoint, tmp_path, cap
             main([checkpoint, "--num-motions", "24", "--no-floor", "--compare", str(tmp_path / "other.json")])
 
 
+def test_scores_of_other_numbers_of_motions_are_not_compared(checkpoint, files, like_tiny, tmp_path):
+    """A distance falls with the number of motions; of a file that number is its own, whatever the settings say."""
+    record = str(tmp_path / "record.json")
+    main(
+        [
+            *(file := [files[0], "--labels", files[1], *like_tiny, "--metrics", "fid", "--no-floor"]),
+            "--output",
+            record,
+        ]
+    )
+    count = json.loads((tmp_path / "record.json").read_text())["num_motions"]
+    assert count == len(np.load(files[1]))
+    main([*file, "--compare", record])
+    with pytest.raises(UserError, match=f"cannot be compared: num_motions is {count} there and 24 here"):
+        main([checkpoint, "--metrics", "fid", "--num-motions", "24", "--no-floor", "--compare", record])
+    written = json.loads((tmp_path / "record.json").read_text())
+    (tmp_path / "other.json").write_text(json.dumps({**written, "num_real": 7}))
+    with pytest.raises(UserError, match="cannot be compared: num_real is 7 there"):
+        main([*file, "--compare", str(tmp_path / "other.json")])
+
+
 def test_a_generator_of_other_motions_is_refused(demo, tiny, tmp_path):
     other = override(tiny, {"data.frames": 32})
     write_checkpoint(

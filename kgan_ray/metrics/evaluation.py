@@ -16,7 +16,9 @@ from kgan_ray.publishing import writing_output
 from kgan_ray.settings import UserError
 
 # Two evaluations can be compared only where all of these are equal.
-SAME_MEASURE = ("dataset", "benchmark", "extractor", "num_motions", "truncation", "batch_norm")
+SAME_MEASURE = (
+    "dataset", "benchmark", "extractor", "num_motions", "num_real", "num_test", "truncation", "batch_norm",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

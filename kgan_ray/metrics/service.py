@@ -68,7 +68,7 @@ def evaluate_motions(
     def draw(seed: int, metrics: tuple[str, ...]) -> dict[str, float]:
         return evaluator.score(loaded.motions, loaded.labels, metrics)
 
-    return _evaluation(evaluator, str(file), 1, draw, floors, compare)
+    return _evaluation(evaluator, str(file), 1, draw, floors, compare, len(loaded.labels))
 
 
 def _evaluator(settings: Settings, device: str, progress: Callable[[str], None]) -> Evaluator:
@@ -79,12 +79,19 @@ def _evaluator(settings: Settings, device: str, progress: Callable[[str], None])
 
 
 def _evaluation(
-    evaluator: Evaluator, source: str, repeats: int, draw: Draw, floors: bool, compare: Path | None
+    evaluator: Evaluator,
+    source: str,
+    repeats: int,
+    draw: Draw,
+    floors: bool,
+    compare: Path | None,
+    num_motions: int | None = None,
 ) -> Evaluation:
+    """Measure and compare; `num_motions` are those of a draw, None = as many as the settings say."""
     metrics = evaluator.settings.metrics
     if "accuracy" in metrics and "accuracy_per_class" not in metrics:
         metrics = (*metrics, "accuracy_per_class")
-    about = _about(evaluator, source, repeats)
+    about = _about(evaluator, source, repeats, num_motions or evaluator.settings.num_motions)
     earlier = read_scores(compare, about) if compare else {}
     try:
         draws = [draw(seed, metrics) for seed in about.seeds]
@@ -94,7 +101,7 @@ def _evaluation(
     return Evaluation(about, draws, measured_floors, earlier)
 
 
-def _about(evaluator: Evaluator, source: str, repeats: int) -> About:
+def _about(evaluator: Evaluator, source: str, repeats: int, num_motions: int) -> About:
     settings, extractor = evaluator.settings, evaluator.extractor
     return About(
         source=source,
@@ -106,7 +113,7 @@ def _about(evaluator: Evaluator, source: str, repeats: int) -> About:
         extractor_mistakes=extractor.mistakes(),
         num_real=len(evaluator.real.labels),
         num_test=len(evaluator.test.labels),
-        num_motions=settings.num_motions,
+        num_motions=num_motions,
         truncation=settings.truncation,
         batch_norm=settings.batch_norm,
         seeds=[settings.seed + repeat for repeat in range(repeats)],
