@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from kgan_ray.tuning.answer.effects import Point, effects_of, explored_points, importance
+from kgan_ray.tuning.answer.effects import Point, effects_of, explored_points, importance, permutation_p
 from kgan_ray.tuning.state import EXPLORE, Sweep, Trial
 
 
@@ -56,11 +56,35 @@ def test_trials_are_compared_at_the_last_step_that_all_reached():
         make("a", {"x": 1}, [(10, 90.0), (20, 10.0)]),
         make("b", {"x": 2}, [(10, 80.0)], status="stopped"),
     )
-    lost = make("c", {"x": 3}, [(5, 1.0)], status="diverged")
-    step, points = explored_points(sweep_of([long, short, lost]))
+    step, points = explored_points(sweep_of([long, short]))
     assert step == 10
     assert {point.trial: point.value for point in points} == {"a": 90.0, "b": 80.0}
     assert explored_points(sweep_of([])) == (0, [])
+
+
+def test_trials_that_diverged_count_as_the_worst():
+    """A setting that makes every other trial diverge is seen; the step at which they did shortens nobody's curve."""
+    trials = [make(f"t{k}", {"x": 1}, [(10, 90.0 + k), (20, 10.0 + k)]) for k in range(5)]
+    trials += [make(f"u{k}", {"x": 2}, [(5, 1.0)], status="diverged") for k in range(5)]
+    step, points = explored_points(sweep_of(trials))
+    assert step == 20
+    assert [point.value for point in points] == [10.0, 11.0, 12.0, 13.0, 14.0, *[14.0] * 5]
+    (effect,) = effects_of(points)
+    assert effect.p_value < 0.05
+
+
+def test_permutations_on_a_worked_example():
+    # Of the C(6, 3) = 20 ways to part six values, two set all the small ones apart.
+    assert permutation_p([[1.0, 2.0, 3.0], [11.0, 12.0, 13.0]]) == pytest.approx(2 / 20)
+    assert permutation_p([[1.0], [2.0]]) == 1.0
+    assert permutation_p([[2.0, 2.0], [2.0]]) == 1.0
+
+
+def test_a_setting_that_does_nothing_is_rarely_called_unlikely():
+    generator = random.Random(2)
+    p_values = [permutation_p([[generator.gauss(0, 1) for _ in range(4)] for _ in range(2)]) for _ in range(200)]
+    assert sum(p <= 0.05 for p in p_values) / 200 < 0.09
+    assert sum(p_values) / 200 == pytest.approx(0.5, abs=0.08)
 
 
 def test_off_is_a_level_of_its_own():

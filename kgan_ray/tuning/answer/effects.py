@@ -1,9 +1,11 @@
 """What each searched setting did to the objective, over the explored trials.
 
-Trials that the scheduler ended early are compared with the others at the last step that all of them reached. The
-importance of a setting is the part of the spread between trials that goes with its value: epsilon squared (Kelley,
-1935), the correlation ratio without its upward bias, so that a setting that does nothing scores about zero. Optuna's
-importances are shares of their own sum: there a setting that does nothing, searched alone, scores 100 %.
+Trials that the scheduler ended early are compared with the others at the last step that all of them reached; one that
+diverged counts as the worst of the others. The importance of a setting is the part of the spread between trials that goes
+with its value: epsilon squared (Kelley, 1935), the correlation ratio without its upward bias, so that a setting that does
+nothing scores about zero. Optuna's importances are shares of their own sum: there a setting that does nothing, searched
+alone, scores 100 %. Of few trials even so any setting may seem to matter: how often chance does as much is told by
+permuting the values.
 """
 
 from __future__ import annotations
@@ -13,12 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from kgan_ray.text import number
 from kgan_ray.tuning.state import EXPLORE, Sweep, Trial
 
 _MOST_VALUES = 5  # a number with more distinct values is cut into ranges
 _NUM_RANGES = 3
+_RESAMPLES = 1999
 
 
 @dataclass(frozen=True)
@@ -49,20 +53,26 @@ class Effect:
     setting: str
     levels: tuple[Level, ...]
     importance: float  # part of the spread between trials, 0 to 1
+    p_value: float  # how often permuted values give as much
 
 
 def explored_points(sweep: Sweep) -> tuple[int, list[Point]]:
-    """Return the last step that all explored trials reached, and the trials' objective there; without a value, none."""
-    trials = [trial for trial in sweep.stage(EXPLORE) if trial.curve and trial.value(sweep.metric) is not None]
+    """Return the last step that all explored trials reached, and the trials' objective there; without a value, none.
+
+    Trials that diverged have reached every step, with the worst objective of the others.
+    """
+    explored = sweep.stage(EXPLORE)
+    trials = [trial for trial in explored if trial.curve and trial.value(sweep.metric) is not None]
     if not trials:
         return 0, []
     step = min(max(at for at, _ in trial.curve) for trial in trials)
-    points = [
-        Point(trial.name, trial.overrides, value)
-        for trial in trials
-        if (value := _value_at(trial, step)) is not None
+    values = {trial.name: value for trial in trials if (value := _value_at(trial, step)) is not None}
+    if values:
+        worst = (max if sweep.mode == "min" else min)(values.values())
+        values |= {trial.name: worst for trial in explored if trial.status == "diverged"}
+    return step, [
+        Point(trial.name, trial.overrides, values[trial.name]) for trial in explored if trial.name in values
     ]
-    return step, points
 
 
 def effects_of(points: Sequence[Point]) -> list[Effect]:
@@ -70,9 +80,9 @@ def effects_of(points: Sequence[Point]) -> list[Effect]:
     settings = dict.fromkeys(name for point in points for name in point.chosen)
     by_setting = {setting: _levels(setting, points) for setting in settings}
     effects = [
-        Effect(setting, levels, importance([level.values for level in levels]))
+        Effect(setting, levels, importance(values), permutation_p(values))
         for setting, levels in by_setting.items()
-        if len(levels) > 1
+        if len(levels) > 1 and (values := [level.values for level in levels])
     ]
     return sorted(effects, key=lambda effect: -effect.importance)
 
@@ -82,8 +92,7 @@ def importance(levels: Sequence[Sequence[float]]) -> float:
 
     Positive values are compared as logarithms: an FID of 200 is to 100 as 2000 is to 1000.
     """
-    is_positive = all(value > 0 for values in levels for value in values)
-    groups = [np.log(values) if is_positive else np.asarray(values, float) for values in levels]
+    groups = _scaled(levels)
     everything = np.concatenate(groups)
     freedom = len(everything) - len(groups)
     total = float(((everything - everything.mean()) ** 2).sum())
@@ -92,6 +101,40 @@ def importance(levels: Sequence[Sequence[float]]) -> float:
     within = float(sum(((values - values.mean()) ** 2).sum() for values in groups))
     between = total - within
     return max(0.0, (between - (len(groups) - 1) * within / freedom) / total)
+
+
+def permutation_p(levels: Sequence[Sequence[float]]) -> float:
+    """Return how often values that are permuted among the levels differ between them as much; 1 where nothing can be said."""
+    groups = _scaled(levels)
+    values = np.concatenate(groups)
+    if len(values) <= len(groups) or np.ptp(values) == 0.0:
+        return 1.0
+    sizes = np.array([len(group) for group in groups])
+    member = np.repeat(np.eye(len(groups)), sizes, axis=0)  # (values, levels)
+
+    def between(permuted: np.ndarray, axis: int) -> np.ndarray:
+        """Return what grows with the spread between levels; the whole spread is the same in every permutation."""
+        sums: np.ndarray = (permuted @ member) ** 2 / sizes
+        return sums.sum(axis=axis)
+
+    test = stats.permutation_test(
+        (values,),
+        between,
+        permutation_type="pairings",
+        alternative="greater",
+        vectorized=True,
+        n_resamples=_RESAMPLES,
+        rng=np.random.default_rng(0),
+    )
+    return float(test.pvalue)
+
+
+def _scaled(levels: Sequence[Sequence[float]]) -> list[np.ndarray]:
+    """Return the values of each level about their mean; their logarithms where all are positive."""
+    is_positive = all(value > 0 for values in levels for value in values)
+    groups = [np.log(values) if is_positive else np.asarray(values, float) for values in levels]
+    middle = np.concatenate(groups).mean()
+    return [values - middle for values in groups]
 
 
 def value_label(value: object) -> str:

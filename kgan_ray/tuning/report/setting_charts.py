@@ -19,6 +19,7 @@ _MOST_LISTED = 6  # a number with more values than this is placed by its size
 _MOST_NAMED = 12  # values of a listed setting that are written beside its axis
 _DECADES = 2.0  # positive numbers that reach over so many powers of ten are placed by their logarithm
 _FEWEST_TICKS = 3
+FEWEST_FOR_A_SHARE = 20  # trials, of which a setting's part of the spread is told
 _PALE = "#a9b7c6"
 
 
@@ -29,10 +30,7 @@ def main_effects(effects: Sequence[Effect], metric: str) -> go.Figure | None:
         return None
     columns = 2 if len(effects) == 4 else min(_PANELS_IN_A_ROW, len(effects))
     lines = math.ceil(len(effects) / columns)
-    titles = [
-        f"{_leaf(effect.setting)}<br><sup>goes with {100 * effect.importance:.0f} % of the spread</sup>"
-        for effect in effects
-    ]
+    titles = [f"{_leaf(effect.setting)}<br><sup>{_importance(effect)}</sup>" for effect in effects]
     figure = make_subplots(
         lines, columns, shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.03,
         vertical_spacing=0.3 / lines,
@@ -140,6 +138,15 @@ def _mean(values: Sequence[float], all_values: Sequence[float]) -> float:
 
 def _hover(point: Point, metric: str) -> str:
     return folded(f"{point.trial}: {metric} {number(point.value)}, {short_overrides(point.chosen)}")
+
+
+def _importance(effect: Effect) -> str:
+    """Say how much of the spread goes with a setting, of few trials only how often chance does as much."""
+    num_trials = sum(len(level.points) for level in effect.levels)
+    chance = f"permutation p = {effect.p_value:.2g}"
+    if num_trials < FEWEST_FOR_A_SHARE:
+        return f"{chance}; too few trials for a share"
+    return f"goes with {effect.importance:.0%} of the spread; {chance}"
 
 
 def _leaf(setting: str) -> str:
