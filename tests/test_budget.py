@@ -103,7 +103,11 @@ def test_a_budget_ends_the_search_and_what_it_leaves_the_confirmation_can_be_ext
     confirmed = [trial for trial in sweep.stage(CONFIRM) if trial.status == "finished"]
     assert len(confirmed) + runner.num_missing() == 400
 
-    sweep.budget, sweep.rounds = {"minutes": 30.0}, [2]
+    assert sum(sweep.rounds) == 200
+    num_judged = sweep.rounds[0] if "confirm-1" in sweep.done else 0
+    assert len(confirmed) // 2 - num_judged in (0, 1)  # the seeds that both configurations have run make a round
+
+    sweep.budget, sweep.rounds, sweep.done = {"minutes": 30.0}, [2], ["explore"]
     sweep.trials = [*explored, *confirmed[:1]]
     sweep.save(StorePath(tmp_path))
     more = make_runner(tmp_path, tree)

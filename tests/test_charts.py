@@ -45,7 +45,7 @@ def test_an_interval_ends_where_the_verdict_says():
 
 
 def test_a_ratio_is_drawn_on_a_logarithmic_axis_with_its_line_at_one():
-    results = Results(finished_sweep(space={"confirm": {"compare": "ratio"}}))
+    results = Results(finished_sweep(compare="ratio"))
     figure = charts.intervals(results.verdicts, "fid")
     assert figure.layout.xaxis.type == "log"
     assert [line.x0 for line in figure.layout.shapes] == [1]

@@ -39,11 +39,45 @@ def test_the_best_run_of_the_best_configuration_is_chosen():
     trials = [
         run_of("lucky", 0, 1.0), run_of("lucky", 1, 90.0),  # the best run, but not the best on average
         run_of("good", 0, 12.0), run_of("good", 1, 10.0),
-        run_of("good", 2, 0.1, status="diverged"),
+        run_of("good", 2, 0.1, status="interrupted"),
         run_of("explored", 0, 0.5, stage=EXPLORE),
     ]  # fmt: skip
-    assert Results(sweep_of(trials)).best_run().name == "confirm-good-1"
-    assert Results(sweep_of(trials[-1:])).best_run() is None
+    assert Results(sweep_of(trials)).best_run("").name == "confirm-good-1"
+    assert Results(sweep_of(trials[-1:])).best_run("") is None
+
+
+def test_a_configuration_that_lost_runs_comes_after_all_that_did_not():
+    trials = [
+        run_of("good", 0, 12.0),
+        run_of("good", 1, 10.0),
+        run_of("risky", 0, 1.0),
+        run_of("risky", 1, 1.0, status="diverged"),
+    ]
+    assert Results(sweep_of(trials)).best_run("").name == "confirm-good-1"
+    assert Results(sweep_of(trials[2:])).best_run("").name == "confirm-risky-0"
+
+
+def test_configurations_are_ranked_by_the_means_that_the_verdicts_compare():
+    trials = [
+        run_of("even", 0, 40.0),
+        run_of("even", 1, 40.0),
+        run_of("uneven", 0, 1.0),
+        run_of("uneven", 1, 100.0),
+    ]
+    for compare, best in (("difference", "confirm-even-0"), ("ratio", "confirm-uneven-0")):
+        sweep = sweep_of(trials).model_copy(update={"compare": compare})
+        assert Results(sweep).best_run("").name == best
+
+
+def test_groups_are_not_compared(tmp_path, monkeypatch):
+    """What one extractor measured says nothing beside what another did: each group's best is a model of its own."""
+    monkeypatch.setattr(
+        "kgan_ray.tuning.report.registry._register", lambda results, folder, group: results.best_run(group).name
+    )
+    trials = [
+        run_of("low", 0, 1.0, group="xsub", extractor="a"), run_of("high", 0, 100.0, group="xview", extractor="b"),
+    ]  # fmt: skip
+    assert register_best(Results(sweep_of(trials)), tmp_path) == ["confirm-low-0", "confirm-high-0"]
 
 
 def test_the_registered_model_generates_the_checkpoints_motions(tmp_path, monkeypatch):
@@ -55,9 +89,10 @@ def test_the_registered_model_generates_the_checkpoints_motions(tmp_path, monkey
     gan = GAN(narrow({"training.ema_decay": 0.9}), motion_spec())
     trial = run_of("good", 0, 3.0, run_id=run.id)
     store = CheckpointStore(str(tmp_path / "trials" / trial.name / "checkpoints"))
-    store.save(gan, {"step": 0, "metrics": {"fid": 3.0}, "dataset": "d"})
+    store.save(gan, {"step": 0, "metrics": {"fid": 2.5}, "dataset": "d"})  # better than where the run ended
 
-    model = mlflow.pyfunc.load_model(register_best(Results(sweep_of([trial], uri)), tmp_path))
+    (address,) = register_best(Results(sweep_of([trial], uri)), tmp_path)
+    model = mlflow.pyfunc.load_model(address)
     labels = [2, 0, 2]
     made = model.predict(pd.DataFrame({"label": labels}), params={"seed": 5, "truncation": 0.9})
     expected = gan.spec.to_metres(gan.sample_few(torch.tensor(labels), seed=5, truncation=0.9)).numpy()
@@ -65,5 +100,5 @@ def test_the_registered_model_generates_the_checkpoints_motions(tmp_path, monkey
     with pytest.raises(UserError, match="this model has classes 0 to 3"):
         model.predict(pd.DataFrame({"label": [4]}))
     versions = mlflow.MlflowClient(uri).search_model_versions("name='kgan_ray-disc'")
-    assert [(one.tags["configuration"], one.tags["fid"]) for one in versions] == [("good", "3")]
-    assert register_best(Results(sweep_of([trial], uri)), tmp_path) == "models:/kgan_ray-disc/2"
+    assert [(one.tags["configuration"], one.tags["fid"]) for one in versions] == [("good", "2.5")]
+    assert register_best(Results(sweep_of([trial], uri)), tmp_path) == ["models:/kgan_ray-disc/2"]

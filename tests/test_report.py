@@ -13,13 +13,14 @@ from helpers.networks import motion_spec, narrow
 from helpers.stores import new_store
 from helpers.sweep_records import finished_sweep, make
 from kgan_ray.report import main
-from kgan_ray.settings import UserError
+from kgan_ray.settings import UserError, override, resolve_settings
 from kgan_ray.storage import StorePath
 from kgan_ray.tracking.run import start_run
 from kgan_ray.tracking.store import client_of
 from kgan_ray.training.checkpoint import CheckpointStore
 from kgan_ray.training.gan import GAN
-from kgan_ray.tuning.answer.results import Measure, Results
+from kgan_ray.tuning.answer.results import Results
+from kgan_ray.tuning.answer.rows import Measure
 from kgan_ray.tuning.report import tables
 from kgan_ray.tuning.report.files import write_report
 from kgan_ray.tuning.report.page import html
@@ -61,13 +62,25 @@ def test_runs_measured_differently_are_never_ranked(kind, index):
         Results(sweep)
 
 
-def test_published_values_stand_beside_ours():
-    sweep = finished_sweep(space={"published": {"xsub": {"baseline": {"fid": 345.069}}}})
+def test_published_figures_stand_beside_their_own_metric_only():
+    """A metric of ours whose name is that of a published one's column, and a published figure that was not measured here."""
+    theirs = {"mmd_avg_published": 1.224, "fid_inception": 345.069, "note": "our reading, strength 0.1"}
+    settings = override(resolve_settings("demo"), {"evaluation.metrics": ("fid", "mmd_avg", "mmd_avg_published")})
+    sweep = finished_sweep(space={"published": {"xsub": {"baseline": theirs}}}, settings=settings)
     for trial in sweep.stage(CONFIRM):
         trial.group = "xsub"
+        trial.metrics |= {"mmd_avg": 0.35, "mmd_avg_published": 0.25}
     baseline, better = Results(sweep).rows
-    assert (baseline.measures["fid"].published, better.measures["fid"].published) == (345.069, None)
-    assert "| fid, published |" in tables.markdown(Results(sweep))
+    assert baseline.measures["mmd_avg_published"].published == "1.224 (our reading, strength 0.1)"
+    assert [baseline.measures[name].published for name in ("fid", "mmd_avg")] == ["", ""]
+    assert better.measures["mmd_avg_published"].published == ""
+    (cells, _) = tables.configuration_cells(Results(sweep))
+    assert cells["mmd_avg_published"] == "0.2500 ± 0.0000"
+    assert cells["mmd_avg_published as published"] == "1.224 (our reading, strength 0.1)"
+    (line, _) = csv.DictReader(io.StringIO(tables.configurations_csv(Results(sweep))))
+    assert float(line["mmd_avg_published"]) == 0.25
+    assert line["mmd_avg_published as published"] == "1.224 (our reading, strength 0.1)"
+    assert "345.069" not in tables.markdown(Results(sweep))
 
 
 def test_the_report_is_written_and_logged_to_the_sweeps_run(tmp_path, capsys):
@@ -136,7 +149,7 @@ def test_a_sweep_without_any_finished_trial_still_reports(tmp_path):
 
 
 def test_sentence_and_table_agree_in_the_middle_of_a_round(tmp_path):
-    """A second round of seeds was interrupted: what it has measured counts in both, and both are provisional."""
+    """A second round of seeds was interrupted: what it has measured counts in neither before the round is complete."""
     judged = Results(finished_sweep(rounds=[3], done=["explore", "confirm-1"]))
     assert (judged.stage, judged.notice) == ("judged", "")
     sweep = finished_sweep(rounds=[3, 3], done=["explore", "confirm-1"])
@@ -149,13 +162,72 @@ def test_sentence_and_table_agree_in_the_middle_of_a_round(tmp_path):
         )
     )
     results = Results(sweep)
-    (verdict,) = results.verdicts
-    assert verdict.word == "can't tell"
-    assert "fid 128 against 100" in verdict.sentence
+    assert results.verdicts == judged.verdicts
     page = tables.markdown(results)
-    assert "| explore-01 | pooling=max | 5 | 128 ± 107 |" in page
-    assert "Provisional, in stage confirm, round 2 of 2: 8 of 9 confirmation runs have ended." in page
+    assert "| explore-01 | pooling=max | 3 (+2 not judged yet) | 50.0 ± 2.0 |" in page
+    assert (
+        "Only complete rounds are judged; stage confirm, round 2 of 2, 8 of 9 confirmation runs have ended."
+        in page
+    )
     assert not results.is_judged
+    sweep.done.append("confirm-2")
+    sweep.trials[-1].status = "failed"
+    (verdict,) = Results(sweep).verdicts
+    assert (verdict.word, verdict.comparison.look) == ("can't tell", 2)
+    assert "fid 128 against 100" in verdict.sentence
+    assert "| explore-01 | pooling=max | 5 (+1 lost) | 128 ± 107 |" in tables.markdown(Results(sweep))
+
+
+def test_nothing_is_judged_in_the_middle_of_the_first_round():
+    results = Results(finished_sweep(rounds=[4], done=["explore"]))
+    (verdict,) = results.verdicts
+    assert (verdict.word, results.has_answer) == ("can't tell", False)
+    assert verdict.sentence.startswith("explore-01: can't tell yet; runs are missing (fid 50 against 100")
+    assert results.notice == "Nothing is judged yet; stage confirm, 6 of 6 confirmation runs have ended."
+
+
+def test_a_configuration_is_compared_with_the_baseline_of_its_own_rounds():
+    """The baseline went on for the sake of others: what was decided after one round stays as it was decided."""
+    once = Results(finished_sweep(rounds=[3], done=["confirm-1"]))
+    sweep = finished_sweep(rounds=[3, 2], done=["confirm-1", "confirm-2"])
+    for seed in (1003, 1004):
+        sweep.trials.append(make(f"confirm-baseline-{seed}", CONFIRM, "baseline", {}, 900.0, seed=seed))
+    results = Results(sweep)
+    assert results.verdicts == once.verdicts
+    assert results.rows[0].finished == 5
+
+
+def test_all_groups_of_a_sweep_share_one_correction():
+    alone = Results(finished_sweep()).verdicts[0]
+    sweep = finished_sweep()
+    for trial in sweep.stage(CONFIRM):
+        trial.group = "xsub"
+        sweep.trials.append(trial.model_copy(update={"name": f"other-{trial.name}", "group": "xview"}))
+    one, other = Results(sweep).verdicts
+    assert one.p_value == other.p_value == pytest.approx(2 * alone.p_value)
+
+
+def test_runs_of_another_sweep_are_no_second_piece_of_evidence():
+    sweep, other = finished_sweep(), finished_sweep(name="earlier")
+    assert Results(sweep, [other]).reuse == [
+        "6 confirmation runs are the same as in sweep earlier: they are evidence once only."
+    ]
+    assert "evidence once only" in tables.markdown(Results(sweep, [other]))
+    elsewhere = finished_sweep(name="elsewhere", dataset_hash="e" * 64)
+    longer = finished_sweep(name="longer", settings=override(sweep.settings, {"training.steps": 1200}))
+    moved = finished_sweep(name="moved", settings=override(sweep.settings, {"data.path": "there"}))
+    assert [bool(Results(sweep, [one]).reuse) for one in (elsewhere, longer, moved)] == [False, False, True]
+
+
+def test_the_best_of_several_means_is_called_lucky():
+    assert Results(finished_sweep()).cautions == []
+    sweep = finished_sweep()
+    for seed in (1000, 1001, 1002):
+        sweep.trials.append(make(f"x{seed}", CONFIRM, "explore-02", {}, 80.0 + seed, seed=seed))
+    (caution,) = Results(sweep).cautions
+    assert caution == "The best of 2 means is partly luck: expect less of it in further runs."
+    assert caution in tables.markdown(Results(sweep))
+    assert caution in html(Results(sweep), [])
 
 
 def test_lost_runs_of_the_baseline_are_counted_in_the_verdict():
@@ -169,9 +241,9 @@ def test_lost_runs_of_the_baseline_are_counted_in_the_verdict():
         sweep.trials[-1].status = "diverged"
         sweep.trials.append(make(f"e{seed}", CONFIRM, "explore-01", changes, 450.0, seed=seed))
     (verdict,) = Results(sweep).verdicts
-    assert verdict.p_value < 0.05
+    assert verdict.low > 0  # the values alone would say worse
     assert verdict.word == "can't tell"
-    assert "2 of the baseline's 5 runs gave no value" in verdict.sentence
+    assert "none of 5 runs lost, 2 of the baseline's 5, Fisher's p = 0.44" in verdict.sentence
 
 
 @pytest.mark.parametrize("status", ["RUNNING", "KILLED"])
@@ -193,7 +265,7 @@ def test_direction_is_the_sweeps_own_before_the_metrics():
     assert not results.is_low_good("accuracy")
     assert results.is_low_good("kid")
     assert results.explored[0].name == "explore-02"
-    assert results.best_run().metrics["fid"] == 110.0
+    assert results.best_run("").metrics["fid"] == 110.0
 
 
 def test_a_sweep_answers_by_a_verdict_on_runs_of_both_sides_or_by_a_value_where_none_was_asked_for():

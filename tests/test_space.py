@@ -269,6 +269,39 @@ def test_an_algorithm_refuses_what_it_cannot_search(tree, message):
     assert message in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("objective", "given", "compare"),
+    [("fid", None, "ratio"), ("accuracy", None, "difference"), ("kid", None, "difference"), ("fid", "difference", "difference")],
+)  # fmt: skip
+def test_metrics_above_zero_are_compared_by_their_ratio(objective, given, compare):
+    tree = changed("objective", objective) | ({"confirm": {"compare": given}} if given else {})
+    assert parse_space(tree, name="f", where="f.yaml").compare == compare
+
+
+@pytest.mark.parametrize(
+    ("figures", "message"),
+    [
+        ({"fidd": 1.0}, "published.xsub.baseline: unknown metric 'fidd'. Did you mean fid"),
+        ({"fid": "low"}, "published.xsub.baseline.fid: expected a number, found 'low'"),
+    ],
+)
+def test_a_published_figure_is_that_of_a_metric(figures, message):
+    tree = GOOD | {"published": {"xsub": {"baseline": {**figures, "note": "our reading"}}}}
+    with pytest.raises(UserError) as refusal:
+        parse_space(tree, name="f", where="f.yaml")
+    assert message in str(refusal.value)
+
+
+def test_the_published_ablation_stands_beside_the_published_metrics_alone():
+    space = load_space(next(path for path in SPACES if path.name == "ablation.yaml"))
+    for configurations in space.published.values():
+        assert {name for figures in configurations.values() for name in figures} == {
+            "fid_inception", "mmd_avg_published", "mmd_seq_published", "note",
+        }  # fmt: skip
+        assert configurations["D"]["note"] == "our reading, strength 0.1"
+        assert base_settings(space, None, {}).techniques.mask_noise_std == 0.1
+
+
 def test_several_objectives_are_measured_in_their_order():
     space = parse_space(changed("objective", ["accuracy", {"metric": "mmd_avg"}]), name="f", where="f.yaml")
     assert space.modes == {"accuracy": "max", "mmd_avg": "min"}

@@ -19,7 +19,7 @@ from kgan_ray.settings import UserError, override
 from kgan_ray.storage import StorePath
 from kgan_ray.tuning.answer.results import Results, check_comparable
 from kgan_ray.tuning.question.space import base_settings, parse_space
-from kgan_ray.tuning.running.jobs import confirm_jobs, explore_jobs
+from kgan_ray.tuning.running.jobs import confirm_jobs, cut_round, explore_jobs
 from kgan_ray.tuning.running.recorder import FAILURE_ARTIFACT
 from kgan_ray.tuning.running.trial import FAILURE_FILE, failure_recorded, open_run, was_started
 from kgan_ray.tuning.search.candidates import best_explored, described_front, explored_front
@@ -76,11 +76,61 @@ def test_confirmation_uses_fresh_seeds_and_later_rounds_others(tmp_path):
     runner = make_runner(tmp_path)
     runner.sweep.trials = [trial("e2", {"techniques.pooling": "max"}, 2.0)]
     runner.sweep.rounds = [2, 1]
+    first, second, third = (runner.sweep.confirmation_seed(index) for index in range(3))
+    assert len({first, second, third, runner.settings.seed}) == 4
     jobs = confirm_jobs(runner.sweep, runner.space, runner.settings, 1)
     assert [(job.configuration, job.seed) for job in jobs] == [
-        ("baseline", 1000), ("e2", 1000), ("baseline", 1001), ("e2", 1001),
+        ("baseline", first), ("e2", first), ("baseline", second), ("e2", second),
     ]  # fmt: skip
-    assert {job.seed for job in confirm_jobs(runner.sweep, runner.space, runner.settings, 2)} == {1002}
+    assert {job.seed for job in confirm_jobs(runner.sweep, runner.space, runner.settings, 2)} == {third}
+
+
+def test_no_two_sweeps_share_a_seed_and_the_same_sweep_has_the_same():
+    space = parse_space(SPACE, name="test", where="test.yaml")
+    other = parse_space(SPACE | {"search": {"num_trials": 7}}, name="test", where="test.yaml")
+    settings = base_settings(space, None, {})
+    sweeps = [
+        Sweep.of(space, settings), Sweep.of(space, override(settings, {"seed": 1})), Sweep.of(space, settings, name="b"),
+        Sweep.of(other, settings),
+    ]  # fmt: skip
+    seeds = [[sweep.confirmation_seed(index) for index in range(12)] for sweep in sweeps]
+    assert len({seed for own in seeds for seed in own}) == 4 * 12
+    assert [Sweep.of(space, settings).confirmation_seed(index) for index in range(12)] == seeds[0]
+
+
+def test_a_record_of_format_2_keeps_its_seeds_and_its_comparison(tmp_path):
+    runner = make_runner(tmp_path)
+    runner.sweep.trials = [trial("e2", {"techniques.pooling": "max"}, 2.0)]
+    runner.sweep.save(StorePath(tmp_path))
+    record = json.loads((tmp_path / "sweep.json").read_text()) | {"format_version": 2}
+    assert record.pop("compare") == "ratio"
+    del record["seed_key"]
+    (tmp_path / "sweep.json").write_text(json.dumps(record))
+    old = load_sweep(StorePath(tmp_path))
+    assert (old.compare, old.format_version) == ("difference", 3)
+    assert [job.seed for job in confirm_jobs(old, runner.space, runner.settings, 1)][::2] == [1000, 1001, 1002]
+    record["space"]["confirm"]["compare"] = "ratio"
+    (tmp_path / "sweep.json").write_text(json.dumps(record))
+    assert load_sweep(StorePath(tmp_path)).compare == "ratio"
+
+
+def test_a_round_that_is_cut_short_is_judged_on_the_seeds_that_all_have_run(tmp_path):
+    runner = make_runner(tmp_path)
+    runner.sweep.trials = [trial("e2", {"techniques.pooling": "max"}, 2.0)]
+    jobs = confirm_jobs(runner.sweep, runner.space, runner.settings, 1)
+    runner.sweep.trials += [
+        trial(job.name, {}, 5.0, stage=CONFIRM, configuration=job.configuration, seed=job.seed)
+        for job in jobs[:-1]
+    ]
+    assert cut_round(runner.sweep, 1, jobs)
+    assert runner.sweep.rounds == [2, 1]
+    assert [job.name for job in confirm_jobs(runner.sweep, runner.space, runner.settings, 2)] == [
+        job.name for job in jobs[-2:]
+    ]
+    runner.sweep.done = ["confirm-1"]
+    results = Results(runner.sweep)
+    assert [(row.finished, row.waiting) for row in results.rows] == [(2, 1), (2, 0)]
+    assert not cut_round(runner.sweep, 2, jobs[-2:])
 
 
 def test_configurations_are_repeated_in_every_group(tmp_path):
@@ -103,10 +153,14 @@ def test_explored_runs_never_count_as_evidence(tmp_path):
         for seed in range(3)
     ]
     explored = [trial("e1", {}, -1e6), trial("e2", {}, 1e6)]
-    runner.sweep.trials = [*explored, *confirmed]
+    runner.sweep.trials, runner.sweep.done = [*explored, *confirmed], ["explore", "confirm-1"]
     (verdict,) = Results(runner.sweep).verdicts
-    assert (verdict.configuration, verdict.effect, verdict.word) == ("e1", -50.0, "better")
-    assert verdict.sentence.startswith("e1: better (fid 51 against 101")
+    assert (verdict.configuration, verdict.effect, verdict.word) == (
+        "e1",
+        pytest.approx(51 / 101, rel=1e-4),
+        "better",
+    )
+    assert verdict.sentence.startswith("e1: better (fid 50.99 against 101")
     for one in confirmed:
         one.group = "xview"
     (verdict,) = Results(runner.sweep).verdicts
@@ -131,7 +185,9 @@ def simulated_verdicts(tree: dict, number: int) -> list[str]:
     """The verdicts of a sweep whose runs take no time, 12 explored; its seeds are of its own."""
     space = parse_space(tree, name="test", where="test.yaml")
     settings = override(base_settings(space, None, {}), {"seed": 10_000 * number})
-    sweep = Sweep(name="s", space=tree, settings=settings, metric="fid", mode="min", rounds=[5])
+    sweep = Sweep(
+        name="s", space=tree, settings=settings, metric="fid", mode="min", rounds=[5], done=["confirm-1"]
+    )
     for index, point in enumerate(draw(space.domains, 12, seed=number) if space.domains else []):
         value = stand_in.objective(override(settings, point))
         sweep.trials.append(trial(f"explore-{index}", point, value))

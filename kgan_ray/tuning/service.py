@@ -23,6 +23,7 @@ from kgan_ray.ownership import owned
 from kgan_ray.settings import Overrides, UserError, validated
 from kgan_ray.tracking.store import prepare_store, tracking_uri
 from kgan_ray.training.service import with_whole_paths
+from kgan_ray.tuning.answer.power import line_before_start
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.question.sections import Budget
 from kgan_ray.tuning.question.space import Space
@@ -33,7 +34,7 @@ from kgan_ray.tuning.request import Request, new_request, resume_command, resume
 from kgan_ray.tuning.running.preparation import announce_estimate, prepare_extractors
 from kgan_ray.tuning.running.runner import Runner
 from kgan_ray.tuning.running.terminal import Display
-from kgan_ray.tuning.state import EXPLORE, FILE, Sweep, load_sweep
+from kgan_ray.tuning.state import EXPLORE, FILE, Sweep, load_sweep, other_sweeps
 
 
 def run_sweep(
@@ -150,6 +151,9 @@ def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) 
     runner.start()
     prepare_store(uri)
     guess = announce_estimate(runner, prepare_extractors(runner, dataset))
+    others = other_sweeps(folder)
+    if not record and space.num_comparisons:
+        runner.announce(line_before_start(sweep, space.confirm.seeds, space.num_comparisons, others))
     parent = open_parent(sweep, space, settings, code)
     earlier = sweep.seconds = sweep.seconds + sweep.session_seconds  # of a session that was killed
     is_complete = False
@@ -169,11 +173,11 @@ def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) 
         )
     elif not is_complete:
         raise KeyboardInterrupt(f"stopped; go on with:  {resume_command(folder)}")
-    results = Results(sweep)
+    results = Results(sweep, others)
     write_report(results, folder / "report", parent, folder / "trials")
     record_verdicts(results, parent)
-    if model := register_best(results, folder):
-        sweep.model = model
+    if models := register_best(results, folder):
+        sweep.model = ", ".join(models)
         sweep.save(folder)
     return results
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+from bisect import bisect_right
 from collections.abc import Mapping
+from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,14 +21,16 @@ from kgan_ray.text import close_match
 from kgan_ray.tracking.store import record_now
 from kgan_ray.tuning.question.space import Space
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 FILE = "sweep.json"
 
 Mode = Literal["min", "max"]
+Compare = Literal["difference", "ratio"]
 Status = Literal["waiting", "running", "finished", "stopped", "diverged", "failed", "interrupted"]
 ENDED: tuple[Status, ...] = ("finished", "stopped", "diverged", "failed")
 LOST: tuple[Status, ...] = ("diverged", "failed")
 EXPLORE, CONFIRM = "explore", "confirm"
+_FIRST_SEED_OF_FORMAT_2 = 1000  # of a confirmation, added to the sweep's own seed
 
 
 class _Record(BaseModel):
@@ -74,7 +80,9 @@ class Sweep(_Record):
     settings: Settings  # what every trial starts from
     metric: str
     mode: Mode
+    compare: Compare = "difference"  # what the verdicts are about
     objectives: dict[str, Mode] = {}  # all of them where there are several
+    seed_key: str = ""  # which, with an index, makes the seed of a confirmation run; empty: as format 2 did
     dataset: str = ""  # path
     dataset_hash: str = ""
     extractors: dict[str, str] = {}
@@ -87,20 +95,24 @@ class Sweep(_Record):
     device_seconds: float = 0.0  # that trials held devices
     budget: dict[str, float] = {}  # given on the command line, over the space's own
     num_explored: int = 0
-    rounds: list[int] = []  # fresh seeds of each round of confirmation
+    rounds: list[int] = []  # fresh seeds of each round of confirmation; after each one the verdicts are looked at
     done: list[str] = []  # stages that are complete: explore, confirm-1, ...
     trials: list[Trial] = []
 
     @classmethod
     def of(cls, space: Space, settings: Settings, **known: Any) -> Sweep:
         """Return the record of a sweep that has not begun; `known` are further fields."""
+        name = known.get("name", space.name)
+        question = json.dumps([name, space.tree, settings.seed], sort_keys=True, default=str)
         return cls(
             **{
-                "name": space.name,
+                "name": name,
                 "space": space.tree,
                 "settings": settings,
                 "metric": space.objective.metric,
                 "mode": space.mode,
+                "compare": space.compare,
+                "seed_key": hashlib.sha256(question.encode()).hexdigest()[:16],
                 "objectives": space.modes if len(space.objectives) > 1 else {},
                 "experiment": space.name,
                 "rounds": [space.confirm.seeds],
@@ -110,11 +122,11 @@ class Sweep(_Record):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_format_1(cls, tree: Mapping[str, object]) -> dict[str, object]:
-        """Format 1 kept the verdicts, which follow from the trials."""
-        return {name: value for name, value in tree.items() if name != "verdicts"} | {
-            "format_version": FORMAT_VERSION
-        }
+    def _from_earlier_formats(cls, tree: Mapping[str, Any]) -> dict[str, Any]:
+        """Format 1 kept the verdicts, which follow from the trials; up to format 2 differences were compared by default."""
+        kept = {name: value for name, value in tree.items() if name != "verdicts"}
+        asked = (tree.get("space") or {}).get("confirm") or {}
+        return {"compare": asked.get("compare") or "difference", **kept, "format_version": FORMAT_VERSION}
 
     @field_validator("settings", mode="before")
     @classmethod
@@ -128,6 +140,26 @@ class Sweep(_Record):
 
     def trial(self, name: str) -> Trial | None:
         return next((trial for trial in self.trials if trial.name == name), None)
+
+    def confirmation_seed(self, index: int) -> int:
+        """Return the seed of every configuration's run of that index: another one in every sweep.
+
+        Records of format 2 go on with theirs, which sweeps of the same seed shared.
+        """
+        if not self.seed_key:
+            return self.settings.seed + _FIRST_SEED_OF_FORMAT_2 + index
+        return int(hashlib.sha256(f"{self.seed_key} {index}".encode()).hexdigest(), 16) % 10**8
+
+    def rounds_by_seed(self) -> dict[int, int]:
+        """Return the number of the round of confirmation in which each seed was run, from 1 on."""
+        seeds = dict.fromkeys(trial.seed for trial in self.stage(CONFIRM))
+        ends = list(accumulate(self.rounds))
+        return {seed: bisect_right(ends, index) + 1 for index, seed in enumerate(seeds)}
+
+    def num_complete_rounds(self) -> int:
+        """Return how many rounds of confirmation have been run to their end, one after the other."""
+        numbers = range(1, len(self.rounds) + 1)
+        return next((number - 1 for number in numbers if f"{CONFIRM}-{number}" not in self.done), len(self.rounds))
 
     def total_steps(self, trial: Trial) -> int:
         """Return the steps of the trial's whole run."""
@@ -156,6 +188,15 @@ def load_sweep(folder: StorePath | Path) -> Sweep:
         raise UserError(f"{folder}: no sweep here (expected a folder with {FILE}, which `tune` writes)") from None
     except (OSError, ValueError, TypeError, KeyError, ValidationError) as error:
         raise UserError(f"{file}: not a sweep's record: {str(error).splitlines()[0]}") from None
+
+
+def other_sweeps(folder: StorePath) -> list[Sweep]:
+    """Read the records of the sweeps that lie beside that of `folder`; those that cannot be read are left out."""
+    sweeps = []
+    for other in folders_with(folder.parent, FILE):
+        with suppress(UserError):
+            sweeps += [load_sweep(other)] if other.name != folder.name else []
+    return sweeps
 
 
 def find_sweep(results: StorePath, name: str | None = None) -> StorePath:

@@ -2,64 +2,30 @@
 
 `Results(sweep)` computes it once from the record; the terminal, Markdown, CSV, HTML, MLflow and `status` print it. So a
 sentence and a table can never tell two stories, whenever they are asked for: in the middle of a round, after an
-interruption, or at the end.
+interruption, or at the end. Both rest on complete rounds of confirmation: a look into the middle of one would be one more
+look, which the level of the test does not know of.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-
-import numpy as np
 
 from kgan_ray.metrics.names import lower_is_better
 from kgan_ray.settings import UserError
-from kgan_ray.text import described_schedule, short_overrides
-from kgan_ray.tuning.answer.verdict import Compare, Sample, Verdict, judge
+from kgan_ray.tuning.answer.reuse import lines_of_reuse
+from kgan_ray.tuning.answer.rows import (
+    ConfigurationRow,
+    TrialRow,
+    described_changes,
+    final_value,
+    measure,
+    shared_overrides,
+)
+from kgan_ray.tuning.answer.verdict import Comparison, Sample, judge
 from kgan_ray.tuning.question.space import BASELINE
 from kgan_ray.tuning.search.candidates import explored_front
-from kgan_ray.tuning.state import CONFIRM, ENDED, EXPLORE, LOST, Status, Sweep, Trial
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One metric over the finished runs of a configuration."""
-
-    mean: float | None  # arithmetic; None without a run
-    deviation: float | None  # between the runs; None with fewer than two
-    published: float | None = None  # the figure that somebody else published for this configuration
-
-
-@dataclass(frozen=True)
-class ConfigurationRow:
-    """One confirmed configuration of one group."""
-
-    group: str
-    configuration: str
-    changes: str  # the settings that it changes, for people
-    finished: int  # runs
-    lost: int
-    measures: Mapping[str, Measure]  # by metric
-    verdict: Verdict | None  # None for the baseline, and where there is no baseline
-    runs: tuple[Trial, ...] = field(compare=False, repr=False)
-
-
-@dataclass(frozen=True)
-class TrialRow:
-    """One trial: where it stands, and the last value of every metric."""
-
-    trial: str
-    stage: str
-    group: str
-    configuration: str
-    seed: int
-    status: Status
-    reason: str
-    step: int
-    seconds: float
-    values: Mapping[str, float | None]  # by metric
-    overrides: Mapping[str, object]
+from kgan_ray.tuning.state import CONFIRM, ENDED, EXPLORE, LOST, Sweep, Trial
 
 
 class Results:
@@ -71,6 +37,7 @@ class Results:
         front: the explored trials on the Pareto front, by name; empty for a single objective.
         rows: one a group and confirmed configuration, the baseline of each group first.
         verdicts: those of the rows.
+        reuse: a line for each other sweep whose runs this one repeats.
         trial_rows: one a trial, in the order in which they began.
         is_judged: whether every run that the sweep asks for has ended; until then the verdicts are provisional.
 
@@ -78,27 +45,34 @@ class Results:
         UserError: runs that would be ranked together were trained on different data, or measured differently.
     """
 
-    def __init__(self, sweep: Sweep) -> None:
+    def __init__(self, sweep: Sweep, others: Sequence[Sweep] = ()) -> None:
+        """Read a record; `others` are those of the sweeps beside it, of which it may repeat runs."""
         self.sweep = sweep
-        self.compare: Compare = sweep.space.get("confirm", {}).get("compare", "difference")
+        self.reuse = lines_of_reuse(sweep, others)
+        self.compare = sweep.compare
         self.metrics = _measured(sweep)
         self.explored = self._ranked(sweep.stage(EXPLORE))
         self.front = explored_front(sweep)
         self.groups = list(dict.fromkeys(trial.group for trial in sweep.stage(CONFIRM)))
-        self.rows = [row for group in self.groups for row in self._rows_of(group)]
-        self.verdicts = [row.verdict for row in self.rows if row.verdict]
+        self._rounds = sweep.rounds_by_seed()
+        self._judged_rounds = sweep.num_complete_rounds() if sweep.rounds else 1
+        runs = {group: self._runs_of(group) for group in self.groups}
+        comparisons = [one for group in self.groups for one in self._comparisons_of(group, runs[group])]
+        self.verdicts = judge(comparisons, mode=sweep.mode, metric=sweep.metric, compare=self.compare)
+        self.rows = [row for group in self.groups for row in self._rows_of(group, runs[group])]
         self.trial_rows = [self._trial_row(trial) for trial in sweep.trials]
         self.is_judged = bool(self.rows) and not self._missing_rounds() and self._num_pending() == 0
 
     @property
     def has_answer(self) -> bool:
-        """Whether the question is answered: by a verdict on runs of both sides, or by any value where none was asked for."""
+        """Whether the question is answered: by a verdict on complete rounds, or by any value where none was asked for."""
         confirm, configurations = self.sweep.space.get("confirm", {}), self.sweep.space.get("configurations", {})
         others = (
             len(configurations) - 1 if configurations else confirm.get("top", 2) * confirm.get("baseline", True)
         )
         if others:
-            return any(math.isfinite(verdict.effect) for verdict in self.verdicts)
+            judged = [verdict for verdict in self.verdicts if verdict.comparison.look]
+            return any(math.isfinite(verdict.effect) or verdict.word != "can't tell" for verdict in judged)
         return any(trial.value(self.sweep.metric) is not None for trial in self.sweep.trials)
 
     @property
@@ -128,24 +102,38 @@ class Results:
 
     @property
     def notice(self) -> str:
-        """Say that the verdicts are provisional while confirmation runs are missing; empty without verdicts, or after."""
+        """Say that runs are missing, and what the verdicts rest on; empty without verdicts, or when nothing is missing."""
         if self.is_judged or not self.verdicts:
             return ""
         runs = len(self.sweep.stage(CONFIRM))
-        return f"Provisional, in stage {self.stage}: {runs - self._num_pending()} of {runs} confirmation runs have ended."
+        judged = "Only complete rounds are judged" if self._judged_rounds else "Nothing is judged yet"
+        return (
+            f"{judged}; stage {self.stage}, {runs - self._num_pending()} of {runs} confirmation runs have ended."
+        )
 
-    def best_run(self, among: Callable[[ConfigurationRow], bool] = lambda row: True) -> Trial | None:
-        """Return the best finished run of the best configuration on average, of the rows `among`; None without any."""
+    @property
+    def cautions(self) -> list[str]:
+        """Say what the figures do not show: that the best of several means is flattered, that runs were run before."""
+        most = max((sum(row.group == group for row in self.rows) for group in self.groups), default=0) - 1
+        flattery = f"The best of {most} means is partly luck: expect less of it in further runs."
+        return [flattery] * (most > 1) + self.reuse
+
+    def best_run(self, group: str, among: Callable[[ConfigurationRow], bool] = lambda row: True) -> Trial | None:
+        """Return the best finished run of the group's best configuration, of the rows `among`; None without any.
+
+        Configurations that lost no run come first, then their means rank them as the verdicts do. Groups are measured
+        differently: none of their configurations is better than another group's.
+        """
         metric, sign = self.sweep.metric, 1 if self.lowest_is_best else -1
-        means = [
-            (sign * mean, row)
+        ranked = [
+            (row.lost > 0, sign * sample.mean(self.compare), row)
             for row in self.rows
-            if among(row) and (mean := row.measures[metric].mean) is not None
+            if row.group == group and among(row) and (sample := self._sample_of(row.runs)).values
         ]
-        if not means:
+        if not ranked:
             return None
-        _, row = min(means, key=lambda pair: pair[0])
-        scored = [(value, run) for run in row.runs if (value := _final(run, metric)) is not None]
+        *_, row = min(ranked, key=lambda entry: entry[:2])
+        scored = [(value, run) for run in row.runs if (value := final_value(run, metric)) is not None]
         return min(scored, key=lambda pair: sign * pair[0])[1]
 
     def _ranked(self, trials: Sequence[Trial]) -> list[Trial]:
@@ -158,46 +146,59 @@ class Results:
 
         return sorted(trials, key=order)
 
-    def _rows_of(self, group: str) -> list[ConfigurationRow]:
+    def _runs_of(self, group: str) -> dict[str, list[Trial]]:
+        """Return the runs of each of a group's configurations. Raises UserError for runs that cannot be compared."""
         runs = [trial for trial in self.sweep.stage(CONFIRM) if trial.group == group]
         check_comparable(runs)
-        by_name: dict[str, tuple[Trial, ...]] = {}
-        for trial in runs:
-            by_name[trial.configuration] = (*by_name.get(trial.configuration, ()), trial)
-        verdicts = self._verdicts_of(group, by_name)
-        published = self.sweep.space.get("published", {}).get(group, {})
-        shared = _shared_overrides(runs)
-        return [
-            ConfigurationRow(
-                group,
-                name,
-                _changes(mine[0], shared),
-                finished=sum(trial.status == "finished" for trial in mine),
-                lost=sum(trial.status in LOST for trial in mine),
-                measures={
-                    metric: _measure(mine, metric, published.get(name, {}).get(metric)) for metric in self.metrics
-                },
-                verdict=verdicts.get(name),
-                runs=mine,
-            )
-            for name, mine in by_name.items()
-        ]
-
-    def _verdicts_of(self, group: str, by_name: Mapping[str, Sequence[Trial]]) -> dict[str, Verdict]:
-        """Judge every configuration of a group against that group's baseline; empty where there is none."""
-        metric = self.sweep.metric
-        samples = {
-            name: Sample(
-                tuple(value for trial in runs if (value := _final(trial, metric)) is not None),
-                lost=sum(trial.status in LOST for trial in runs),
-            )
-            for name, runs in by_name.items()
+        return {
+            name: [run for run in runs if run.configuration == name]
+            for name in dict.fromkeys(run.configuration for run in runs)
         }
-        baseline = samples.pop(BASELINE, None)
-        if baseline is None:
-            return {}
-        verdicts = judge(baseline, samples, mode=self.sweep.mode, metric=metric, compare=self.compare, group=group)
-        return {verdict.configuration: verdict for verdict in verdicts}
+
+    def _is_evidence(self, run: Trial, last: int | None = None) -> bool:
+        """Return whether a run is of a complete round, and none after round `last`; the first round's show what comes."""
+        return self._rounds[run.seed] <= (last or max(1, self._judged_rounds))
+
+    def _comparisons_of(self, group: str, by_name: Mapping[str, Sequence[Trial]]) -> list[Comparison]:
+        """Set each configuration's runs beside the baseline's of the same rounds; none where there is no baseline."""
+        comparisons = []
+        for name, runs in by_name.items():
+            if name != BASELINE and BASELINE in by_name:
+                own = [run for run in runs if self._is_evidence(run)]
+                last = max((self._rounds[run.seed] for run in own), default=1)
+                baseline = [run for run in by_name[BASELINE] if self._is_evidence(run, last)]
+                look = last if self._judged_rounds else 0
+                comparisons.append(Comparison(name, self._sample_of(own), self._sample_of(baseline), group, look))
+        return comparisons
+
+    def _sample_of(self, runs: Sequence[Trial]) -> Sample:
+        values = (final_value(run, self.sweep.metric) for run in runs)
+        return Sample(
+            tuple(value for value in values if value is not None), lost=sum(run.status in LOST for run in runs)
+        )
+
+    def _rows_of(self, group: str, by_name: Mapping[str, Sequence[Trial]]) -> list[ConfigurationRow]:
+        verdicts = {one.configuration: one for one in self.verdicts if one.comparison.group == group}
+        published = self.sweep.space.get("published", {}).get(group, {})
+        shared = shared_overrides([run for runs in by_name.values() for run in runs])
+        rows = []
+        for name, runs in by_name.items():
+            judged = tuple(run for run in runs if self._is_evidence(run))
+            theirs = published.get(name, {})
+            rows.append(
+                ConfigurationRow(
+                    group,
+                    name,
+                    described_changes(runs[0], shared),
+                    finished=sum(run.status == "finished" for run in judged),
+                    lost=sum(run.status in LOST for run in judged),
+                    waiting=sum(run.has_ended for run in runs if run not in judged),
+                    measures={metric: measure(judged, metric, theirs) for metric in self.metrics},
+                    verdict=verdicts.get(name),
+                    runs=judged,
+                )
+            )
+        return rows
 
     def _trial_row(self, trial: Trial) -> TrialRow:
         return TrialRow(
@@ -243,34 +244,3 @@ def _measured(sweep: Sweep) -> list[str]:
         sweep.metric,
         *(name for name in sweep.settings.evaluation.metrics if name in seen - {sweep.metric}),
     ]
-
-
-def _measure(runs: Sequence[Trial], metric: str, published: float | None) -> Measure:
-    values = [value for run in runs if (value := _final(run, metric)) is not None]
-    return Measure(
-        mean=float(np.mean(values)) if values else None,
-        deviation=float(np.std(values, ddof=1)) if len(values) > 1 else None,
-        published=published,
-    )
-
-
-def _final(trial: Trial, metric: str) -> float | None:
-    """Return the metric of a run that was trained to its end; None for another."""
-    return trial.value(metric) if trial.status == "finished" else None
-
-
-def _changes(run: Trial, shared: Mapping[str, object]) -> str:
-    """Describe what a configuration changes, without the overrides that its whole group has."""
-    if run.schedule:
-        return described_schedule(run.schedule)
-    return short_overrides({name: value for name, value in run.overrides.items() if name not in shared}) or "none"
-
-
-def _shared_overrides(runs: Sequence[Trial]) -> dict[str, object]:
-    """Return the overrides that all of a group's runs have: the group's own."""
-    first, *others = runs
-    return {
-        name: value
-        for name, value in first.overrides.items()
-        if all(name in other.overrides and other.overrides[name] == value for other in others)
-    }

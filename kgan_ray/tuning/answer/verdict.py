@@ -1,38 +1,39 @@
 """Is a configuration better than the baseline, or was it luck? Statistics on repeated runs.
 
-The verdict follows from Welch's t-test with Holm's correction for the number of comparisons (Holm, 1979). The
-interval is the expanded bootstrap percentile interval (Hesterberg, 2015), which unlike the plain one is not too
-narrow for three or five runs.
+The verdict follows from Welch's t-test, corrected for everything that was asked at once (see `significance`); the interval
+is the test's own, so it leaves out "no difference" exactly where the verdict is a word.
 
-Means are compared by their difference, or by their ratio: then test, interval and power are those of the logarithms,
-and means are geometric. A metric whose spread between seeds grows with its value (an FID that is 100 ± 20 here and
-700 ± 500 there) shows by its ratio, with few seeds, what the difference hides.
+Means are compared by their difference, or by their ratio: then test and interval are those of the logarithms, and means
+are geometric. A metric whose spread between seeds grows with its value (an FID that is 100 ± 20 here and 700 ± 500 there)
+shows by its ratio, with few seeds, what the difference hides.
 
-A run that diverged or failed has no value, and the runs that remain are the lucky ones. So a configuration that lost
-runs is never called better, and none is called worse than a baseline that lost runs.
+A run that diverged or failed has no value, and the runs that remain are the lucky ones. So where either side lost runs, all
+runs are ranked, the lost ones as the worst, and the ranks are tested instead. That needs five runs or so; a configuration
+that was lost every time, of three runs already, is worse than a baseline that lost none, unless losses are common.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from scipy import stats
 
 from kgan_ray.text import number
-from kgan_ray.tuning.state import Mode
+from kgan_ray.tuning.answer.power import Advice, advice
+from kgan_ray.tuning.answer.significance import LEVEL, holm, level_of, rank_test, welch
+from kgan_ray.tuning.state import Compare, Mode
 
-LEVEL = 0.05
-POWER = 0.8
-MOST_SEEDS = 100  # a difference that needs more than so many further seeds is called small
-_RESAMPLES = 4000
+FEWEST_LOST = 3  # runs which, lost every time beside a baseline that lost none, make a configuration worse
+_FEW_COMPARISONS = 4  # of which the loss of every run is tested at 5 %
+_LARGEST_LOGARITHM = 50.0  # a ratio above e^50 is endless
 _SMALLEST = 1e-12  # what a distance counts as that came out as 0: its logarithm must be finite
 
 Word = Literal["better", "worse", "can't tell"]
-Compare = Literal["difference", "ratio"]
 
 
 @dataclass(frozen=True)
@@ -46,204 +47,213 @@ class Sample:
     def runs(self) -> int:
         return len(self.values) + self.lost
 
+    def scaled(self, compare: Compare) -> list[float]:
+        """Return the values where they are compared: as they are, or their logarithms."""
+        return [math.log(max(value, _SMALLEST)) if compare == "ratio" else value for value in self.values]
+
+    def ranked(self, mode: Mode) -> list[float]:
+        """Return a cost of every run: low is good, and a lost run costs more than any other."""
+        return [value if mode == "min" else -value for value in self.values] + [math.inf] * self.lost
+
+    def mean(self, compare: Compare) -> float:
+        """Return the mean; the geometric one where ratios are compared. NaN without a value."""
+        return unscaled(float(np.mean(self.scaled(compare))), compare) if self.values else math.nan
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A configuration's runs and the baseline's, which were looked at so many times.
+
+    `look` is 0 as long as the runs of the first look are not complete: then nothing is judged.
+    """
+
+    configuration: str
+    own: Sample
+    baseline: Sample
+    group: str = ""
+    look: int = 1
+
+    @property
+    def has_losses(self) -> bool:
+        return self.own.lost + self.baseline.lost > 0
+
 
 @dataclass(frozen=True)
 class Verdict:
     """What the runs of one configuration prove beside the baseline's."""
 
-    configuration: str
+    comparison: Comparison
     metric: str
     compare: Compare
-    own: Sample
-    baseline: Sample
     effect: float  # the configuration's mean - the baseline's, or / the baseline's
-    low: float  # 95 % interval of the effect
+    low: float  # the interval of the effect at the corrected level; of the runs that gave a value
     high: float
-    p_value: float  # corrected for the number of comparisons
+    p_value: float  # corrected for the number of comparisons and of looks
     word: Word
-    more_seeds: int | None  # for "can't tell": about how many would tell; None = too many to say
-    group: str = ""
+    next_level: float  # at which this comparison would be tested after further seeds
+
+    @property
+    def configuration(self) -> str:
+        return self.comparison.configuration
+
+    @property
+    def name(self) -> str:
+        return f"{self.comparison.group} {self.configuration}".strip()
 
     @property
     def mean(self) -> float:
         """Return the mean of the configuration's values; the geometric one where ratios are compared."""
-        return _mean(self.own, self.compare)
+        return self.comparison.own.mean(self.compare)
 
     @property
     def baseline_mean(self) -> float:
-        return _mean(self.baseline, self.compare)
+        return self.comparison.baseline.mean(self.compare)
+
+    @cached_property
+    def advice(self) -> Advice | None:
+        """How many more seeds would tell, and how surely; None where the runs do not say."""
+        if self.word != "can't tell" or not self.comparison.look or self.comparison.has_losses:
+            return None
+        own, baseline = (sample.scaled(self.compare) for sample in (self.comparison.own, self.comparison.baseline))
+        return advice(own, baseline, self.next_level)
 
     @property
     def sentence(self) -> str:
-        """Say the verdict in words, with the figures that it rests on."""
-        name = f"{self.group} {self.configuration}".strip()
-        if not (self.own.values and self.baseline.values):
-            who, sample = ("the baseline", self.baseline) if self.own.values else (self.configuration, self.own)
-            what = f"gave a value of {self.metric}" if sample.lost else "has ended"
-            return f"{name}: {self.word}: no run of {who} {what}"
-        word = f"{self.word}: {self._advice}" if self.word == "can't tell" else self.word
+        """Say the verdict in words, and in brackets the figures that it rests on."""
+        figures = "; ".join(filter(None, (self._figures, self._losses)))
+        return f"{self.name}: {self.word}{self._reason}" + (f" ({figures})" if figures else "")
+
+    @property
+    def _reason(self) -> str:
+        own, baseline = self.comparison.own, self.comparison.baseline
+        if self.word == "worse" and not (own.values or baseline.lost):
+            return "; it lost every run, the baseline none"
+        if self.word != "can't tell":
+            return "; lost runs count as the worst" if self.comparison.has_losses else ""
+        if not (own.runs and baseline.runs):
+            return f"; no run of {self.configuration if baseline.runs else 'the baseline'} has ended"
+        if not self.comparison.look:
+            return " yet; runs are missing"
+        if self.comparison.has_losses:
+            return "; lost runs count as the worst, and only more seeds would tell"
+        return f"; {self.advice}" if self.advice else "; runs without any spread prove nothing"
+
+    @property
+    def _figures(self) -> str:
+        if not math.isfinite(self.effect):
+            return ""
         kind = " (geometric means)" if self.compare == "ratio" else ""
         effect, low, high = (_signed(value, self.compare) for value in (self.effect, self.low, self.high))
         figures = (
             f"{self.metric} {number(self.mean)} against {number(self.baseline_mean)}{kind}, "
-            f"{self.compare} {effect} [{low}, {high}], p = {self.p_value:.2g}"
+            f"{self.compare} {effect} [{low}, {high}]"
         )
-        return f"{name}: {word} ({figures}{self._losses})"
-
-    @property
-    def _advice(self) -> str:
-        if self.p_value < LEVEL:
-            return "the lost runs are missing from the comparison"
-        if self.more_seeds is None:
-            return f"any difference is small beside the spread between seeds (over {MOST_SEEDS} more seeds needed)"
-        return f"about {self.more_seeds} more seed{'s' if self.more_seeds > 1 else ''} needed"
+        if not self.comparison.look:
+            return figures
+        look = f" at look {self.comparison.look}" if self.comparison.look > 1 else ""
+        return f"{figures}, p = {self.p_value:.2g}{look}"
 
     @property
     def _losses(self) -> str:
-        """Return `; 1 of 3 runs and 2 of the baseline's 5 runs gave no value`, or the empty string."""
-        parts = [f"{self.own.lost} of {self.own.runs} runs"] if self.own.lost else []
-        if self.baseline.lost:
-            parts.append(f"{self.baseline.lost} of the baseline's {self.baseline.runs} runs")
-        return f"; {' and '.join(parts)} gave no value" if parts else ""
-
-
-@dataclass(frozen=True)
-class _Scale:
-    """Where values are compared: as they are, or as logarithms."""
-
-    forth: Callable[[Sequence[float]], list[float]]
-    back: Callable[[float], float]
-
-
-_SCALES: dict[Compare, _Scale] = {
-    "difference": _Scale(list, float),
-    "ratio": _Scale(lambda values: [math.log(max(value, _SMALLEST)) for value in values], math.exp),
-}
+        """Return `1 of 3 runs lost, 2 of the baseline's 5 (Fisher's p = 1)`, or the empty string."""
+        own, baseline = self.comparison.own, self.comparison.baseline
+        if not self.comparison.has_losses:
+            return ""
+        table = [[own.lost, len(own.values)], [baseline.lost, len(baseline.values)]]
+        p_value = float(stats.fisher_exact(table).pvalue)
+        return (
+            f"{own.lost or 'none'} of {own.runs} runs lost, {baseline.lost or 'none'} of the baseline's {baseline.runs}, "
+            f"Fisher's p = {p_value:.2g}"
+        )
 
 
 def judge(
-    baseline: Sample,
-    candidates: Mapping[str, Sample],
-    *,
-    mode: Mode,
-    metric: str = "fid",
-    compare: Compare = "difference",
-    group: str = "",
+    comparisons: Sequence[Comparison], *, mode: Mode, metric: str, compare: Compare, planned: int = 1
 ) -> list[Verdict]:
-    """Compare every candidate's runs with the baseline's. `compare="ratio"` is for values above 0."""
-    scale = _SCALES[compare]
-    base = scale.forth(baseline.values)
-    tests = [welch(scale.forth(own.values), base) for own in candidates.values()]
-    p_values = holm([test.p_value for test in tests])
+    """Judge all comparisons of a sweep, which were asked at once. `compare="ratio"` is for values above 0.
+
+    Args:
+        comparisons: of every group.
+        planned: the looks that were planned before the first.
+    """
+    raw = np.array([_p_value(one, mode, compare) for one in comparisons])
+    levels = np.array([level_of(max(1, one.look), planned) for one in comparisons])
+    corrected = holm(raw * LEVEL / levels)
+    always_lost = _lost_every_time(comparisons)
     verdicts = []
-    for (name, own), test, p_value in zip(candidates.items(), tests, p_values, strict=True):
-        values = scale.forth(own.values)
-        difference = float(np.mean(values) - np.mean(base)) if values and base else math.nan
-        low, high = bootstrap_interval(values, base, test.freedom)
-        is_better = (difference < 0) == (mode == "min")
-        is_biased = own.lost > 0 if is_better else baseline.lost > 0  # towards what the values say
-        word: Word = "can't tell"
-        if p_value < LEVEL and not is_biased:
-            word = "better" if is_better else "worse"
+    for one, p_value, final in zip(comparisons, raw.tolist(), corrected.tolist(), strict=True):
+        factor = final / p_value if p_value else len(comparisons)  # by which the correction has raised it
+        own, baseline = one.own.scaled(compare), one.baseline.scaled(compare)
+        test = welch(own, baseline, LEVEL / factor)
+        difference = float(np.mean(own) - np.mean(baseline)) if own and baseline else math.nan
+        low, high = (unscaled(difference if end is None else end, compare) for end in (test.low, test.high))
         verdicts.append(
             Verdict(
-                name,
+                one,
                 metric,
                 compare,
-                own,
-                baseline,
-                effect=scale.back(difference),
-                low=scale.back(low),
-                high=scale.back(high),
-                p_value=p_value,
-                word=word,
-                more_seeds=more_seeds_needed(values, base, LEVEL / len(candidates)),
-                group=group,
+                effect=unscaled(difference, compare),
+                low=low,
+                high=high,
+                p_value=min(1.0, final),
+                word="worse" if one in always_lost else _word(one, final, mode),
+                next_level=level_of(one.look + 1, planned) / len(comparisons),
             )
         )
     return verdicts
 
 
-class Welch(NamedTuple):
-    """Welch's test for equal means, whatever the variances."""
+def unscaled(value: float, compare: Compare) -> float:
+    """Return an effect from where it was compared: a difference of logarithms becomes a ratio."""
+    if compare == "difference":
+        return value
+    return math.inf if value > _LARGEST_LOGARITHM else math.exp(value)
 
-    p_value: float  # two-sided
-    freedom: float  # degrees of it; NaN where the test is not defined
+
+def _p_value(one: Comparison, mode: Mode, compare: Compare) -> float:
+    """Return the p value by itself: Welch's, or that of the ranks where runs were lost; 1 where there is no test."""
+    if not (one.own.runs and one.baseline.runs):
+        return 1.0
+    if one.has_losses:
+        return rank_test(*_costs(one, mode))
+    return welch(one.own.scaled(compare), one.baseline.scaled(compare)).p_value
 
 
-def welch(one: Sequence[float], other: Sequence[float]) -> Welch:
-    """Test two samples for equal means.
+def _lost_every_time(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Return those whose own runs were all lost, none of the baseline's, and which stand out among all others.
 
-    Where the test is not defined, p is 1 if a side has fewer than two values; 1 or 0 if neither side has any spread.
+    They stand out by Fisher's test against the runs of all configurations that were not lost every time. The test's level
+    was chosen by simulation, so that chance makes such a word in fewer than 5 % of sweeps at any rate of losses.
     """
-    if min(len(one), len(other)) < 2:
-        return Welch(1.0, math.nan)
-    if _is_constant(one) and _is_constant(other):
-        return Welch(1.0 if one[0] == other[0] else 0.0, math.nan)
-    result = stats.ttest_ind(one, other, equal_var=False)
-    return Welch(float(result.pvalue), float(result.df))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p values so that the chance of any false alarm stays below the level (Holm, 1979)."""
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    corrected, largest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        corrected[index] = largest
-    return corrected
-
-
-def bootstrap_interval(one: Sequence[float], other: Sequence[float], freedom: float) -> tuple[float, float]:
-    """Return the expanded bootstrap percentile interval, 95 %, of mean(one) - mean(other); seeded, so always the same.
-
-    The percentiles are moved outwards so that for normal data the interval is as wide as Student's (Hesterberg,
-    2015, section 4.4); with few runs that means nearly the whole range of the resampled differences. `freedom` is that
-    of Welch's test. With fewer than two values on a side the interval is endless.
-    """
-    if min(len(one), len(other)) < 2:
-        return -math.inf, math.inf
-    difference = float(np.mean(one) - np.mean(other))
-    if _is_constant(one) and _is_constant(other):
-        return difference, difference
-    smallest = min(len(one), len(other))
-    reach = math.sqrt(smallest / (smallest - 1)) * stats.t.ppf(1 - LEVEL / 2, freedom)
-    tail = float(stats.norm.sf(reach))
-    random = np.random.default_rng(0)
-    means = [
-        random.choice(np.asarray(values, float), (_RESAMPLES, len(values))).mean(axis=1) for values in (one, other)
+    others = [
+        *{one.group: one.baseline for one in comparisons}.values(),
+        *(one.own for one in comparisons if one.own.values),
     ]
-    low, high = np.quantile(means[0] - means[1], [tail, 1 - tail])
-    return min(float(low), difference), max(float(high), difference)
+    rest = [sum(sample.lost for sample in others), sum(len(sample.values) for sample in others)]
+    level = LEVEL * min(1.0, _FEW_COMPARISONS / max(1, len(comparisons)))
+    return [
+        one
+        for one in comparisons
+        if one.look
+        and not one.own.values
+        and not one.baseline.lost
+        and min(one.own.lost, one.baseline.runs) >= FEWEST_LOST
+        and stats.fisher_exact([[one.own.lost, 0], rest], alternative="greater").pvalue <= level * (1 + 1e-9)
+    ]
 
 
-def more_seeds_needed(one: Sequence[float], other: Sequence[float], level: float) -> int | None:
-    """Estimate how many more runs of each would show a difference as large as the one seen, with a power of 80 %.
-
-    None where it would be more than `MOST_SEEDS`. With fewer than two runs there is no spread to reckon with: the
-    answer is what makes three.
-    """
-    fewest = min(len(one), len(other))
-    if fewest < 2:
-        return 3 - fewest
-    spread = math.sqrt((np.var(one, ddof=1) + np.var(other, ddof=1)) / 2)
-    difference = abs(float(np.mean(one) - np.mean(other)))
-    if spread == 0.0:
-        return None
-    runs = np.arange(fewest + 1, fewest + MOST_SEEDS + 1)
-    shift = difference / (spread * np.sqrt(2 / runs))
-    threshold = stats.t.ppf(1 - level / 2, 2 * runs - 2)
-    enough = runs[stats.nct.sf(threshold, 2 * runs - 2, shift) >= POWER]
-    return int(enough[0]) - fewest if len(enough) else None
+def _word(one: Comparison, p_value: float, mode: Mode) -> Word:
+    if not one.look or p_value >= LEVEL:
+        return "can't tell"
+    own, baseline = _costs(one, mode)
+    if not one.has_losses:
+        return "better" if np.mean(own) < np.mean(baseline) else "worse"
+    ranks = stats.rankdata(own + baseline)
+    return "better" if ranks[: len(own)].mean() < ranks[len(own) :].mean() else "worse"
 
 
-def _mean(sample: Sample, compare: Compare) -> float:
-    scale = _SCALES[compare]
-    return scale.back(float(np.mean(scale.forth(sample.values)))) if sample.values else math.nan
-
-
-def _is_constant(values: Sequence[float]) -> bool:
-    return len(set(values)) == 1
+def _costs(one: Comparison, mode: Mode) -> tuple[list[float], list[float]]:
+    return one.own.ranked(mode), one.baseline.ranked(mode)
 
 
 def _signed(effect: float, compare: Compare) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kgan_ray.metrics.names import METRICS
+from kgan_ray.metrics.names import METRICS, check_metric_name
 from kgan_ray.presets import PRESETS
 from kgan_ray.settings import SettingValue, UserError, check_setting_name
 from kgan_ray.text import close_match
@@ -15,6 +15,7 @@ from kgan_ray.tuning.question.sections import Confirm, Objective, Scheduler, Sea
 _FIXED = ("data.", "resources.", "tracking.", "seed", "evaluation.")
 _FIXED_IN_A_SCHEDULE = ("training.steps", "training.ema_decay", "training.precision", "training.cuda_graph")
 _LEAST_POPULATION = 4
+PUBLISHED_NOTE = "note"  # beside the metrics of a published configuration: what its figures are to be read with
 _MAY_VARY = ("evaluation.truncation", "evaluation.batch_norm")
 
 
@@ -43,6 +44,18 @@ def check_preset(preset: str | None, where: str) -> None:
     if preset is not None and preset not in PRESETS:
         close = close_match(preset, PRESETS)
         raise UserError(f"{where}: preset: unknown preset {preset!r}.{close} Known: {', '.join(PRESETS)}")
+
+
+def check_published(published: Mapping[str, Mapping[str, Mapping[str, float | str]]], where: str) -> None:
+    """Raise UserError for a published figure that is filed under no metric, or is no number."""
+    for group, configurations in published.items():
+        for name, figures in configurations.items():
+            for metric, figure in figures.items():
+                place = f"{where}: published.{group}.{name}"
+                if metric != PUBLISHED_NOTE:
+                    check_metric_name(metric, place)
+                    if isinstance(figure, str):
+                        raise UserError(f"{place}.{metric}: expected a number, found {figure!r}")
 
 
 def check_compare(confirm: Confirm, objective: Objective, where: str) -> None:

@@ -50,13 +50,14 @@ class Scheduler(FrozenModel):
 class Confirm(FrozenModel):
     """Fresh runs of the best configurations and of the baseline: the only ones that count as evidence.
 
-    `compare` says of what the verdict is: of means, or of geometric means' ratio, for metrics above 0.
+    `compare` says of what the verdict is: of means, or of geometric means' ratio, for metrics above 0. None = of the ratio
+    where the metric is above 0.
     """
 
     top: NonNegativeInt = 2
     seeds: PositiveInt = 3
     baseline: bool = True
-    compare: Literal["difference", "ratio"] = "difference"
+    compare: Literal["difference", "ratio"] | None = None
 
 
 class Budget(FrozenModel):

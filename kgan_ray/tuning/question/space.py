@@ -9,7 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field
 
-from kgan_ray.metrics.names import check_metric_name
+from kgan_ray.metrics.names import METRICS, check_metric_name
 from kgan_ray.settings import (
     Overrides,
     Settings,
@@ -26,6 +26,7 @@ from kgan_ray.tuning.question.checks import (
     check_compare,
     check_may_vary,
     check_preset,
+    check_published,
     checked_overrides,
     population_search,
 )
@@ -49,7 +50,7 @@ class _File(FrozenModel):
     space: dict[str, SettingValue] = Field(default_factory=dict)
     configurations: dict[str, SettingValue] = Field(default_factory=dict)
     groups: dict[str, SettingValue] = Field(default_factory=dict)
-    published: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
+    published: dict[str, dict[str, dict[str, float | str]]] = Field(default_factory=dict)
 
 
 class Space(FrozenModel):
@@ -71,7 +72,9 @@ class Space(FrozenModel):
     domains: tuple[Domain, ...]
     configurations: dict[str, dict[str, SettingValue]]
     groups: dict[str, dict[str, SettingValue]]
-    published: dict[str, dict[str, dict[str, float]]]  # group -> configuration -> metric: shown beside ours
+    published: dict[
+        str, dict[str, dict[str, float | str]]
+    ]  # group -> configuration -> metric: beside that metric's
 
     @property
     def objective(self) -> Objective:
@@ -80,6 +83,18 @@ class Space(FrozenModel):
     @property
     def mode(self) -> Literal["min", "max"]:
         return self.objective.direction
+
+    @property
+    def compare(self) -> Literal["difference", "ratio"]:
+        """What the verdicts are about."""
+        is_above_zero = METRICS[self.objective.metric].is_above_zero
+        return self.confirm.compare or ("ratio" if is_above_zero else "difference")
+
+    @property
+    def num_comparisons(self) -> int:
+        """How many configurations are compared with a baseline, over all groups."""
+        others = len(self.configurations) - 1 if self.configurations else self.confirm.top * self.confirm.baseline
+        return others * max(1, len(self.groups))
 
     @property
     def modes(self) -> dict[str, Literal["min", "max"]]:
@@ -135,6 +150,7 @@ def parse_space(tree: Mapping[str, object], *, name: str, where: str) -> Space:
         raise UserError(
             f"{where}: expected one of space and configurations, found {'both' if file.space else 'neither'}"
         )
+    check_published(file.published, where)
     settings = checked_overrides(file.settings, f"{where}: settings", fixed=True)
     base = resolve_settings(file.preset, settings, where=f"{where}: settings")
     groups = _named_overrides(file.groups, base, f"{where}: groups", fixed=True)

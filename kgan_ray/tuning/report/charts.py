@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from kgan_ray.text import short_overrides, with_spread
-from kgan_ray.tuning.answer.results import ConfigurationRow
+from kgan_ray.tuning.answer.rows import ConfigurationRow
 from kgan_ray.tuning.answer.verdict import Verdict
 from kgan_ray.tuning.search.pareto import pareto_front
 from kgan_ray.tuning.state import Trial
@@ -22,6 +22,7 @@ _CONFIGURATIONS = (GREY, BLUE, ORANGE, GREEN, PURPLE, RED)  # the baseline comes
 _WORDS = {"better": GREEN, "worse": RED, "can't tell": GREY}
 _FIGURES = ".4~r"  # d3's format of four digits, none of them an exponent
 _MARGIN = 0.07  # of a logarithmic axis, at each end
+_WIDEST_RATIO = 100.0  # that an axis of ratios shows, unless an effect itself is larger
 _NARROW = 0.7  # decades: an axis of fewer has ticks at equal distances
 _GRID = "rgba(128, 128, 128, 0.25)"
 
@@ -77,13 +78,13 @@ def explored_curves(trials: Sequence[Trial], metric: str, *, is_low_good: bool) 
 
 
 def intervals(verdicts: Sequence[Verdict], metric: str) -> go.Figure | None:
-    """Draw each configuration's effect with its 95 % interval; a verdict without an interval is left out."""
+    """Draw each configuration's effect with the test's interval; a verdict without an interval is left out."""
     bounded = [verdict for verdict in verdicts if math.isfinite(verdict.low) and math.isfinite(verdict.high)]
     if not bounded:
         return None
     figure = go.Figure()
     is_ratio = bounded[0].compare == "ratio"
-    names = [f"{verdict.group} {verdict.configuration}".strip() for verdict in bounded]
+    names = [verdict.name for verdict in bounded]
     for verdict, name in zip(bounded, names, strict=True):
         colour = _WORDS[verdict.word]
         figure.add_scatter(
@@ -97,7 +98,13 @@ def intervals(verdicts: Sequence[Verdict], metric: str) -> go.Figure | None:
         )  # fmt: skip
     figure.add_vline(1 if is_ratio else 0, line={"dash": "dash", "color": GREY}, opacity=0.8)
     kind = f"ratio of {metric} to the baseline's" if is_ratio else f"difference in {metric} to the baseline"
-    ends = [1.0, *(end for verdict in bounded for end in (verdict.low, verdict.high))]
+    widest = (
+        max(_WIDEST_RATIO, *(max(verdict.effect, 1 / verdict.effect) for verdict in bounded)) if is_ratio else 1.0
+    )
+    ends = [
+        1.0,
+        *(min(max(end, 1 / widest), widest) for verdict in bounded for end in (verdict.low, verdict.high)),
+    ]
     name_axes(figure, kind, "", x_values=ends if is_ratio else [])
     figure.update_yaxes(
         range=[len(bounded) - 0.4, -0.7], showgrid=False, categoryorder="array", categoryarray=names

@@ -8,7 +8,7 @@ from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.report import tables
 from kgan_ray.tuning.report.page import html
 from kgan_ray.tuning.report.side_by_side import draw_side_by_side
-from kgan_ray.tuning.state import find_sweep, load_sweep
+from kgan_ray.tuning.state import find_sweep, load_sweep, other_sweeps
 
 
 def report_sweep(
@@ -23,7 +23,7 @@ def report_sweep(
     sweep = load_sweep(folder)
     run = active_run(sweep.uri, sweep.parent_id) if log and sweep.parent_id else None
     place = StorePath(output) if output else folder / "report"
-    return write_report(Results(sweep), place, run, folder / "trials")
+    return write_report(Results(sweep, other_sweeps(folder)), place, run, folder / "trials")
 
 
 def write_report(

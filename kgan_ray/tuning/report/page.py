@@ -54,6 +54,8 @@ def _head(results: Results) -> str:
         lines.append(f'<p class="notice">{escape(results.notice)}</p>')
     if results.verdicts:
         lines.append(f'<ul class="verdicts">{"".join(map(_verdict, results.verdicts))}</ul>')
+    if results.cautions:
+        lines.append(f'<p class="quiet">{escape(" ".join(results.cautions))}</p>')
     return "\n".join(lines)
 
 
@@ -67,7 +69,7 @@ def _comparison(results: Results) -> Iterator[str]:
     if figure := charts.intervals(results.verdicts, objective):
         yield _section(
             "Effects",
-            "Dot: the effect. Bar: its 95 % interval. On the dashed line a configuration equals the baseline.",
+            "Dot: the effect. Bar: the test's interval. Where it leaves the dashed line out, the test tells.",
         )
         yield _chart(figure)
     for group in results.groups:

@@ -16,23 +16,28 @@ MODEL_PREFIX = "kgan_ray-"
 MODEL_CODE = Path(__file__).with_name("registered_model.py")
 
 
-def register_best(results: Results, folder: StorePath) -> str | None:
-    """Register the best confirmed run's best checkpoint; return `models:/NAME/VERSION`.
+def register_best(results: Results, folder: StorePath) -> list[str]:
+    """Register the best confirmed run of every group; return `models:/NAME/VERSION` of each.
 
-    None where no confirmed run has an MLflow run and a checkpoint that this machine can read.
+    Groups are measured differently, so that none of their models is better than another's.
     """
-    sweep, trial = results.sweep, results.best_run()
+    return [model for group in results.groups if (model := _register(results, folder, group))]
+
+
+def _register(results: Results, folder: StorePath, group: str) -> str | None:
+    """Register the best checkpoint of a group's best run; None without an MLflow run and a checkpoint that can be read."""
+    sweep, trial = results.sweep, results.best_run(group)
     if trial is None or not trial.run_id or not active_run(sweep.uri, trial.run_id):
         return None
     store = CheckpointStore(folder / "trials" / trial.name / "checkpoints")
     checkpoint = store.best(sweep.metric, lowest=results.lowest_is_best)
     if checkpoint is None:
         return None
-    name = MODEL_PREFIX + re.sub(r"[/:]", "-", sweep.name)
+    name = MODEL_PREFIX + re.sub(r"[/:]", "-", "-".join(filter(None, (sweep.name, group))))
     tags = {
         Tag.CONFIGURATION: trial.configuration,
         Tag.TRIAL: trial.name,
-        sweep.metric: f"{trial.metrics[sweep.metric]:.6g}",
+        sweep.metric: f"{store.state(checkpoint)['metrics'][sweep.metric]:.6g}",  # of what is stored, not of the last step
     }
     with checkpoint.on_this_machine() as local:
         version = register_model(

@@ -40,9 +40,10 @@ def draw_side_by_side(results: Results, trials: StorePath, folder: Path) -> list
 
 
 def _compared(results: Results) -> list[Trial]:
-    """Return the best runs of the baseline and of the best other configuration, of the same group."""
-    best = results.best_run(lambda row: row.configuration != BASELINE)
-    if best is None:
-        return []
-    base = results.best_run(lambda row: row.configuration == BASELINE and row.group == best.group)
-    return [base, best] if base else []
+    """Return the best runs of the baseline and of the best other configuration, of the first group that has both."""
+    for group in results.groups:
+        best = results.best_run(group, lambda row: row.configuration != BASELINE)
+        base = results.best_run(group, lambda row: row.configuration == BASELINE)
+        if best and base:
+            return [base, best]
+    return []

@@ -7,13 +7,15 @@ import io
 from collections.abc import Mapping, Sequence
 
 from kgan_ray.text import described_schedule, number, short_overrides, with_spread
-from kgan_ray.tuning.answer.results import ConfigurationRow, Measure, Results
+from kgan_ray.tuning.answer.results import Results
+from kgan_ray.tuning.answer.rows import ConfigurationRow, Measure
+from kgan_ray.tuning.answer.significance import LEVEL
 from kgan_ray.tuning.search.candidates import described_front
 
 Cells = dict[str, str]  # a row of a table for people, by column
 EFFECTS = {
-    "difference": "Difference to the baseline",
-    "ratio": "Ratio of geometric means to the baseline's (test and interval are of logarithms)",
+    "difference": "difference to the baseline's",
+    "ratio": "ratio of geometric means to the baseline's (tested by logarithms)",
 }
 
 
@@ -43,15 +45,16 @@ def comparison_lines(results: Results) -> list[str]:
         "",
         *_markdown_table(configuration_cells(results)),
         "",
-        legend(results),
+        " ".join([*results.cautions, legend(results)]),
     ]
 
 
 def legend(results: Results) -> str:
     """Say what the columns of the configurations' table hold."""
     return (
-        f"Mean ± standard deviation over the runs. {EFFECTS[results.compare]} in {results.sweep.metric}, with its "
-        "95 % bootstrap interval; p by Welch's t-test with Holm's correction."
+        f"Mean ± standard deviation over the runs; {EFFECTS[results.compare]} in {results.sweep.metric}. "
+        f"The interval is that of Welch's t-test. Test and interval hold {1 - LEVEL:.0%} over all {len(results.verdicts)} "
+        "comparisons and all looks (Holm)."
     )
 
 
@@ -80,15 +83,15 @@ def configurations_csv(results: Results) -> str:
     lines: list[dict[str, object]] = []
     for row in results.rows:
         line: dict[str, object] = {"group": row.group, "configuration": row.configuration, "changes": row.changes}
-        line |= {"runs": row.finished, "lost": row.lost}
+        line |= {"runs": row.finished, "lost": row.lost, "waiting": row.waiting}
         for metric, measure in row.measures.items():
             line |= {metric: measure.mean, f"{metric}_sd": measure.deviation}
-            if measure.published is not None:
-                line[f"{metric}, published"] = measure.published
+            if measure.published:
+                line[published_heading(metric)] = measure.published
         line["compare"] = results.compare
         if verdict := row.verdict:
             line |= {"effect": verdict.effect, "low": verdict.low, "high": verdict.high}
-            line |= {"p_value": verdict.p_value, "verdict": verdict.word}
+            line |= {"p_value": verdict.p_value, "look": verdict.comparison.look, "verdict": verdict.word}
         lines.append(line)
     return _csv(lines)
 
@@ -114,25 +117,31 @@ def _csv(lines: Sequence[Mapping[str, object]]) -> str:
 
 def _configuration_cells(row: ConfigurationRow, results: Results) -> Cells:
     cells = {"group": row.group} if row.group else {}
-    lost = f" (+{row.lost} lost)" if row.lost else ""
-    cells |= {"configuration": row.configuration, "changes": row.changes, "runs": f"{row.finished}{lost}"}
-    objective, *others = row.measures
+    others = [f"+{row.lost} lost"] * (row.lost > 0) + [f"+{row.waiting} not judged yet"] * (row.waiting > 0)
+    runs = f"{row.finished} ({', '.join(others)})" if others else str(row.finished)
+    cells |= {"configuration": row.configuration, "changes": row.changes, "runs": runs}
+    objective, *further = row.measures
     cells |= _measure_cells(objective, row.measures[objective])
     effect, p_value, word = "-", "-", "-"
     if verdict := row.verdict:
         middle, low, high = (number(value, 3) for value in (verdict.effect, verdict.low, verdict.high))
         effect, p_value, word = f"{middle} [{low}, {high}]", number(verdict.p_value, 2), verdict.word
     cells |= {results.compare: effect, "p": p_value, "verdict": word}
-    for metric in others:
+    for metric in further:
         cells |= _measure_cells(metric, row.measures[metric])
     return cells
 
 
 def _measure_cells(metric: str, measure: Measure) -> Cells:
     cells = {metric: with_spread(measure.mean, measure.deviation)}
-    if measure.published is not None:
-        cells[f"{metric}, published"] = number(measure.published)
+    if measure.published:
+        cells[published_heading(metric)] = measure.published
     return cells
+
+
+def published_heading(metric: str) -> str:
+    """Return the heading of others' figures, which is no metric's name."""
+    return f"{metric} as published"
 
 
 def _markdown_table(rows: Sequence[Cells]) -> list[str]:

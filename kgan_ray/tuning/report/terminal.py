@@ -21,10 +21,10 @@ def print_results(results: Results, folder: StorePath) -> None:
     print(f"\n{results.notice}" if results.notice else "")
     for verdict in results.verdicts:
         print(verdict.sentence)
+    for line in results.cautions:
+        print(line)
     if not results.has_answer:
-        print(
-            "no answer: no configuration could be compared with the baseline, for want of runs that gave a value"
-        )
+        print("no answer: no configuration could be compared with the baseline")
     print(f"\nwall time {duration(sweep.seconds)}; report: {folder / 'report' / 'report.html'}")
     if sweep.model:
         print(f"best confirmed generator: {sweep.model} in MLflow's model registry")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from kgan_ray.settings import Settings, SettingValue
 from kgan_ray.text import safe_name
 from kgan_ray.tuning.plan import Job
 from kgan_ray.tuning.question.space import BASELINE, Space
 from kgan_ray.tuning.search.candidates import best_explored
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep
-
-_FIRST_FRESH_SEED = 1000  # added to the sweep's own seed
 
 
 def explore_jobs(listed: list[dict[str, SettingValue]], seed: int) -> list[Job]:
@@ -30,7 +30,7 @@ def confirm_jobs(sweep: Sweep, space: Space, settings: Settings, number: int) ->
         configurations |= {trial.configuration: trial.overrides for trial in best}
         schedules = {trial.configuration: tuple(shortened(trial.schedule)) for trial in best}
     before = sum(sweep.rounds[: number - 1])
-    seeds = [settings.seed + _FIRST_FRESH_SEED + before + k for k in range(sweep.rounds[number - 1])]
+    seeds = [sweep.confirmation_seed(before + k) for k in range(sweep.rounds[number - 1])]
     return [
         Job(
             _job_name(group, name, seed),
@@ -45,6 +45,20 @@ def confirm_jobs(sweep: Sweep, space: Space, settings: Settings, number: int) ->
         for group, changes in (space.groups or {"": {}}).items()
         for name, overrides in configurations.items()
     ]
+
+
+def cut_round(sweep: Sweep, number: int, jobs: list[Job]) -> bool:
+    """Make two rounds of one that was cut short: of the seeds that all configurations have run, which is judged, and the rest.
+
+    Return whether there are such seeds.
+    """
+    ended = {trial.name for trial in sweep.stage(CONFIRM) if trial.has_ended}
+    seeds = dict.fromkeys(job.seed for job in jobs)
+    waiting = {job.seed for job in jobs if job.name not in ended}
+    num_whole = sum(1 for _ in takewhile(lambda seed: seed not in waiting, seeds))
+    if num_whole:
+        sweep.rounds[number - 1 : number] = [num_whole, len(seeds) - num_whole]
+    return num_whole > 0
 
 
 def shortened(schedule: list[tuple[int, dict[str, SettingValue]]]) -> list[tuple[int, dict[str, SettingValue]]]:

@@ -29,7 +29,7 @@ from kgan_ray.tuning.question.sections import Budget
 from kgan_ray.tuning.question.space import Space
 from kgan_ray.tuning.running.budget import BudgetMeter
 from kgan_ray.tuning.running.interrupt import Interrupts
-from kgan_ray.tuning.running.jobs import confirm_jobs, explore_jobs, num_confirmed
+from kgan_ray.tuning.running.jobs import confirm_jobs, cut_round, explore_jobs, num_confirmed
 from kgan_ray.tuning.running.ray_log import log_file, log_ray_to
 from kgan_ray.tuning.running.recorder import StageRecorder, new_trial
 from kgan_ray.tuning.running.trial import TrialFunction, run_trial, train_trial
@@ -143,6 +143,8 @@ class Runner:
             if number == 1 and (front := explored_front(self.sweep)):
                 self.announce(f"{CONFIRM}: {described_front(self.sweep, front)}")
             if jobs and not self._run_stage(name, CONFIRM, jobs):
+                if self.is_spent and cut_round(self.sweep, number, jobs):
+                    self._note_done(name)
                 return False
         return True
 

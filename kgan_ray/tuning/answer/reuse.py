@@ -1,0 +1,36 @@
+"""Runs that another sweep ran too: the same data, settings and seed give the same run, which is no second piece of evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from kgan_ray.settings import override
+from kgan_ray.tuning.state import CONFIRM, Sweep, Trial
+
+_NOT_TRAINED_WITH: dict[str, Any] = {"resources": True, "tracking": True, "evaluation": True, "data": {"path"}}
+
+
+def lines_of_reuse(sweep: Sweep, others: Sequence[Sweep]) -> list[str]:
+    """Name the sweeps of which the confirmation runs of this one are repetitions, and say how many are."""
+    lines = []
+    for other in others:
+        if other.dataset_hash == sweep.dataset_hash:
+            seeds = {trial.seed for trial in other.trials}
+            theirs = {_identity(other, trial) for trial in other.trials if trial.step}
+            same = sum(
+                trial.seed in seeds and _identity(sweep, trial) in theirs
+                for trial in sweep.stage(CONFIRM)
+                if trial.step
+            )
+            if same:
+                lines.append(
+                    f"{same} confirmation runs are the same as in sweep {other.name}: they are evidence once only."
+                )
+    return lines
+
+
+def _identity(sweep: Sweep, trial: Trial) -> str:
+    """Return all that a run follows from but the data."""
+    settings = override(sweep.settings, {**trial.overrides, "seed": trial.seed}, where=trial.name)
+    return f"{settings.model_dump_json(exclude=_NOT_TRAINED_WITH)} {trial.schedule}"

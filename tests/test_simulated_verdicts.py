@@ -1,0 +1,72 @@
+"""The simulation behind docs/verdicts.md: it judges as `judge` does, and its figures are what the page promises."""
+
+import numpy as np
+import pytest
+
+from kgan_ray.benchmarks import verdicts
+from kgan_ray.benchmarks.verdicts import TABLES, corrected, main, simulated
+from kgan_ray.settings import UserError
+from kgan_ray.tuning.answer.significance import level_of
+from kgan_ray.tuning.answer.verdict import Comparison, Sample, judge
+
+SWEEPS = 400
+NOISE = 3 * (0.05 * 0.95 / SWEEPS) ** 0.5  # of a rate of 5 %
+
+
+def rows_of(name):
+    heading, *rows = TABLES[name](np.random.default_rng(1), SWEEPS)
+    return [dict(zip(heading, row, strict=True)) for row in rows]
+
+
+@pytest.mark.parametrize("look", [1, 2])
+def test_it_corrects_as_the_verdicts_do(look):
+    own, baseline = simulated(np.random.default_rng(0), 20, 2, 3, 4)
+    own += np.random.default_rng(1).normal(0, 2, (20, 2, 3, 1))
+    ours = corrected(own, baseline, level_of(look))
+    for sweep in range(20):
+        comparisons = [
+            Comparison(
+                f"{group} {k}",
+                Sample(tuple(own[sweep, group, k])),
+                Sample(tuple(baseline[sweep, group, 0])),
+                look=look,
+            )
+            for group in range(2)
+            for k in range(3)
+        ]
+        verdicts = judge(comparisons, mode="min", metric="fid", compare="difference")
+        assert [verdict.p_value for verdict in verdicts] == pytest.approx(np.minimum(1, ours[sweep]).tolist())
+
+
+def test_the_interval_covers_at_few_runs_too():
+    rows = rows_of("Coverage of the interval")
+    assert [row["runs each"] for row in rows] == [2, 3, 5, 10, 20]
+    assert all(row["equal spread"] >= 0.95 - NOISE for row in rows)
+    assert all(row["three times the baseline's"] >= 0.94 - NOISE for row in rows)
+
+
+def test_false_words_stay_below_five_per_cent_over_all_comparisons_groups_and_looks():
+    rows = rows_of("False words over comparisons and looks")
+    assert max(row["as judged"] for row in rows) <= 0.05 + NOISE
+    assert max(row["as judged, looks planned"] for row in rows) <= 0.05 + NOISE
+    assert max(row["looks uncorrected"] for row in rows) > 0.1  # what the rule is there for
+
+
+def test_lost_runs_make_no_false_words(monkeypatch):
+    monkeypatch.setattr(verdicts, "_EXPENSIVE", 8)
+    rows = rows_of("False words where runs are lost")
+    assert np.mean([row["any false word"] for row in rows]) <= 0.05
+
+
+def test_rounds_see_nearly_as_much_as_all_runs_at_once_and_cost_less():
+    for row in rows_of("Power"):
+        assert row["12 in 4 planned looks"] >= row["12 seeds"] - 0.12
+        assert float(row["seeds used"]) < 12
+
+
+def test_the_page_has_every_table(capsys):
+    assert main(["--sweeps", "20"]) == 0
+    page = capsys.readouterr().out
+    assert [line.removeprefix("## ") for line in page.splitlines() if line.startswith("## ")] == list(TABLES)
+    with pytest.raises(UserError, match="--sweeps 0: at least 1 is needed"):
+        main(["--sweeps", "0"])
