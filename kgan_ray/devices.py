@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import re
@@ -168,3 +169,17 @@ def products(*, tf32: bool = False) -> Iterator[None]:
         yield
     finally:
         matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+def forget_earlier_runs(device: str) -> None:
+    """Give back what earlier trials of this process left on a GPU, for others that share it, and begin its peak anew.
+
+    Their tensors are gone with them; the allocator keeps their memory, and that of the graphs that were recorded.
+    """
+    if device == "cpu":
+        return
+    import torch
+
+    gc.collect()  # a trial that failed may still be held by its traceback
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()

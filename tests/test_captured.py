@@ -10,7 +10,8 @@ from helpers.networks import batch, motion_spec, narrow
 from helpers.pretended_gpu import PRETENDED, Launches, captured, pretended_gpu
 from kgan_ray.benchmarks.timing import ntu60_gan
 from kgan_ray.model import discriminator_weights, growth
-from kgan_ray.settings import UserError, override
+from kgan_ray.settings import TechniqueSettings, UserError, override
+from kgan_ray.skeleton import LAYOUTS
 from kgan_ray.storage import StorePath
 from kgan_ray.training.captured import TrainedState
 from kgan_ray.training.checkpoint import load_generator, write_checkpoint
@@ -124,38 +125,79 @@ def test_the_pretended_gpu_has_no_values_to_wait_for(wait):
         wait(torch.empty(3, device=PRETENDED))
 
 
-EVERYTHING = {
-    "plain": {},
-    "techniques": OVERRIDES | {"techniques.pooling": "max", "techniques.label_noise_std": 0.5},
-    "scalar noise": {"techniques.input_noise_std": 0.3, "techniques.input_noise_kind": "scalar"},
+def crossings_of_a_cycle(monkeypatch, settings, spec, next_batch):
+    """Take two cycles of recorded steps on the pretended GPU, and return what the second took from the host."""
+    with pretended_gpu(monkeypatch):
+        gan = GAN(settings, spec, PRETENDED)
+        gan._captured = captured(gan)
+        for step in (0, 1):  # this cycle begins the epoch and makes the optimisers' moments
+            gan.step(*next_batch(step))
+        with Launches() as launches:
+            for step in (2, 3):
+                gan.step(*next_batch(step))
+    assert launches.operations["_fused_adam_"] == 3
+    return launches.crossings
+
+
+BATCHES = {"plain": {}, "balanced": {"training.balanced_classes": True}, "random": {"data.window": "random"}}
+
+
+@pytest.mark.parametrize("overrides", BATCHES.values(), ids=BATCHES)
+def test_a_cycle_of_steps_with_its_batches_takes_nothing_from_the_host(monkeypatch, demo, tiny, overrides):
+    """Nor does it wait for the device, or it would raise: a recording can hold neither."""
+    settings = override(tiny, {**overrides, "training.cuda_graph": True, "training.n_critic": 2})
+    training, view = settings.training, demo.view(settings.data)
+    batches = view.batches(
+        batch_size=training.batch_size, seed=0, device=PRETENDED, balanced=training.balanced_classes
+    )
+    assert crossings_of_a_cycle(monkeypatch, settings, view.spec, batches.batch) == {}
+
+
+# Other values than the default of every setting of a step: the first ones together, the last ones, and what excludes another alone.
+MANY = {
+    "techniques.pooling": ["max"],
+    "techniques.input_noise_std": [0.3],
+    "techniques.input_noise_kind": ["elementwise"],
+    "techniques.label_noise_std": [0.5],
+    "techniques.mask_quantile": [0.0, 1.0],
+    "techniques.mask_latent_std": [0.5],
+    "techniques.mask_noise_std": [0.0],
+    "model.projection": [True],
+    "model.auxiliary_classifier": [True],
+    "training.gradient_penalty": [0.0],
+    "training.auxiliary_weight": [0.0],
+    "training.auxiliary_generator_weight": [0.0],
+    "training.ema_decay": [0.9],
+    "training.precision": ["bfloat16", "tf32"],
+}
+CASES = {
+    "first": {name: values[0] for name, values in MANY.items()},
+    "last": {name: values[-1] for name, values in MANY.items()},
+    "scalar noise": {"techniques.input_noise_std": 0.3},
     "projection": {"model.projection": True},
     "classifier": {"model.auxiliary_classifier": True},
-    "projection and classifier": {"model.projection": True, "model.auxiliary_classifier": True},
-    "balanced classes": {"training.balanced_classes": True},
-    "random windows": {"data.window": "random"},
-    "bfloat16": {"training.precision": "bfloat16", "training.ema_decay": 0.9},
-    "tf32": {"training.precision": "tf32"},
 }
 
 
-@pytest.mark.parametrize("overrides", EVERYTHING.values(), ids=EVERYTHING)
-def test_a_cycle_of_steps_copies_nothing_from_the_host_and_waits_for_nothing(monkeypatch, demo, tiny, overrides):
-    """A recording can hold neither; the reading of the values themselves, by a log, is outside."""
-    settings = override(tiny, {**overrides, "training.cuda_graph": True, "training.n_critic": 2})
-    training, view = settings.training, demo.view(settings.data)
-    with pretended_gpu(monkeypatch):
-        gan = GAN(settings, view.spec, PRETENDED)
-        gan._captured = captured(gan)
-        batches = view.batches(
-            batch_size=training.batch_size, seed=0, device=PRETENDED, balanced=training.balanced_classes
-        )
-        for step in (0, 1):  # this cycle begins the epoch and makes the optimisers' moments
-            gan.step(*batches.batch(step))
-        with Launches() as launches:
-            for step in (2, 3):
-                gan.step(*batches.batch(step))
-    assert launches.operations["_fused_adam_"] == 3
-    assert launches.crossings == {}
+def test_every_technique_is_among_the_settings_of_a_step():
+    assert {name for name in MANY if name.startswith("techniques.")} == {
+        f"techniques.{name}" for name in TechniqueSettings.model_fields
+    }
+
+
+@pytest.mark.parametrize("overrides", CASES.values(), ids=CASES)
+def test_no_setting_makes_a_step_take_anything_from_the_host(monkeypatch, overrides):
+    settings, spec = narrow({**overrides, "training.cuda_graph": True, "training.n_critic": 2}), motion_spec()
+    given = torch.empty(8, *spec.shape, device=PRETENDED), torch.empty(8, dtype=torch.long, device=PRETENDED)
+    assert crossings_of_a_cycle(monkeypatch, settings, spec, lambda step: given) == {}
+
+
+@pytest.mark.parametrize(("layout", "coordinates", "frames"), [("h36m16", 2, 48), ("ucla20", 3, 16)])
+def test_no_skeleton_makes_a_step_take_anything_from_the_host(monkeypatch, layout, coordinates, frames):
+    settings = narrow({**OVERRIDES, "training.cuda_graph": True, "training.n_critic": 2})
+    spec = motion_spec(frames).model_copy(update={"layout": LAYOUTS[layout], "coordinates": coordinates})
+    given = torch.empty(8, *spec.shape, device=PRETENDED), torch.empty(8, dtype=torch.long, device=PRETENDED)
+    assert crossings_of_a_cycle(monkeypatch, settings, spec, lambda step: given) == {}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

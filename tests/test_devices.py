@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import weakref
 
 import pytest
 import torch
@@ -12,7 +13,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from helpers.networks import batch, motion_spec, narrow
 from kgan_ray import devices
 from kgan_ray.data.dataset import Dataset
-from kgan_ray.devices import fitting_runs, line_of_device, line_of_runs, products, usable_device, with_devices
+from kgan_ray.devices import (
+    fitting_runs,
+    forget_earlier_runs,
+    line_of_device,
+    line_of_runs,
+    products,
+    usable_device,
+    with_devices,
+)
 from kgan_ray.metrics.names import METRICS
 from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.resources import ResourceSettings
@@ -142,6 +151,18 @@ def test_nvidia_smi_is_asked_where_there_is_no_such_file(tmp_path):
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert devices._DRIVER_FILE.exists() or ran.stdout == "551.61\n"
+
+
+@pytest.mark.parametrize(("device", "done"), [("cpu", []), ("cuda", ["empty_cache", "reset_peak_memory_stats"])])
+def test_a_run_on_a_gpu_begins_with_none_of_an_earlier_ones_memory(monkeypatch, device, done):
+    calls, cycle = [], torch.ones(3)
+    cycle.itself, left = cycle, weakref.ref(cycle)
+    del cycle
+    for name in ("empty_cache", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda name=name: calls.append(name))
+    forget_earlier_runs(device)
+    assert calls == done
+    assert device == "cpu" or left() is None
 
 
 @pytest.mark.parametrize("tf32", [True, False])

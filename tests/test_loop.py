@@ -1,3 +1,4 @@
+import gc
 import math
 
 import mlflow
@@ -6,10 +7,13 @@ import torch
 
 from helpers.loops import PlainContext, run
 from helpers.stores import new_store
+from kgan_ray.data.batches import Batches
+from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.settings import UserError, override
 from kgan_ray.tracking.run import start_run
 from kgan_ray.training import loop
 from kgan_ray.training.checkpoint import read_checkpoint
+from kgan_ray.training.gan import GAN
 from kgan_ray.training.loop import Due
 
 
@@ -87,3 +91,16 @@ def test_the_record_holds_curves_samples_and_checkpoints(tiny, tmp_path):
 )
 def test_what_is_due_at_a_step(tiny, step, log, evaluate, save):
     assert Due.at(step, tiny) == Due(log=log, evaluate=evaluate, save=save)
+
+
+def test_nothing_of_a_run_outlives_it_in_a_process_that_is_used_again(tiny, tmp_path):
+    run(tiny, tmp_path / "first")  # what is made once a process
+    gc.collect()
+    before = {id(thing) for thing in gc.get_objects()}
+    gc.disable()  # a cycle would keep a GPU's memory until the collector comes by
+    try:
+        run(tiny, tmp_path / "second")
+        left = [thing for thing in gc.get_objects() if id(thing) not in before]
+        assert not [thing for thing in left if isinstance(thing, torch.Tensor | GAN | Batches | Evaluator)]
+    finally:
+        gc.enable()

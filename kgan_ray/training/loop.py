@@ -11,11 +11,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import torch
-
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.view import DataView
-from kgan_ray.devices import usable_device
+from kgan_ray.devices import forget_earlier_runs, usable_device
 from kgan_ray.metrics.sides import DivergedError
 from kgan_ray.settings import Settings, UserError
 from kgan_ray.training import distributed
@@ -57,9 +55,8 @@ def train(settings: Settings, dataset_path: str, folder: str, context: Context, 
         usable_device("cuda", where="resources.gpus_per_worker:")
     view = Dataset.open(dataset_path).view(settings.data)
     store = CheckpointStore(f"{folder.rstrip('/')}/checkpoints")
+    forget_earlier_runs(context.device)
     gan = GAN(settings, view.spec, context.device)
-    if gan.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()  # of the trial that this process ran before
     resumed = _resume(gan, store, view)
     batches = view.batches(
         batch_size=settings.training.batch_size,
