@@ -114,6 +114,41 @@ def test_ctr_gcn_without_as_many_labels_is_refused(tmp_path):
         find_sources(str(tmp_path / "a.npz"))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda x: x[..., :75],
+            r"train float32 \(9, 300, 150\), test float32 \(3, 300, 75\); expected numbers, of one shape",
+        ),
+        (lambda x: x[:, :2].astype(str), r"test <U32 \(3, 2, 150\); expected numbers"),
+    ],
+)
+def test_parts_that_do_not_go_together_are_refused(tmp_path, change, message):
+    arrays = ctr_gcn_arrays(RECORDED)
+    np.savez(tmp_path / "a.npz", **(arrays | {"x_test": change(arrays["x_test"])}))
+    with pytest.raises(UserError, match=message):
+        find_sources(str(tmp_path / "a.npz"))
+
+
+def test_an_empty_part_counts_as_none(tmp_path):
+    arrays = ctr_gcn_arrays(RECORDED)
+    for part in ("test", "train"):
+        arrays |= {f"x_{part}": arrays[f"x_{part}"][:0], f"y_{part}": arrays[f"y_{part}"][:0]}
+        np.savez(tmp_path / "a.npz", **arrays)
+        if part == "test":
+            assert find_sources(str(tmp_path / "a.npz"))[0].description.endswith("no split: 9 train")
+    with pytest.raises(UserError, match="x_train and x_test hold no recordings"):
+        find_sources(str(tmp_path / "a.npz"))
+
+
+def test_ctr_gcn_with_labels_from_one(tmp_path):
+    arrays = ctr_gcn_arrays(RECORDED)
+    labels = {name: array.argmax(axis=1) + 1 for name, array in arrays.items() if name[0] == "y"}
+    np.savez(tmp_path / "a.npz", **(arrays | labels))
+    assert_ctr_gcn(read_all(tmp_path / "a.npz"), "a")
+
+
 def test_a_row_takes_the_memory_of_a_row(tmp_path):
     np.savez(tmp_path / "a.npz", x=np.arange(1 << 20, dtype=np.float32).reshape(1024, 1024))
     member = open_npz(tmp_path / "a.npz")["x"].in_rows()
@@ -226,6 +261,27 @@ def test_an_array_that_was_written_anew_is_read_anew(tmp_path):
     for value in (1.0, 2.0):
         np.savez(tmp_path / "a.npz", motions=np.asfortranarray(np.full((2, 5, 25, 3), value)), labels=[0, 0])
         assert {one.motion[0, 0, 0] for one in read_all(tmp_path / "a.npz", NTU25).values()} == {value}
+
+
+@pytest.mark.parametrize("kind", ["U", "S", "O"])
+def test_text_may_be_text_bytes_or_objects(tmp_path, kind):
+    words = np.array(["hop", "skip", "hop", "skip"]).astype(kind)
+    names = np.array(["a", "b", "c", "d"]).astype(kind)
+    np.savez(
+        tmp_path / "a.npz", motions=MOTIONS, labels=words, names=names, subjects=words, class_names=words[1::-1]
+    )
+    recordings = read_all(tmp_path / "a.npz", NTU25)
+    assert [(name, one.label, one.subject) for name, one in recordings.items()] == [
+        ("a", 1, 1), ("b", 0, 2), ("c", 1, 1), ("d", 0, 2)
+    ]  # fmt: skip
+    (source,) = find_sources(str(tmp_path / "a.npz"), NTU25)
+    assert source.traits.class_names == ("skip", "hop")
+
+
+@pytest.mark.parametrize("kind", [bool, float, np.uint8])
+def test_labels_may_be_any_whole_numbers(tmp_path, kind):
+    np.savez(tmp_path / "a.npz", motions=MOTIONS, labels=np.array([0, 1, 1, 0]).astype(kind))
+    assert [one.label for one in read_all(tmp_path / "a.npz", NTU25).values()] == [0, 1, 1, 0]
 
 
 class Payload:

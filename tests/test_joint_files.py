@@ -90,6 +90,18 @@ def test_files_of_joints_that_cannot_be_used(tmp_path):
     (source,) = find_sources(str(folder), SMPL)
     with pytest.raises(RejectedRecording, match=r"has the shape \(4, 263\), expected that of the others"):
         source.parse(source.items()[1], source.fetch(source.items()[1]))
+    (folder / "a.npy").write_bytes(b"spoilt")
+    (folder / "b.npy").write_bytes(b"")
+    with pytest.raises(
+        UserError, match=r"none of 2 files can be read; a\.npy: cannot be read as an array of numbers"
+    ):
+        find_sources(str(folder), SMPL)
+    np.save(folder / "b.npy", np.zeros((4, 22, 3)))
+    (source,) = find_sources(str(folder), SMPL)
+    (folder / "train.txt").write_bytes(b"\xff")
+    with pytest.raises(UserError, match=r"train\.txt: cannot be read as a list of names"):
+        find_sources(str(folder), SMPL)
+    (folder / "train.txt").unlink()
     np.save(folder / "a.npy", np.zeros((4, 263)))
     with pytest.raises(UserError, match="HumanML3D's feature vectors, not joints; give its folder new_joints"):
         find_sources(str(folder), SMPL)

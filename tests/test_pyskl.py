@@ -81,6 +81,12 @@ def _with_other_labels(tree):
         one["label"] = [np.int64(one["label"]), np.eye(60)[one["label"]], float(one["label"])][number % 3]
 
 
+def _with_numbers_for_names(tree):
+    for number, one in enumerate(tree["annotations"]):
+        one["img_shape"] = np.array([1080, 1920])
+        one["frame_dir"] = number
+
+
 def _with_more_keys(tree):
     tree["version"] = 3
     for one in tree["annotations"]:
@@ -126,6 +132,22 @@ def test_recordings_without_a_body_are_set_aside_and_the_rest_is_read(tmp_path):
         source.read(items[-2], b"")  # None in place of an annotation
     with pytest.raises(RejectedRecording, match=r"key points have the shape \(0, 4, 25, 3\)"):
         source.read(items[-1], b"")
+
+
+def test_numbers_for_names_and_an_array_for_the_images_shape(tmp_path):
+    tree = {"split": {"train": [0, 1], "val": [2, 3]}, "annotations": images(4)}
+    _with_numbers_for_names(tree)
+    source, items = source_of(dumped(tmp_path / "a.pkl", tree))
+    assert [(item.name, source.read(item, b"").fold) for item in items] == [("0", 0), ("1", 0), ("2", 1), ("3", 1)]
+    assert "pixels divided by the image's height" in source.description
+
+
+@pytest.mark.parametrize("dtype", ["U3", "c16", "S3"])
+def test_key_points_that_are_no_real_numbers_are_set_aside(tmp_path, dtype):
+    tree = [annotation("a", np.ones((1, 400, 25, 3)).astype(dtype))]
+    source, items = source_of(dumped(tmp_path / "a.pkl", tree), NTU25)
+    with pytest.raises(RejectedRecording, match=r"its key points are .*, no real numbers"):
+        source.read(items[0], b"")
 
 
 @pytest.mark.parametrize("spelt", [list, tuple, set, np.array])

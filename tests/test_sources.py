@@ -185,8 +185,8 @@ def test_bad_published_arrays_are_refused(tmp_path):
     for array, labels, message in [
         (good, [0, 1], r"train_label\.pkl: 2 labels for the 3 sequences of train_data\.npy"),
         (good, [0, 1, -1], "labels from -1 to 1; they count from 0"),
-        (good[0, ..., 0, 0], [0, 1, 2], r"has shape \(3, 8\) of float32; expected float"),
-        (good.astype(int), [0, 1, 2], "of int64; expected float"),
+        (good[0, ..., 0, 0], [0, 1, 2], r"has shape \(3, 8\) of float32; expected numbers"),
+        (good.astype(str), [0, 1, 2], "of <U32; expected numbers"),
         (good[:, :, :, :7], [0, 1, 2], r"\(3, 3, 8, 7, 1\): no order of axes gives the 25 joints of ntu25"),
         (good[:, :1], [0, 1, 2], r"expected are \(N, C, T, V, M\), \(N, C, T, V\), "),
         (good[:0], [], r"has shape \(0, 3, 8, 25, 1\)"),
@@ -262,7 +262,9 @@ MOTIONS = moving_body(6, joints=4).reshape(2, 3, 4, 3)
         ({"motions": MOTIONS}, "has no array 'labels'; found: motions"),
         ({"motions": MOTIONS, "labels": [0]}, r"labels has shape \(1,\), expected \(2,\): one for each motion"),
         ({"motions": MOTIONS, "labels": [0, 1, 1]}, r"labels has shape \(3,\), expected \(2,\)"),
-        ({"motions": MOTIONS, "labels": [0.0, 1.0]}, "labels is float64"),
+        ({"motions": MOTIONS, "labels": [0.5, 1.0]}, "labels is float64"),
+        ({"motions": MOTIONS, "labels": [np.nan, 1.0]}, "labels is float64"),
+        ({"motions": MOTIONS, "labels": [0, 1], "class_names": "a"}, r"class_names is <U1 \(\); expected text"),
         ({"motions": MOTIONS, "labels": [0, -1]}, "labels from -1 to 0 for 1 classes"),
         ({"motions": MOTIONS, "labels": [0, 2], "class_names": ["a", "b"]}, "labels from 0 to 2 for 2 classes"),
         (
@@ -277,6 +279,7 @@ MOTIONS = moving_body(6, joints=4).reshape(2, 3, 4, 3)
         ({"motions": MOTIONS[0], "labels": [0, 0], "lengths": [1, 1]}, "add up to the 3 frames"),
         ({"motions": MOTIONS, "labels": [0, 0], "names": ["x"]}, "1 names for 2 motions"),
         ({"motions": MOTIONS, "labels": [0, 0], "subjects": [1]}, "subjects is int64"),
+        ({"motions": MOTIONS, "labels": [0, 0], "subjects": [1.5, 2]}, "subjects is float64"),
         ({"motions": MOTIONS[:, :, :3], "labels": [0, 0]}, "no order of axes gives the 4 joints of worm"),
         ({"motions": MOTIONS.astype(str), "labels": [0, 0]}, r"motions is <U\d+; expected numbers"),
         (

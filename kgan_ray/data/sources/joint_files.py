@@ -47,13 +47,7 @@ class JointFiles(FileSource):
         self._labels = self._label_table()
         names = sorted(set(self._labels.values()))
         self._folds = _listed_folds(path)
-        first, place = next(
-            (name, place) for name, place in self.listing if is_joint_file(PurePosixPath(name).name)
-        )
-        try:
-            motion = _array(read_file(path, place))
-        except RejectedRecording as error:
-            raise UserError(f"{path}: {first}: {error}") from None
+        first, motion = self._first()
         if motion.ndim == 2 and motion.shape[1] == _FEATURES:
             raise UserError(
                 f"{path}: {first}: HumanML3D's feature vectors, not joints; give its folder new_joints"
@@ -73,6 +67,17 @@ class JointFiles(FileSource):
             class_names=tuple(names),
             splits={"own": BY_FOLD} if self._folds else None,
         )
+
+    def _first(self) -> tuple[str, np.ndarray]:
+        """Return the first array that can be read, and its name. Raises UserError where there is none."""
+        reasons = []
+        for name, place in self.listing:
+            if is_joint_file(PurePosixPath(name).name):
+                try:
+                    return name, _array(read_file(self.path, place))
+                except RejectedRecording as error:
+                    reasons.append(f"{name}: {error}")
+        raise UserError(f"{self.path}: none of {len(reasons)} files can be read; {reasons[0]}")
 
     @property
     def description(self) -> str:
@@ -96,7 +101,7 @@ class JointFiles(FileSource):
             lines = read_file(self.path, places[LABELS_FILE]).decode("utf-8").splitlines()
         except (UnicodeDecodeError, RejectedRecording) as error:
             raise UserError(f"{self.path}: {LABELS_FILE}: cannot be read ({error})") from None
-        given = dict(line.strip().rsplit(",", 1) for line in lines if "," in line)
+        given = dict(line.strip().split(",", 1) for line in lines if "," in line)
         given = {name.strip().removesuffix(".npy"): label.strip() for name, label in given.items()}
         if not table.keys() & given.keys():
             raise UserError(f"{self.path}: {LABELS_FILE} names none of the recordings; its lines are `name,label`")
@@ -136,14 +141,14 @@ class JointFiles(FileSource):
 
 def _name(file: str, is_nested: bool) -> str:
     path = PurePosixPath(file).with_suffix("")
-    return f"{path.parent.name}-{path.name}" if is_nested else path.name
+    return "-".join(path.parts) if is_nested else path.name
 
 
 def _array(data: bytes) -> np.ndarray:
     try:
         array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise RejectedRecording(f"cannot be read as an array of numbers ({error})") from None
+    except (ValueError, EOFError, OSError):
+        raise RejectedRecording("cannot be read as an array of numbers") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or not array.size:
         raise RejectedRecording("not an array of numbers")
     return array
@@ -156,6 +161,13 @@ def _listed_folds(path: Path) -> dict[str, int]:
             folds: dict[str, int] = {}
             for name, fold in _LISTS.items():
                 if (folder / name).is_file():
-                    folds |= dict.fromkeys((folder / name).read_text(encoding="utf-8").split(), fold)
+                    folds |= dict.fromkeys(_words(folder / name), fold)
             return folds if set(folds.values()) == {0, 1} else {}
     return {}
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as a list of names ({error})") from None

@@ -95,7 +95,8 @@ def _annotated(path: Path, annotations: Sequence[object]) -> list[Annotation]:
         if not isinstance(one, dict):  # pyskl's own script leaves None for recordings without a body
             read.append(Annotation(f"annotation {number}", None, (), None, ["nothing"]))
             continue
-        name = _stem(_field(one, "frame_dir") or f"annotation {number}")
+        given = _field(one, "frame_dir")
+        name = f"annotation {number}" if given is None else _stem(given)
         times[name] += 1
         if times[name] > 1:
             name = f"{name} ({times[name]})"
@@ -107,11 +108,19 @@ def _annotated(path: Path, annotations: Sequence[object]) -> list[Annotation]:
                 f"{path}: pyskl's table of contents of Kinetics-400, whose skeletons lie in files of their own (kpfiles); "
                 "that form is not read"
             )
-        size = elements(_field(one, "img_shape")) or elements(_field(one, "original_shape"))
-        height = size[0] if size and isinstance(size[0], int) and size[0] > 0 else None
+        heights = (_height(_field(one, key)) for key in ("img_shape", "original_shape"))
+        height = next((height for height in heights if height), None)
         shape, place = _placed(keypoint)
         read.append(Annotation(name, label, shape, height, place))
     return read
+
+
+def _height(shape: object) -> int | None:
+    """Return the height of an image (height, width), a tuple, a list or an array; None for anything else."""
+    if isinstance(shape, PickledArray) and isinstance(shape.values, bytes) and shape.dtype.kind in "iuf":
+        shape = [int(value) for value in shape.load(io.BytesIO()).ravel()]
+    size = elements(shape)
+    return size[0] if size and isinstance(size[0], int) and size[0] > 0 else None
 
 
 def _label(value: object) -> int | None:
@@ -199,6 +208,8 @@ def _read(file: io.BufferedReader, place: Sequence[Any]) -> np.ndarray:
         )
     array = PickledArray()
     array.shape, array.dtype, array.order = tuple(shape), np.dtype(dtype), order
+    if array.dtype.kind not in "biuf":
+        raise RejectedRecording(f"its key points are {array.dtype}, no real numbers")
     array.axes = None if axes is None else tuple(axes)
     array.values = where.encode("latin1") if isinstance(where, str) else Stretch(*where)
     return array.load(file)

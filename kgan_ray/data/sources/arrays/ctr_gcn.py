@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from kgan_ray.data.recording import Recording
 from kgan_ray.data.sources import ntu
 from kgan_ray.data.sources.arrays.axes import find_axes, no_axes, no_layout, without_scores
-from kgan_ray.data.sources.arrays.labels import numbered, whole_labels
+from kgan_ray.data.sources.arrays.labels import counted_from_one, numbered, whole_labels
 from kgan_ray.data.sources.arrays.npz import Member, open_npz
 from kgan_ray.data.sources.bodies import recording_of_bodies
 from kgan_ray.data.sources.source import Item, Source, Traits
@@ -42,34 +43,29 @@ class CtrGcnArrays(Source):
     def __init__(self, path: Path, layout: SkeletonLayout | None) -> None:
         self.location = str(path.absolute())
         members = open_npz(path)
-        self._x: dict[str, Member] = {}
-        self._labels: dict[str, list[int]] = {}
-        counts = []
-        for part in PARTS:
-            if f"x_{part}" not in members or f"y_{part}" not in members:
-                continue
-            self._x[part] = members[f"x_{part}"]
-            labels = members[f"y_{part}"].array()
-            counts.append(labels.shape[1] if labels.ndim == 2 else int(labels.max(initial=0)) + 1)
-            whole = whole_labels(labels)
-            if whole is None or len(whole) != self._x[part].shape[0] or whole.min(initial=0) < 0:
-                raise UserError(
-                    f"{path}: y_{part} is {labels.dtype} {labels.shape}; expected one-hot rows or whole numbers from 0, one for "
-                    f"each of {self._x[part].shape[0]} recordings"
-                )
-            self._labels[part] = whole.tolist()
-        shape = next(iter(self._x.values())).shape
-        if layout is None and shape[-1] in (75, 150):
+        parts = [part for part in PARTS if {f"x_{part}", f"y_{part}"} <= members.keys()]
+        self._x = {part: members[f"x_{part}"] for part in parts if members[f"x_{part}"].shape[:1] != (0,)}
+        if not self._x:
+            raise UserError(f"{path}: x_train and x_test hold no recordings")
+        labels, count = _labels(path, members, self._x)
+        self._labels = {part: array.tolist() for part, array in labels.items()}
+        shapes = {member.shape[1:] for member in self._x.values()}
+        member = next(iter(self._x.values()))
+        if len(shapes) > 1 or not all(one.dtype.kind in "fiu" for one in self._x.values()):
+            raise UserError(
+                f"{path}: its parts are {', '.join(f'{name} {one.dtype} {one.shape}' for name, one in self._x.items())}; expected "
+                "numbers, of one shape but for their count"
+            )
+        if layout is None and member.shape[-1] in (75, 150):
             layout = NTU25
         if layout is None:
-            raise no_layout(f"{path}: x_train", shape)
-        axes = find_axes(shape, layout)
+            raise no_layout(f"{path}: {member.name}", member.shape)
+        axes = find_axes(member.shape, layout)
         if axes is None:
-            raise no_axes(f"{path}: x_train", shape, layout)
-        self._x = {part: member.in_rows() for part, member in self._x.items()}
+            raise no_axes(f"{path}: {member.name}", member.shape, layout)
+        self._x = {part: one.in_rows() for part, one in self._x.items()}
         self._axes = without_scores(axes, layout, axes.bodies(next(iter(self._x.values())).rows(0, 1)[0]))
         self._stem = path.stem
-        count = max(counts)
         self.benchmark = _benchmark(path.stem)
         is_ntu = layout == NTU25 and count in (60, 120)
         self.traits = Traits(
@@ -106,6 +102,26 @@ class CtrGcnArrays(Source):
 
     def files(self) -> list[Path]:
         return [Path(self.location)]
+
+
+def _labels(
+    path: Path, members: Mapping[str, Member], parts: Mapping[str, Member]
+) -> tuple[dict[str, np.ndarray], int]:
+    """Read the labels of each part, from 0, and the number of classes. Raises UserError."""
+    labels, count = {}, 0
+    for part, x in parts.items():
+        array = members[f"y_{part}"].array()
+        whole = whole_labels(array)
+        if whole is None or len(whole) != x.shape[0] or whole.min() < 0:
+            raise UserError(
+                f"{path}: y_{part} is {array.dtype} {array.shape}; expected one-hot rows or whole numbers from 0, one for "
+                f"each of {x.shape[0]} recordings"
+            )
+        labels[part] = whole
+        count = max(count, array.shape[1] if array.ndim == 2 and array.shape[1] > 1 else int(whole.max()) + 1)
+    if counted_from_one(np.concatenate(list(labels.values()))):
+        return {part: whole - 1 for part, whole in labels.items()}, count - 1
+    return labels, count
 
 
 def _benchmark(stem: str) -> str:

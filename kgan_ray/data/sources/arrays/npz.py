@@ -16,6 +16,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from kgan_ray.data.recording import RejectedRecording
-from kgan_ray.data.sources.arrays.pickles import BROKEN, PickledArray, elements, load_plain
+from kgan_ray.data.sources.arrays.pickles import BROKEN, PickledArray, elements, load_plain, text
 from kgan_ray.settings import UserError
 
 MOST_WHOLE = 1 << 30  # bytes of an array that is read in one piece: labels, names, objects
@@ -89,7 +90,9 @@ class Member:
         return dataclasses.replace(self, file=str(_unpacked(self))) if self.is_packed else self
 
     def array(self) -> np.ndarray:
-        """Read an array of moderate size in one piece. Raises UserError for others, and for objects."""
+        """Read an array of moderate size in one piece; of text, also where it is pickled. Raises UserError for others."""
+        if self.dtype.hasobject:
+            return _texts(self)
         if self.size > MOST_WHOLE:
             raise UserError(
                 f"{self.path}: {self.name} takes {self.size} bytes; at most {MOST_WHOLE} are read in one piece"
@@ -116,8 +119,28 @@ def _whole(member: Member) -> np.ndarray:
     return member.array()
 
 
+def _texts(member: Member) -> np.ndarray:
+    """Read an array of text that is stored as objects, as pandas' columns are. Raises UserError for other objects."""
+    texts = [text(value) for value in _pickled(member)[1]]
+    if None in texts:
+        raise UserError(f"{member.path}: {member.name} is an array of objects; expected numbers or text")
+    return np.array(texts, str)
+
+
 @functools.lru_cache(maxsize=2)
 def _objects(member: Member) -> tuple[np.ndarray, ...]:
+    stream, listed = _pickled(member)
+    try:
+        arrays = [one.load(stream) for one in listed if isinstance(one, PickledArray)]
+    except BROKEN as error:
+        raise UserError(f"{member.path}: {member.name} cannot be read as an array of arrays ({error})") from None
+    if len(arrays) != len(listed) or not arrays:
+        raise UserError(f"{member.path}: {member.name} is an array of objects that are not arrays of numbers")
+    return tuple(arrays)
+
+
+def _pickled(member: Member) -> tuple[io.BytesIO, Sequence[object]]:
+    """Read what an array of objects holds, as data, and the bytes that its arrays' values are in."""
     try:
         with zipfile.ZipFile(member.path) as packed:
             size = packed.getinfo(f"{member.name}.npy").file_size
@@ -129,13 +152,9 @@ def _objects(member: Member) -> tuple[np.ndarray, ...]:
             data = packed.read(f"{member.name}.npy")
         stream = io.BytesIO(data)
         stream.seek(member.header)
-        listed = elements(load_plain(stream, len(data), keep_all=True)) or ()
-        arrays = [one.load(stream) for one in listed if isinstance(one, PickledArray)]
+        return stream, elements(load_plain(stream, len(data), keep_all=True)) or ()
     except (*BROKEN, OSError, zipfile.BadZipFile) as error:
         raise UserError(f"{member.path}: {member.name} cannot be read as an array of arrays ({error})") from None
-    if len(arrays) != len(listed) or not arrays:
-        raise UserError(f"{member.path}: {member.name} is an array of objects that are not arrays of numbers")
-    return tuple(arrays)
 
 
 def open_npz(path: Path) -> dict[str, Member]:

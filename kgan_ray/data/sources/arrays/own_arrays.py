@@ -11,6 +11,7 @@ from kgan_ray.data.recording import Recording
 from kgan_ray.data.sources.arrays.axes import JOINED, Axes, find_axes, no_axes, no_layout, without_scores
 from kgan_ray.data.sources.arrays.labels import counted_from_one, numbered, whole_labels
 from kgan_ray.data.sources.arrays.npz import open_npz
+from kgan_ray.data.sources.arrays.pickles import text
 from kgan_ray.data.sources.bodies import recording_of_bodies
 from kgan_ray.data.sources.source import Item, Source, Traits
 from kgan_ray.settings import UserError
@@ -38,7 +39,9 @@ class OwnArrays(Source):
         if layout is None and "layout" in arrays:
             layout = find_layout(str(arrays["layout"]))
         self._motions, self._is_ragged = members["motions"], members["motions"].dtype.hasobject
-        shape = self._motions.objects()[0].shape if self._is_ragged else self._motions.shape
+        shape = self._motions.shape
+        if self._is_ragged:
+            shape = next((motion.shape for motion in self._motions.objects() if motion.size), (0,))
         if layout is None:
             raise no_layout(f"{path}: motions", shape)
         self._axes, self._bounds = self._arranged(path, shape, layout, arrays)
@@ -48,7 +51,7 @@ class OwnArrays(Source):
         self._labels, names, self._counts_from_one = _labels(path, arrays, len(self._bounds))
         count = len(self._labels)
         self._ids = {key: _ids(path, arrays, key, count) for key in ("setups", "cameras", "subjects")}
-        own = [str(name) for name in arrays["names"]] if "names" in arrays else []
+        own = _texts(path, arrays, "names")
         if own and len(own) != count:
             raise UserError(f"{path}: {len(own)} names for {count} motions")
         self._names = own or [f"{path.stem}-{index:06}" for index in range(count)]
@@ -65,7 +68,7 @@ class OwnArrays(Source):
         joined = find_axes(shape, layout, JOINED)
         if self._is_ragged:
             if joined is None:
-                raise no_axes(f"{path}: the first of motions", shape, layout, JOINED)
+                raise no_axes(f"{path}: one of motions", shape, layout, JOINED)
             return joined, [(0, len(motion)) for motion in self._motions.objects()]
         axes = find_axes(shape, layout)
         if axes is not None:
@@ -131,6 +134,12 @@ class OwnArrays(Source):
 
 def _whole(path: Path, arrays: Mapping[str, np.ndarray], key: str, count: int | None) -> list[int]:
     array = arrays[key]
+    if (
+        array.dtype.kind in "bf"
+        and np.isfinite(array).all()
+        and np.array_equal(array, np.rint(array.astype(float)))
+    ):
+        array = array.astype(np.int64)
     if array.ndim != 1 or array.dtype.kind not in "iu" or (count is not None and len(array) != count):
         size = "" if count is None else f"{count} "
         raise UserError(f"{path}: {key} is {array.dtype} {array.shape}; expected {size}whole numbers")
@@ -144,12 +153,13 @@ def _labels(path: Path, arrays: Mapping[str, np.ndarray], count: int) -> tuple[l
         labels = one_hot
     if labels.shape != (count,):
         raise UserError(f"{path}: labels has shape {labels.shape}, expected ({count},): one for each motion")
-    given = tuple(str(name) for name in arrays["class_names"]) if "class_names" in arrays else ()
-    if labels.dtype.kind == "U":
-        names = given or tuple(sorted(set(labels.tolist())))
+    given = tuple(_texts(path, arrays, "class_names"))
+    if labels.dtype.kind in "US":
+        words = _texts(path, arrays, "labels")
+        names = given or tuple(sorted(set(words)))
         number = {name: index for index, name in enumerate(names)}
         try:
-            return [number[label] for label in labels.tolist()], names, False
+            return [number[word] for word in words], names, False
         except KeyError as error:
             raise UserError(f"{path}: the label {error} is not among class_names") from None
     numbers = np.array(_whole(path, arrays, "labels", count) if labels is arrays["labels"] else labels)
@@ -162,4 +172,18 @@ def _labels(path: Path, arrays: Mapping[str, np.ndarray], count: int) -> tuple[l
 
 
 def _ids(path: Path, arrays: Mapping[str, np.ndarray], key: str, count: int) -> list[int] | list[None]:
-    return _whole(path, arrays, key, count) if key in arrays else [None] * count
+    """Return subjects, cameras or setups: whole numbers, or names, which are numbered from 1 in alphabetical order."""
+    if key not in arrays:
+        return [None] * count
+    if arrays[key].dtype.kind in "US" and arrays[key].shape == (count,):
+        return (np.unique(arrays[key], return_inverse=True)[1] + 1).tolist()
+    return _whole(path, arrays, key, count)
+
+
+def _texts(path: Path, arrays: Mapping[str, np.ndarray], key: str) -> list[str]:
+    """Return names that an array holds as text, bytes or numbers; none where there is no such array."""
+    if key not in arrays:
+        return []
+    if arrays[key].ndim != 1:
+        raise UserError(f"{path}: {key} is {arrays[key].dtype} {arrays[key].shape}; expected text, one dimension")
+    return [str(text(name) or name) for name in arrays[key].tolist()]

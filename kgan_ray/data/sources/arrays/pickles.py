@@ -69,7 +69,7 @@ class _Type:
 
     @property
     def dtype(self) -> np.dtype:
-        plain = re.fullmatch(r"[<>=|]?([?biufSUO])(\d*)", self.code)
+        plain = re.fullmatch(r"[<>=|]?([?biufcSUO])(\d*)", self.code)
         if not plain:
             raise Forbidden(f"numpy values of the type {self.code[:40]!r}")
         return np.dtype("O" if plain[1] == "O" else self.order + plain[1] + plain[2])

@@ -45,9 +45,9 @@ class PublishedArrays(Source):
         self.location = str(path.absolute())
         self.label_file = _label_file(path)
         array = _mapped(self.location)
-        if array.ndim not in (3, 4, 5) or array.dtype.kind != "f" or 0 in array.shape:
+        if array.ndim not in (3, 4, 5) or array.dtype.kind not in "fiu" or 0 in array.shape:
             raise UserError(
-                f"{path}: has shape {array.shape} of {array.dtype}; expected float (N, C, T, V, M) or (N, C, T, V)"
+                f"{path}: has shape {array.shape} of {array.dtype}; expected numbers (N, C, T, V, M) or (N, C, T, V)"
             )
         names, labels = read_labels(self.label_file)
         if len(labels) != len(array):
