@@ -148,6 +148,11 @@ def test_angles_turn_the_joints_behind_them():
     angles[0, 0] = [np.pi / 2, np.pi / 2, 0]  # y first, then x: z of the joint's own frame comes to lie along x
     offsets[0, 1] = [0, 0, 1]
     assert np.allclose(joints_from_angles(offsets, angles)[0, 1], [1, 1, 0])
+    angles[0, 0], offsets[0, 1] = (
+        [np.pi / 2, 0, np.pi / 2],
+        [0, 1, 0],
+    )  # x before z: y comes to lie along z, and stays
+    assert np.allclose(joints_from_angles(offsets, angles)[0, 1], [0, 1, 1])
 
 
 def test_ui_prmd(tmp_path):

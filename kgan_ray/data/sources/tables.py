@@ -5,6 +5,7 @@ Sources: Capecci et al., IEEE TNSRE 2019 (KIMORE); Vakanski et al., Data 2018 (U
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path, PurePosixPath
 
@@ -38,7 +39,7 @@ UI_PRMD_MOVEMENTS = (
     "standing shoulder scaption",
 )
 _UI_PRMD_NAME = re.compile(r"(m(\d\d)_s(\d\d)_e(\d\d))_positions\.txt")
-_SEPARATORS = re.compile(r"[,;\s]+")
+_AS_BLANKS = bytes.maketrans(b",;\t\r", b"    ")
 
 
 class KimoreFiles(FileSource):
@@ -198,11 +199,10 @@ def joints_from_angles(offsets: np.ndarray, angles: np.ndarray) -> np.ndarray:
 def _table(data: bytes) -> np.ndarray:
     """Read lines of numbers, float64 (T, values a line); empty lines are passed over. Raises RejectedRecording."""
     try:
-        lines = [line.strip(" ,;\t\r") for line in data.decode("utf-8-sig").split("\n")]
-        rows = [[float(word) for word in _SEPARATORS.split(line)] for line in lines if line]
-        values = np.array(rows)
+        text = data.translate(_AS_BLANKS).decode("utf-8-sig")
+        values = np.loadtxt(io.StringIO(text), comments=None, ndmin=2) if text.strip() else np.zeros((0, 0))
     except ValueError as error:
         raise RejectedRecording(f"not a table of numbers ({str(error)[:80]})") from None
-    if values.ndim != 2 or len(values) > MAX_FRAMES:
+    if not 0 < len(values) <= MAX_FRAMES:
         raise RejectedRecording(f"{len(values)} lines; 1 to {MAX_FRAMES} are accepted")
     return values
