@@ -1,5 +1,7 @@
 """The page's charts: every trial and run is in them, log axes where they belong, and none of nothing."""
 
+from dataclasses import replace
+
 import pytest
 
 from helpers.sweep_records import finished_sweep
@@ -59,6 +61,23 @@ def test_main_effects_hold_every_trial_and_the_means():
     assert "t1: fid 20, pooling=&lt;avg>, mask=0.5" in hovers
     (means,) = (trace for trace in figure.data if "max" in trace.x and trace.marker.color == charts.ORANGE)
     assert dict(zip(means.x, means.y, strict=True)) == pytest.approx({"<avg>": 20.0, "max": 300.0**0.5})
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(8, "permutation p = {p:.2g}; too few trials for a share"), (20, "goes with {share:.0%} of the spread; permutation p = {p:.2g}")],
+)  # fmt: skip
+def test_a_share_of_the_spread_is_told_of_twenty_trials_or_more(count, said):
+    (effect,) = effects_of([Point(f"t{k}", {"a.rate": k % 2}, 10.0 + 5 * (k % 2) + k) for k in range(count)])
+    figure = setting_charts.main_effects([effect], "fid")
+    assert said.format(p=effect.p_value, share=effect.importance) in figure.layout.annotations[0].text
+
+
+def test_an_interval_over_many_powers_of_ten_does_not_set_the_axis():
+    results = Results(finished_sweep(compare="ratio"))
+    (narrow,) = results.verdicts
+    figure = charts.intervals([replace(narrow, low=1e-9, high=1e9)], "fid")
+    assert figure.layout.xaxis.range == pytest.approx((-2.28, 2.28), abs=0.01)
 
 
 def test_parallel_coordinates_place_values_by_order_and_the_objective_by_its_logarithm():

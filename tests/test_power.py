@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from helpers.sweep_records import finished_sweep
+from kgan_ray.settings import override
 from kgan_ray.tuning.answer.power import (
     Advice,
     advice,
@@ -74,6 +75,8 @@ def test_the_spread_of_earlier_sweeps_says_what_the_next_one_sees():
     ratio = line_before_start(finished_sweep(name="next", compare="ratio"), 5, 2, [earlier])
     assert ratio.startswith("5 seeds: a factor of 1.")
     assert earlier_deviation(finished_sweep(dataset_hash="other"), [earlier]) is None
+    longer = finished_sweep(settings=override(earlier.settings, {"training.steps": 1200}))
+    assert earlier_deviation(longer, [earlier]) is None
     assert line_before_start(finished_sweep(), 3, 1, []) == (
         "3 seeds: a difference of 3.6 deviations between seeds is told from chance 80% of the time"
     )

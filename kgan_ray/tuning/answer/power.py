@@ -83,10 +83,13 @@ def seen_effect(seeds: int, level: float, power: float = LIKELY) -> float:
 
 
 def earlier_deviation(sweep: Sweep, others: Sequence[Sweep]) -> tuple[float, int] | None:
-    """Return the standard deviation between seeds in earlier sweeps of the same data and metric, and of how many runs."""
+    """Return the standard deviation between seeds in earlier sweeps of the same question, and of how many runs.
+
+    Of the same question are those on the same data, by the same metric and of as many steps: longer runs spread less.
+    """
     squares, freedom, runs = 0.0, 0, 0
     for other in others:
-        if (other.dataset_hash, other.metric) != (sweep.dataset_hash, sweep.metric):
+        if _asked(other) != _asked(sweep):
             continue
         values: dict[tuple[str, str], list[float]] = {}
         for trial in other.stage(CONFIRM):
@@ -98,6 +101,10 @@ def earlier_deviation(sweep: Sweep, others: Sequence[Sweep]) -> tuple[float, int
             squares += float(np.var(same)) * len(same)
             freedom, runs = freedom + len(same) - 1, runs + len(same)
     return (math.sqrt(squares / freedom), runs) if freedom and squares else None
+
+
+def _asked(sweep: Sweep) -> tuple[str, str, int]:
+    return sweep.dataset_hash, sweep.metric, sweep.settings.training.steps
 
 
 def line_before_start(sweep: Sweep, seeds: int, comparisons: int, others: Sequence[Sweep]) -> str:

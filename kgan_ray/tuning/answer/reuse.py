@@ -14,16 +14,12 @@ _NOT_TRAINED_WITH: dict[str, Any] = {"resources": True, "tracking": True, "evalu
 def lines_of_reuse(sweep: Sweep, others: Sequence[Sweep]) -> list[str]:
     """Name the sweeps of which the confirmation runs of this one are repetitions, and say how many are."""
     lines = []
+    ours = [trial for trial in sweep.stage(CONFIRM) if trial.step]
     for other in others:
         if other.dataset_hash == sweep.dataset_hash:
-            seeds = {trial.seed for trial in other.trials}
-            theirs = {_identity(other, trial) for trial in other.trials if trial.step}
-            same = sum(
-                trial.seed in seeds and _identity(sweep, trial) in theirs
-                for trial in sweep.stage(CONFIRM)
-                if trial.step
-            )
-            if same:
+            seeds = {trial.seed for trial in ours} & {trial.seed for trial in other.trials if trial.step}
+            theirs = {_identity(other, trial) for trial in other.trials if trial.step and trial.seed in seeds}
+            if same := sum(trial.seed in seeds and _identity(sweep, trial) in theirs for trial in ours):
                 lines.append(
                     f"{same} confirmation runs are the same as in sweep {other.name}: they are evidence once only."
                 )

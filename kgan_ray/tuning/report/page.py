@@ -101,8 +101,8 @@ def _search(results: Results) -> Iterator[str]:
     if figure := setting_charts.main_effects(effects, metric):
         yield _section(
             "Effect of each setting",
-            f"The {len(points)} explored trials that have a value, at step {step}, which all of them reached. "
-            "Dot: a trial. Orange: the mean. One seed each: this shows where to look and proves nothing.",
+            f"{len(points)} explored trials at step {step}, which all reached; one that diverged counts as the worst. "
+            "Dot: a trial. Orange: the mean. p: how often chance does as much. One seed each: it shows where to look.",
         )
         yield _chart(figure)
         settings = [effect.setting for effect in effects]
