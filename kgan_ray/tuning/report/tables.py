@@ -14,8 +14,8 @@ from kgan_ray.tuning.search.candidates import described_front
 
 Cells = dict[str, str]  # a row of a table for people, by column
 EFFECTS = {
-    "difference": "difference to the baseline's",
-    "ratio": "ratio of geometric means to the baseline's (tested by logarithms)",
+    "difference": "that of the means to the baseline's",
+    "ratio": "that of geometric means to the baseline's, tested by logarithms",
 }
 
 
@@ -51,10 +51,11 @@ def comparison_lines(results: Results) -> list[str]:
 
 def legend(results: Results) -> str:
     """Say what the columns of the configurations' table hold."""
+    count = len(results.verdicts)
     return (
-        f"Mean ± standard deviation over the runs; {EFFECTS[results.compare]} in {results.sweep.metric}. "
-        f"The interval is that of Welch's t-test. Test and interval hold {1 - LEVEL:.0%} over all {len(results.verdicts)} "
-        "comparisons and all looks (Holm)."
+        f"Mean ± standard deviation over the runs. The {results.compare} in {results.sweep.metric} is {EFFECTS[results.compare]}. "
+        f"Interval and p are those of Welch's t-test, corrected for {count} comparison{'s' if count > 1 else ''} and all looks: "
+        f"any false word has a chance below {LEVEL:.0%}. Where runs were lost, p is that of the ranks."
     )
 
 
