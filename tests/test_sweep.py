@@ -12,6 +12,8 @@ import psutil
 import pytest
 
 from helpers import stand_in
+from helpers.checkpoints import made_on_a_gpu
+from helpers.loops import run
 from helpers.processes import wait_for
 from helpers.stores import new_store
 from helpers.sweeps import SPACE, make_runner, mlflow_runs, num_finished, start_sweep
@@ -19,7 +21,7 @@ from kgan_ray.settings import UserError, override
 from kgan_ray.storage import StorePath
 from kgan_ray.tuning.answer.results import Results, check_comparable
 from kgan_ray.tuning.question.space import base_settings, parse_space
-from kgan_ray.tuning.running.jobs import confirm_jobs, cut_round, explore_jobs
+from kgan_ray.tuning.running.jobs import changes_of_device, confirm_jobs, cut_round, explore_jobs
 from kgan_ray.tuning.running.recorder import FAILURE_ARTIFACT
 from kgan_ray.tuning.running.trial import FAILURE_FILE, failure_recorded, open_run, was_started
 from kgan_ray.tuning.search.candidates import best_explored, described_front, explored_front
@@ -220,6 +222,18 @@ def test_a_trial_that_was_killed_before_its_run_was_open_gets_one(tmp_path):
     assert first.id == again.id
 
 
+def test_trials_that_go_on_on_another_kind_of_device_are_named(tmp_path, tiny):
+    runner = make_runner(tmp_path)
+    for name, status in (("explore-01", "finished"), ("explore-02", "interrupted"), ("explore-03", "interrupted")):
+        runner.sweep.trials.append(trial(name, {}, 1.0, status=status))
+        if name != "explore-03":
+            run(override(tiny, {"training.steps": 2}), tmp_path / "trials" / name)
+            made_on_a_gpu(tmp_path / "trials" / name / "checkpoints")
+    (line,) = changes_of_device(runner.sweep, runner.folder, "cpu")
+    assert line.startswith("explore-02 goes on from step 2 on cpu, before on cuda: random numbers are drawn anew")
+    assert changes_of_device(runner.sweep, runner.folder, "cuda") == []
+
+
 def test_runs_measured_differently_are_not_ranked_together():
     one, other = trial("a", {}, 1.0, extractor="e" * 64), trial("b", {}, 1.0, extractor="f" * 64)
     with pytest.raises(UserError, match="a and b cannot be ranked together: their extractor differs"):
@@ -364,6 +378,7 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, how, algorithm):
     again = start_sweep(folder, uri, algorithm)
     assert again.wait(400) == 0
     sweep = load_sweep(StorePath(folder))
+    assert sweep.settings.resources.gpus_per_worker == "auto"  # each machine that goes on decides for itself
     assert (len(sweep.stage(EXPLORE)), len(sweep.stage(CONFIRM))) == (6, 9)
     assert {one.status for one in sweep.trials} == {"finished"}
     for one in done:

@@ -189,6 +189,12 @@ class CheckpointStore:
         state: dict[str, Any] = json.loads((folder / STATE).read_bytes())
         return state
 
+    def change_of_device(self, now: str) -> str:
+        """Say where training goes on on another kind of device than made the newest checkpoint; else return ""."""
+        folders = self.folders()
+        state = self.state(folders[-1]) if folders else {}
+        return change_of_device(state["step"], state.get("device", now), now) if state else ""
+
     def replace_all(self, checkpoint: StorePath) -> None:
         """Make a copy of another run's checkpoint the only one. Interrupted, and done again, it comes to the same."""
         for old in self.folders():

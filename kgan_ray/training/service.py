@@ -27,7 +27,7 @@ from kgan_ray.storage import StorePath
 from kgan_ray.tracking.run import Run, active_run, start_run
 from kgan_ray.tracking.store import prepare_store, record_now, tracking_uri, ui_command
 from kgan_ray.tracking.tags import Tag
-from kgan_ray.training.checkpoint import CheckpointStore, change_of_device
+from kgan_ray.training.checkpoint import CheckpointStore
 from kgan_ray.training.estimate import line_of_length
 from kgan_ray.training.launch import RunRecord, launch_training
 from kgan_ray.training.progress import Outcome, Progress
@@ -95,7 +95,8 @@ def train_run(
     with owned(folder, f"run {name}"):
         prepare_store(uri)
         write_whole(folder / _ASKED, json.dumps(flatten(asked), indent=1))
-        _say_change_of_device(folder, settings, say)
+        if change := CheckpointStore(folder / "checkpoints").change_of_device(settings.resources.device):
+            say(f"{name} goes on {change}")
         run, record = _open_run(uri, settings, name, folder)
         say(f"training {name} in {folder}; Ctrl-C stops it, the same command goes on")
         started = time.perf_counter()
@@ -142,15 +143,6 @@ def _newest_step(folder: StorePath) -> int:
     store = CheckpointStore(folder / "checkpoints")
     folders = store.folders()
     return int(store.state(folders[-1])["step"]) if folders else 0
-
-
-def _say_change_of_device(folder: StorePath, settings: Settings, say: Say) -> None:
-    """Say so where the run's newest checkpoint was made on another kind of device than it goes on on."""
-    store = CheckpointStore(folder / "checkpoints")
-    if folders := store.folders():
-        state, now = store.state(folders[-1]), settings.resources.device
-        if change := change_of_device(state["step"], state.get("device", now), now):
-            say(change)
 
 
 def _open_run(uri: str, settings: Settings, name: str, folder: StorePath) -> tuple[Run, RunRecord]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from itertools import takewhile
 
 from kgan_ray.settings import Settings, SettingValue
+from kgan_ray.storage import StorePath
 from kgan_ray.text import safe_name
+from kgan_ray.training.checkpoint import CheckpointStore
 from kgan_ray.tuning.plan import Job
 from kgan_ray.tuning.question.space import BASELINE, Space
 from kgan_ray.tuning.search.candidates import best_explored
@@ -73,3 +75,13 @@ def num_confirmed(sweep: Sweep, space: Space) -> int:
 
 def _job_name(group: str, configuration: str, seed: int) -> str:
     return safe_name("-".join(part for part in (CONFIRM, group, configuration, f"seed{seed}") if part))
+
+
+def changes_of_device(sweep: Sweep, folder: StorePath, device: str) -> list[str]:
+    """Say of each trial that is to go on if it does so on another kind of device than before."""
+    going_on = (trial.name for trial in sweep.trials if not trial.has_ended)
+    changes = {
+        name: CheckpointStore(folder / "trials" / name / "checkpoints").change_of_device(device)
+        for name in going_on
+    }
+    return [f"{name} goes on {change}" for name, change in changes.items() if change]

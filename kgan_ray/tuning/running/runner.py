@@ -29,7 +29,7 @@ from kgan_ray.tuning.question.sections import Budget
 from kgan_ray.tuning.question.space import Space
 from kgan_ray.tuning.running.budget import BudgetMeter
 from kgan_ray.tuning.running.interrupt import Interrupts
-from kgan_ray.tuning.running.jobs import confirm_jobs, cut_round, explore_jobs, num_confirmed
+from kgan_ray.tuning.running.jobs import changes_of_device, confirm_jobs, cut_round, explore_jobs, num_confirmed
 from kgan_ray.tuning.running.ray_log import log_file, log_ray_to
 from kgan_ray.tuning.running.recorder import StageRecorder, new_trial
 from kgan_ray.tuning.running.trial import TrialFunction, run_trial, train_trial
@@ -91,10 +91,11 @@ class Runner:
             )
         have = cluster_resources()
         self.settings = with_devices(self.settings, have)
-        self.sweep.settings = with_devices(self.sweep.settings, have)
         fit = runs_that_fit(self.settings.resources, where="resources", bytes_each=self.bytes_of_data)
         self.at_once = min(fit, self.concurrent or fit)
         self.announce(line_of_runs(self.settings.resources, self.at_once, have))
+        for line in changes_of_device(self.sweep, self.folder, self.settings.resources.device):
+            self.announce(line)
         self.board = start_board()
 
     def run(self) -> bool:
