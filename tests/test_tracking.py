@@ -1,5 +1,6 @@
 """The MLflow record: nesting, continuing without doubling, several writers, silence."""
 
+import importlib.util
 import json
 import multiprocessing
 import subprocess
@@ -52,6 +53,44 @@ def test_a_record_that_cannot_be_opened_is_one_line(tmp_path):
     (tmp_path / "mlflow.db").write_bytes(b"this is no database at all, whatever its name says" * 50)
     with pytest.raises(UserError, match=r"no MLflow record can be opened") as refusal:
         prepare_store(f"sqlite:///{tmp_path}/mlflow.db")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///", "sqlite:///x.db?timeout=5", "sqlite:////tmp/"])
+def test_an_address_that_names_no_file_alone_is_refused(tmp_path, uri):
+    with pytest.raises(UserError, match=r"expected sqlite:///FILE, without options"):
+        tracking_uri(TrackingSettings(uri=uri), StorePath(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["with space", "50%", "100%25", "why?"])
+def test_folders_of_any_name_hold_a_record(tmp_path, monkeypatch, name):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    uri = tracking_uri(TrackingSettings(), StorePath(tmp_path / name))
+    prepare_store(uri)
+    assert (tmp_path / name / "mlflow.db").stat().st_size > 0
+    run = start_run(uri, experiment="e", name="r")
+    run.log_text("x", "x.txt")
+    assert [file.name for file in (tmp_path / name).rglob("*.txt")] == ["x.txt"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("sqlite:////etc/hostname/x.db", "File exists"),
+        ("sqlite:////proc/x.db", "unable to open database file"),
+        ("postgresql://127.0.0.1/x", "No module named"),
+        ("http://127.0.0.1:9", "no MLflow server answers at http://127.0.0.1:9 (Connection refused)"),
+        ("https://no.such.host.invalid", "no MLflow server answers at"),
+        ("http://127.0.0.1:port", "no MLflow server answers at http://127.0.0.1:port (nonnumeric port"),
+    ],
+)
+@pytest.mark.timeout(60)  # MLflow itself would try for minutes
+def test_a_record_out_of_reach_is_told_at_once(uri, told):
+    if uri.startswith("postgresql") and importlib.util.find_spec("psycopg"):
+        pytest.skip("its driver is installed")
+    with pytest.raises(UserError) as refusal:
+        prepare_store(uri)
+    assert told in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 

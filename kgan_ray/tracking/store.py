@@ -8,24 +8,30 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shlex
 import sqlite3
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
+from http.client import HTTPException
 from pathlib import Path
+from ssl import SSLError
 from typing import TYPE_CHECKING
-from urllib.parse import urlparse
+from urllib.error import HTTPError
+from urllib.parse import unquote, urlparse
+from urllib.request import urlopen
 
 from filelock import FileLock
 
 from kgan_ray.settings import TrackingSettings, UserError, refuse_password
-from kgan_ray.storage import StorePath
+from kgan_ray.storage import StorePath, describe
 from kgan_ray.tracking.tags import Tag
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _SQLITE = "sqlite:///"
+_SECONDS_TO_ANSWER = 10.0
 _ARTIFACTS = "mlartifacts"  # the folder beside a SQLite file
 _VIEW_KEY = Tag.VIEW.rsplit(".", 1)[-1]
 
@@ -41,12 +47,14 @@ def tracking_uri(settings: TrackingSettings, results: StorePath) -> str:
             raise UserError(
                 f"--results {results}: MLflow's database cannot lie there; set $MLFLOW_TRACKING_URI to a server's address"
             )
-        uri = f"{_SQLITE}{results.local.resolve()}/mlflow.db"
+        uri = _sqlite_uri(results.local.resolve() / "mlflow.db")
     refuse_password(
         uri,
         where="tracking.uri",
         instead="give it as $MLFLOW_TRACKING_PASSWORD to a server, or in ~/.pgpass or ~/.my.cnf to a database",
     )
+    if is_local_file(uri) and not re.fullmatch(r"sqlite:///[^?]*[^?/]", uri):
+        raise UserError(f"tracking.uri: found {uri!r}; expected sqlite:///FILE, without options")
     if uri.endswith(":memory:"):
         raise UserError(f"tracking.uri: found {uri!r}; other processes cannot write there, name a file")
     scheme = urlparse(uri).scheme
@@ -55,7 +63,7 @@ def tracking_uri(settings: TrackingSettings, results: StorePath) -> str:
             f"tracking.uri: found {uri!r}; accepted are sqlite:///FILE, the http(s):// address of an MLflow "
             "server, or a postgresql:// or mysql:// database"
         )
-    return f"{_SQLITE}{_sqlite_file(uri)}" if is_local_file(uri) else uri  # trials run in other folders
+    return _sqlite_uri(_sqlite_file(uri)) if is_local_file(uri) else uri  # trials run in other folders
 
 
 def is_local_file(uri: str) -> bool:
@@ -74,19 +82,41 @@ def prepare_store(uri: str) -> None:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
+    refuse_silent_server(uri)
     lock: AbstractContextManager[object] = nullcontext()
-    if is_local_file(uri):
-        file = _sqlite_file(uri)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{file}.lock")
     try:
+        if is_local_file(uri):
+            file = _sqlite_file(uri)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            _check_writable(file)
+            lock = FileLock(f"{file}.lock")
         with lock:
             _open_client(uri).search_experiments(max_results=1)
             if is_local_file(uri):
                 _follow_artifacts(file)
-    except (MlflowException, SQLAlchemyError) as error:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"tracking.uri: no MLflow record can be opened at {uri}: {reason}") from None
+
+
+def refuse_silent_server(uri: str) -> None:
+    """Raise UserError where the record is on a server and nothing answers there: MLflow would try for minutes, wordlessly."""
+    if urlparse(uri).scheme not in ("http", "https"):
+        return
+    try:
+        urlopen(uri, timeout=_SECONDS_TO_ANSWER).close()
+    except HTTPError:
+        return  # an answer too
+    except (OSError, HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        if not isinstance(reason, SSLError):  # MLflow has its own settings for certificates
+            raise UserError(f"tracking.uri: no MLflow server answers at {uri} ({describe(reason)})") from None
+
+
+def _check_writable(file: Path) -> None:
+    """Raise sqlite3.Error or OSError at once where a database cannot be written: MLflow would try for two minutes."""
+    with closing(sqlite3.connect(file, timeout=60)) as database:
+        database.execute("BEGIN IMMEDIATE")
 
 
 def record_now(uri: str, results: StorePath) -> str:
@@ -97,7 +127,7 @@ def record_now(uri: str, results: StorePath) -> str:
     if not moved.exists():
         return uri
     _follow_artifacts(moved)
-    return f"{_SQLITE}{moved}"
+    return _sqlite_uri(moved)
 
 
 def _follow_artifacts(file: Path) -> None:
@@ -239,5 +269,10 @@ def _artifact_location(uri: str, experiment: str) -> str | None:
     return (_sqlite_file(uri).parent / _ARTIFACTS / folder).as_uri()
 
 
+def _sqlite_uri(file: Path) -> str:
+    """Return the address of a database, in which % and ? mean something."""
+    return _SQLITE + str(file).replace("%", "%25").replace("?", "%3F")
+
+
 def _sqlite_file(uri: str) -> Path:
-    return Path(uri.removeprefix(_SQLITE)).resolve()
+    return Path(unquote(uri.removeprefix(_SQLITE))).expanduser().resolve()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kgan_ray.storage import StorePath, written_locally
 from kgan_ray.tracking.run import Run, active_run
+from kgan_ray.tracking.store import refuse_silent_server
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.report import tables
 from kgan_ray.tuning.report.page import html
@@ -21,6 +22,8 @@ def report_sweep(
     """
     folder = find_sweep(results_folder, name)
     sweep = load_sweep(folder)
+    if log:
+        refuse_silent_server(sweep.uri)
     run = active_run(sweep.uri, sweep.parent_id) if log and sweep.parent_id else None
     place = StorePath(output) if output else folder / "report"
     return write_report(Results(sweep, other_sweeps(folder)), place, run, folder / "trials")
