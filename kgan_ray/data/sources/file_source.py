@@ -39,8 +39,14 @@ class FileSource(Source):
             Item(PurePosixPath(name).stem, place) for name, place in self.listing if name.endswith(self.suffix)
         ]
 
+    def place_of(self, item: Item) -> Place:
+        """Return where an item's file lies; `item.place` holds more where a name alone does not say all of a recording."""
+        place: Place = item.place
+        return place
+
     def fetch(self, item: Item) -> bytes:
-        return read_file(self.path, item.place)
+        return read_file(self.path, self.place_of(item))
 
     def files(self) -> list[Path]:
-        return [self.path / item.place for item in self.items()] if self.is_folder else [self.path]
+        # Only in a zip is a place more than a path.
+        return [self.path / str(self.place_of(item)) for item in self.items()] if self.is_folder else [self.path]

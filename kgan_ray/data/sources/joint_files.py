@@ -10,7 +10,7 @@ import numpy as np
 
 from kgan_ray.data.recording import Recording, RejectedRecording
 from kgan_ray.data.sources.archive import Place, read_file
-from kgan_ray.data.sources.arrays.axes import JOINED, find_axes, no_axes, no_layout, without_scores
+from kgan_ray.data.sources.arrays.axes import JOINED, axes_of, find_axes, no_layout, without_scores
 from kgan_ray.data.sources.bodies import recording_of_bodies
 from kgan_ray.data.sources.file_source import FileSource
 from kgan_ray.data.sources.source import Item, Traits
@@ -57,9 +57,7 @@ class JointFiles(FileSource):
             layout = LAYOUTS["smpl22"]
         if layout is None:
             raise no_layout(f"{path}: {first}", motion.shape)
-        axes = find_axes(motion.shape, layout, JOINED)
-        if axes is None:
-            raise no_axes(f"{path}: {first}", motion.shape, layout, JOINED)
+        axes = axes_of(f"{path}: {first}", motion.shape, layout, JOINED)
         self._axes = without_scores(axes, layout, axes.bodies(motion))
         self.traits = Traits(
             layout=layout,
@@ -68,15 +66,18 @@ class JointFiles(FileSource):
             splits={"own": BY_FOLD} if self._folds else None,
         )
 
+    def _recordings(self) -> list[tuple[str, Place]]:
+        """List (name, place) of the files that are recordings."""
+        return [(name, place) for name, place in self.listing if is_joint_file(PurePosixPath(name).name)]
+
     def _first(self) -> tuple[str, np.ndarray]:
         """Return the first array that can be read, and its name. Raises UserError where there is none."""
         reasons = []
-        for name, place in self.listing:
-            if is_joint_file(PurePosixPath(name).name):
-                try:
-                    return name, _array(read_file(self.path, place))
-                except RejectedRecording as error:
-                    reasons.append(f"{name}: {error}")
+        for name, place in self._recordings():
+            try:
+                return name, _array(read_file(self.path, place))
+            except RejectedRecording as error:
+                reasons.append(f"{name}: {error}")
         raise UserError(f"{self.path}: none of {len(reasons)} files can be read; {reasons[0]}")
 
     @property
@@ -89,7 +90,7 @@ class JointFiles(FileSource):
 
     def _label_table(self) -> dict[str, str]:
         """Return the class name of every recording, by the recording's name."""
-        names = [name for name, _ in self.listing if is_joint_file(PurePosixPath(name).name)]
+        names = [name for name, _ in self._recordings()]
         folders = {PurePosixPath(name).parent for name in names}
         table = {_name(name, len(folders) > 1): PurePosixPath(name).parent.name for name in names}
         if len(folders) == 1:
@@ -108,9 +109,9 @@ class JointFiles(FileSource):
         return {name: given[name] for name in table if name in given}
 
     def items(self) -> list[Item]:
-        names = [(name, place) for name, place in self.listing if is_joint_file(PurePosixPath(name).name)]
-        is_nested = len({PurePosixPath(name).parent for name, _ in names}) > 1
-        return [self._item(_name(name, is_nested), place) for name, place in names]
+        recordings = self._recordings()
+        is_nested = len({PurePosixPath(name).parent for name, _ in recordings}) > 1
+        return [self._item(_name(name, is_nested), place) for name, place in recordings]
 
     def _item(self, name: str, place: Place) -> Item:
         label = self.traits.class_names.index(self._labels[name]) if name in self._labels else None
@@ -119,11 +120,9 @@ class JointFiles(FileSource):
             fold = hashed_fold(name[1:])
         return Item(name, [place, label, fold])
 
-    def fetch(self, item: Item) -> bytes:
-        return read_file(self.path, item.place[0])
-
-    def files(self) -> list[Path]:
-        return [self.path / item.place[0] for item in self.items()] if self.is_folder else [self.path]
+    def place_of(self, item: Item) -> Place:
+        place: Place = item.place[0]
+        return place
 
     def parse(self, item: Item, data: bytes) -> Recording:
         _, label, fold = item.place

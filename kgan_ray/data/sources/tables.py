@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from kgan_ray.data.recording import Recording, RejectedRecording
-from kgan_ray.data.sources.archive import read_file
+from kgan_ray.data.sources.archive import Place, read_file
 from kgan_ray.data.sources.bodies import recording_of_bodies
 from kgan_ray.data.sources.file_source import FileSource
 from kgan_ray.data.sources.source import Item, Traits
@@ -72,11 +72,9 @@ class KimoreFiles(FileSource):
             for name, place in files
         ]
 
-    def fetch(self, item: Item) -> bytes:
-        return read_file(self.path, item.place[0])
-
-    def files(self) -> list[Path]:
-        return [self.path / item.place[0] for item in self.items()] if self.is_folder else [self.path]
+    def place_of(self, item: Item) -> Place:
+        place: Place = item.place[0]
+        return place
 
     def parse(self, item: Item, data: bytes) -> Recording:
         _, subject, exercise = item.place

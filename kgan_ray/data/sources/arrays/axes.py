@@ -49,6 +49,14 @@ def find_axes(shape: Sequence[int], layout: SkeletonLayout, orders: Sequence[str
     return next((axes for order in orders if (axes := _fit(order, shape, layout.num_joints))), None)
 
 
+def axes_of(where: str, shape: Sequence[int], layout: SkeletonLayout, orders: Sequence[str] = ORDERS) -> Axes:
+    """Find the order of axes as `find_axes` does. Raises UserError, which begins with `where`, if none fits."""
+    axes = find_axes(shape, layout, orders)
+    if axes is None:
+        raise no_axes(where, shape, layout, orders)
+    return axes
+
+
 def no_layout(where: str, shape: Sequence[int]) -> UserError:
     """Make the error of an array that does not say whose joints it holds; it names the layouts that would fit."""
     names = [name for name, layout in LAYOUTS.items() if find_axes(shape, layout, (*ORDERS, *JOINED))]

@@ -10,11 +10,12 @@ import numpy as np
 
 from kgan_ray.data.recording import Recording
 from kgan_ray.data.sources import ntu
-from kgan_ray.data.sources.arrays.axes import find_axes, no_axes, no_layout, without_scores
+from kgan_ray.data.sources.arrays.array_source import ArraySource
+from kgan_ray.data.sources.arrays.axes import axes_of, no_layout, without_scores
 from kgan_ray.data.sources.arrays.labels import counted_from_one, numbered, whole_labels
 from kgan_ray.data.sources.arrays.npz import Member, open_npz
 from kgan_ray.data.sources.bodies import recording_of_bodies
-from kgan_ray.data.sources.source import Item, Source, Traits
+from kgan_ray.data.sources.source import Item, Traits
 from kgan_ray.data.splits import BY_FOLD
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import NTU25, SkeletonLayout
@@ -31,7 +32,7 @@ _BENCHMARKS = {
 }
 
 
-class CtrGcnArrays(Source):
+class CtrGcnArrays(ArraySource):
     """x_train and x_test (N, 300, 150), y_train and y_test one-hot; 150 is two bodies of 25 joints of x, y, z.
 
     Recordings have no names there: the split is the file's own, under the name of the benchmark that the file's name
@@ -60,9 +61,7 @@ class CtrGcnArrays(Source):
             layout = NTU25
         if layout is None:
             raise no_layout(f"{path}: {member.name}", member.shape)
-        axes = find_axes(member.shape, layout)
-        if axes is None:
-            raise no_axes(f"{path}: {member.name}", member.shape, layout)
+        axes = axes_of(f"{path}: {member.name}", member.shape, layout)
         self._x = {part: one.in_rows() for part, one in self._x.items()}
         self._axes = without_scores(axes, layout, axes.bodies(next(iter(self._x.values())).rows(0, 1)[0]))
         self._stem = path.stem
@@ -91,17 +90,11 @@ class CtrGcnArrays(Source):
             for index in range(len(labels))
         ]
 
-    def fetch(self, item: Item) -> bytes:
-        return b""
-
     def parse(self, item: Item, data: bytes) -> Recording:
         part, index = item.place
         fold = PARTS.index(part) if len(self._x) == 2 else None
         bodies = self._axes.bodies(np.asarray(self._x[part].rows(index, index + 1)[0]))
         return recording_of_bodies(bodies, name=item.name, label=self._labels[part][index], fold=fold)
-
-    def files(self) -> list[Path]:
-        return [Path(self.location)]
 
 
 def _labels(

@@ -8,17 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from kgan_ray.data.recording import Recording
+from kgan_ray.data.sources.arrays.array_source import NumberedArrays
 from kgan_ray.data.sources.arrays.axes import JOINED, Axes, find_axes, no_axes, no_layout, without_scores
 from kgan_ray.data.sources.arrays.labels import counted_from_one, numbered, whole_labels
 from kgan_ray.data.sources.arrays.npz import open_npz
 from kgan_ray.data.sources.arrays.pickles import text
 from kgan_ray.data.sources.bodies import recording_of_bodies
-from kgan_ray.data.sources.source import Item, Source, Traits
+from kgan_ray.data.sources.source import Item, Traits
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import SkeletonLayout, find_layout
 
 
-class OwnArrays(Source):
+class OwnArrays(NumberedArrays):
     """The user's `.npz`, of which one motion at a time is read.
 
     `motions` float (N, T, V, C) in metres, or with its axes in another usual order. Shorter motions are padded with zeros
@@ -95,17 +96,7 @@ class OwnArrays(Source):
         facts = [f"own arrays {axes}", f"{axes.num_joints} joints as {traits.layout.name}"]
         if axes.num_bodies > 1:
             facts.append(f"{axes.num_bodies} bodies")
-        if axes.kept < axes.coordinates:
-            facts.append("the last coordinate is a score and left out")
-        if self._counts_from_one:
-            facts.append("labels count from 1")
-        return ", ".join(facts)
-
-    def items(self) -> list[Item]:
-        return [Item(name, index) for index, name in enumerate(self._names)]
-
-    def fetch(self, item: Item) -> bytes:
-        return b""
+        return ", ".join([*facts, *self._remarks()])
 
     def _bodies(self, index: int) -> np.ndarray:
         """Read one motion as bodies (M, T, V, C), with its padding."""
@@ -127,9 +118,6 @@ class OwnArrays(Source):
             subject=subject,
             is_padded=self._is_padded,
         )
-
-    def files(self) -> list[Path]:
-        return [Path(self.location)]
 
 
 def _whole(path: Path, arrays: Mapping[str, np.ndarray], key: str, count: int | None) -> list[int]:

@@ -9,7 +9,8 @@ import numpy as np
 
 from kgan_ray.data.recording import Recording
 from kgan_ray.data.sources import ntu
-from kgan_ray.data.sources.arrays.axes import ORDERS, find_axes, no_axes, no_layout, without_scores
+from kgan_ray.data.sources.arrays.array_source import NumberedArrays
+from kgan_ray.data.sources.arrays.axes import ORDERS, axes_of, no_layout, without_scores
 from kgan_ray.data.sources.arrays.labels import counted_from_one, numbered, read_labels
 from kgan_ray.data.sources.bodies import recording_of_bodies
 from kgan_ray.data.sources.source import Item, Source, Traits
@@ -24,7 +25,7 @@ TRAIN, TEST = ("train",), ("val", "test", "eval")
 STREAMS = ("bone", "joint_motion", "bone_motion", "motion")
 
 
-class PublishedArrays(Source):
+class PublishedArrays(NumberedArrays):
     """`*_data.npy` (N, C, T, V, M) or (N, C, T, V), memory-mapped, with `*_label.pkl` (or .npy) beside it.
 
     Kinetic-GAN, ST-GCN, 2s-AGCN, Shift-GCN and MS-G3D write them; `*_data_joint.npy` is the newer name. Recordings are
@@ -64,9 +65,7 @@ class PublishedArrays(Source):
             layout = NTU25
         if layout is None:
             raise no_layout(str(path), array.shape)
-        axes = find_axes(array.shape, layout, _ORDERS)
-        if axes is None:
-            raise no_axes(str(path), array.shape, layout, _ORDERS)
+        axes = axes_of(str(path), array.shape, layout, _ORDERS)
         self._axes = without_scores(axes, layout, axes.bodies(np.asarray(array[0])))
         self._names = stems or [f"{path.stem}-{i:06}" for i in range(len(array))]
         self._labels: list[int] = labels.tolist()
@@ -90,17 +89,7 @@ class PublishedArrays(Source):
             "two bodies" if axes.num_bodies == 2 else f"bodies: {axes.num_bodies}",
             "published splits" if self.is_ntu else "own split" if self._fold is not None else "no split",
         ]
-        if axes.kept < axes.coordinates:
-            facts.append("the last coordinate is a score and left out")
-        if self._counts_from_one:
-            facts.append("labels count from 1")
-        return ", ".join(facts)
-
-    def items(self) -> list[Item]:
-        return [Item(name, index) for index, name in enumerate(self._names)]
-
-    def fetch(self, item: Item) -> bytes:
-        return b""
+        return ", ".join([*facts, *self._remarks()])
 
     def parse(self, item: Item, data: bytes) -> Recording:
         bodies = self._axes.bodies(np.asarray(_mapped(self.location)[item.place]))

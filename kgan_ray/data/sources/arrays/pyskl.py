@@ -14,10 +14,11 @@ import numpy as np
 from kgan_ray.data.recording import Recording, RejectedRecording
 from kgan_ray.data.sources import ntu
 from kgan_ray.data.sources.arrays.annotations import read_annotations, read_keypoint
+from kgan_ray.data.sources.arrays.array_source import ArraySource
 from kgan_ray.data.sources.arrays.axes import no_layout
 from kgan_ray.data.sources.arrays.labels import counted_from_one, numbered
 from kgan_ray.data.sources.bodies import recording_of_bodies
-from kgan_ray.data.sources.source import Item, Source, Traits
+from kgan_ray.data.sources.source import Item, Traits
 from kgan_ray.data.splits import BY_FOLD
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import LAYOUTS, SkeletonLayout
@@ -26,7 +27,7 @@ from kgan_ray.skeleton import LAYOUTS, SkeletonLayout
 _LAYOUTS = {(25, 3): "ntu25", (17, 2): "coco17", (18, 2): "openpose18"}
 
 
-class PysklFile(Source):
+class PysklFile(ArraySource):
     """A pickle of annotations. NTU's names give subject, camera and setup; other sets keep their own split.
 
     Joints in images are pixels, y down: they are divided by the image's height, y up, unless `--scale` says otherwise.
@@ -112,9 +113,6 @@ class PysklFile(Source):
     def __getstate__(self) -> dict[str, object]:
         return {**vars(self), "_annotations": self._annotations[:1], "_splits": {}}  # long; workers need none
 
-    def fetch(self, item: Item) -> bytes:
-        return b""
-
     def parse(self, item: Item, data: bytes) -> Recording:
         label, height, fold, place = item.place
         if label is None:
@@ -133,6 +131,3 @@ class PysklFile(Source):
                 raise RejectedRecording("its img_shape is missing, which the others have")
             bodies = bodies * (np.array([1, -1]) / height)
         return recording_of_bodies(bodies, name=item.name, label=label, fold=fold)
-
-    def files(self) -> list[Path]:
-        return [Path(self.location)]
