@@ -6,7 +6,6 @@ and that a checkpoint goes from the GPU to a CPU and back. With another `Extent`
 
 from __future__ import annotations
 
-import gc
 import itertools
 import json
 import math
@@ -25,7 +24,8 @@ from torch.multiprocessing.spawn import ProcessException, spawn
 
 from kgan_ray.benchmarks.rows import Row
 from kgan_ray.benchmarks.steps import BATCH, literal_step, random_batch
-from kgan_ray.benchmarks.timing import ntu60_gan, peak_memory, reset_peak_memory, seconds, use_device
+from kgan_ray.benchmarks.timing import ntu60_gan, peak_memory, seconds, use_device
+from kgan_ray.devices import forget_earlier_runs
 from kgan_ray.storage import StorePath
 from kgan_ray.training.checkpoint import read_checkpoint, restore, write_checkpoint
 from kgan_ray.training.gan import GAN
@@ -76,7 +76,7 @@ def _ways_to_train(device: str, extent: Extent) -> list[Row]:
     """Measure steps a second and memory of each way, and of the published step, written down literally."""
     rows, rates = [], {}
     for width, precision, launch in itertools.product(extent.widths, extent.precisions, extent.launches):
-        reset_peak_memory(device)
+        forget_earlier_runs(device)
         rate = _steps_per_second(ntu60_gan(device, _changes(width, launch, precision)), device, extent)
         what = f"width {width:g}, {precision}, {launch}"
         rates[what] = rate
@@ -84,7 +84,6 @@ def _ways_to_train(device: str, extent: Extent) -> list[Row]:
             Row(what, rate, "steps/s", f"{launch}_{precision}_width_{width:g}_steps_per_second"),
             Row("   memory", peak_memory(device) / 2**20, "MiB"),
         ]
-        gc.collect()
     literal = literal_step(ntu60_gan(device), *random_batch(device))
     seconds(literal, device)
     rate = 1 / min(seconds(literal, device, extent.cycles) for _ in range(extent.rounds))

@@ -75,14 +75,7 @@ class LiteralGenerator(nn.Module):
     """Generator: latent z (N, latent_dim), labels (N,), noise: 7 tensors (N, 1, T_i, V_i) -> (N, C, T, V)."""
 
     def __init__(
-        self,
-        graph: SkeletonGraph,
-        coordinates: int,
-        num_classes: int,
-        frames: int,
-        latent_dim: int,
-        depth: int,
-        device: str = "cpu",
+        self, graph: SkeletonGraph, coordinates: int, num_classes: int, frames: int, latent_dim: int, depth: int
     ) -> None:
         super().__init__()
         designs = generator_design(latent_dim + num_classes, coordinates, frames, 1.0)
@@ -91,16 +84,13 @@ class LiteralGenerator(nn.Module):
         self.st_gcn_networks = nn.ModuleList(
             LiteralGeneratorBlock(design, last=i == 6) for i, design in enumerate(designs)
         )
-        self.adjacency = [torch.tensor(graph.levels[one.level].adjacency, device=device) for one in designs]
+        self.adjacency = [torch.tensor(graph.levels[design.level].adjacency) for design in designs]
         self.unpool = [
-            torch.tensor(graph.unpool(design.in_level), device=device)
-            if design.in_level != design.out_level
-            else None
+            torch.tensor(graph.unpool(design.in_level)) if design.in_level != design.out_level else None
             for design in designs
         ]
         self.edge_importance = nn.ParameterList(torch.ones_like(a) for a in self.adjacency)
         self.noise_shapes = [(design.out_frames, graph.levels[design.level].num_joints) for design in designs]
-        self.to(device)
 
     def forward(self, z: Tensor, labels: Tensor, noise: Sequence[Tensor]) -> Tensor:
         w = self.mlp.mlp(torch.cat([self.label_emb(labels), z], dim=1))
@@ -135,26 +125,19 @@ class LiteralDiscriminator(nn.Module):
     """Discriminator: motion (N, C, T, V), labels (N,) -> score (N,)."""
 
     def __init__(
-        self,
-        graph: SkeletonGraph,
-        coordinates: int,
-        num_classes: int,
-        frames: int,
-        latent_dim: int,
-        device: str = "cpu",
+        self, graph: SkeletonGraph, coordinates: int, num_classes: int, frames: int, latent_dim: int
     ) -> None:
         super().__init__()
         designs = discriminator_design(coordinates, num_classes, frames, latent_dim, 1.0)
         self.label_emb = nn.Embedding(num_classes, num_classes)
         self.st_gcn_networks = nn.ModuleList(LiteralDiscriminatorBlock(design) for design in designs)
-        self.adjacency = [torch.tensor(graph.levels[one.level].adjacency, device=device) for one in designs]
+        self.adjacency = [torch.tensor(graph.levels[design.level].adjacency) for design in designs]
         self.keep = [
             graph.levels[design.out_level].keep if design.in_level != design.out_level else None
             for design in designs
         ]
         self.edge_importance = nn.ParameterList(torch.ones_like(a) for a in self.adjacency)
         self.fcn = nn.Linear(latent_dim, 1)
-        self.to(device)
 
     def forward(self, motion: Tensor, labels: Tensor) -> Tensor:
         embedded = self.label_emb(labels)[:, :, None, None].expand(-1, -1, *motion.shape[2:])

@@ -81,12 +81,13 @@ def training(device: str) -> list[Row]:
 
 def literal_step(gan: GAN, motions: Tensor, labels: Tensor) -> Work:
     """Return the published step on the device of `gan`, whose random numbers are drawn once: it draws none itself."""
-    graph, device = SkeletonGraph(NTU25), str(gan.device)
-    z, mix = torch.randn(BATCH, 512, device=device), torch.rand(BATCH, 1, 1, 1, device=device)
-    noise = gan.generator.split_noise(torch.randn(BATCH, gan.generator.noise_width, device=device))
-    literal = LiteralGAN(
-        LiteralGenerator(graph, 3, 60, 64, 512, 4, device), LiteralDiscriminator(graph, 3, 60, 64, 512, device)
-    )
+    graph = SkeletonGraph(NTU25)
+    with gan.device:
+        z, mix = torch.randn(BATCH, 512), torch.rand(BATCH, 1, 1, 1)
+        noise = gan.generator.split_noise(torch.randn(BATCH, gan.generator.noise_width))
+        literal = LiteralGAN(
+            LiteralGenerator(graph, 3, 60, 64, 512, 4), LiteralDiscriminator(graph, 3, 60, 64, 512)
+        )
     return partial(literal.step, motions, labels, z, mix, noise, noise)
 
 

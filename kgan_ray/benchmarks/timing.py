@@ -47,13 +47,6 @@ def peak_memory(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def reset_peak_memory(device: str) -> None:
-    """Forget what was in use before; a CPU's process cannot."""
-    if device != "cpu":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-
-
 def ntu60_gan(device: str, changes: Mapping[str, object] | None = None) -> GAN:
     """Build the published model at the shapes of NTU-60."""
     names = tuple(f"class {number}" for number in range(60))
