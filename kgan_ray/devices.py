@@ -183,3 +183,16 @@ def forget_earlier_runs(device: str) -> None:
     gc.collect()  # a trial that failed may still be held by its traceback
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
+
+
+@contextmanager
+def cpu_threads(number: int) -> Iterator[None]:
+    """Let PyTorch compute with so many threads within the block."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

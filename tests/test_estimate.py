@@ -4,6 +4,7 @@ import torch
 
 from kgan_ray.settings import override
 from kgan_ray.training.estimate import line_of_length, seconds_per_step
+from kgan_ray.training.gan import GAN
 
 
 def test_what_is_left_of_a_run_is_told(tiny, demo):
@@ -21,5 +22,5 @@ def test_a_run_of_days_hears_what_would_end_sooner(tiny, demo):
 def test_a_measured_step_is_that_of_one_worker_and_leaves_the_threads_as_they_were(tiny, demo):
     before = torch.get_num_threads()
     two = override(tiny, {"resources.num_workers": 2, "resources.cpus_per_worker": 2.0})
-    assert seconds_per_step(two, demo.view(tiny.data).spec) > 0
+    assert seconds_per_step(GAN(two, demo.view(tiny.data).spec)) > 0
     assert torch.get_num_threads() == before

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kgan_ray.devices import cpu_threads
+
 BLOCK = 1024  # rows and columns of a matrix of pairs that exist at a time
 
 FeatureLike = Tensor | NDArray[np.floating]  # (N, D)
@@ -47,12 +49,8 @@ def in_parallel(function: Callable[[Item], Result], items: Iterable[Item], devic
     threads = torch.get_num_threads()
     if device.type != "cpu" or threads == 1:
         return [function(item) for item in items]
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(function, items))
-    finally:
-        torch.set_num_threads(threads)
+    with cpu_threads(1), ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, items))
 
 
 def blocks(count: int, size: int) -> list[slice]:

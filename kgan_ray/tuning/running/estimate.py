@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
+from kgan_ray.devices import cpu_threads
 from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.settings import Settings
-from kgan_ray.training.estimate import cpu_threads, seconds_per_step
+from kgan_ray.training.estimate import seconds_per_step
 from kgan_ray.training.gan import GAN
 from kgan_ray.tuning.question.sections import Scheduler
 from kgan_ray.tuning.question.space import Space
@@ -18,10 +19,11 @@ _OVERHEAD = 4.0  # seconds to start and end a trial
 
 def seconds_per_run(settings: Settings, evaluator: Evaluator) -> float:
     """Estimate the seconds of one whole training run of one worker on this machine's CPU."""
-    per_step = seconds_per_step(settings, evaluator.spec)
+    gan = GAN(settings, evaluator.spec)
+    per_step = seconds_per_step(gan)
     with cpu_threads(settings.resources.threads):
         started = time.perf_counter()
-        evaluator.evaluate(GAN(settings, evaluator.spec))
+        evaluator.evaluate(gan)
         per_evaluation = time.perf_counter() - started
     evaluations = 1 + settings.training.steps / settings.evaluation.every_steps
     return per_step * settings.training.steps + per_evaluation * evaluations + _OVERHEAD
