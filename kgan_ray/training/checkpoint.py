@@ -189,10 +189,14 @@ class CheckpointStore:
         state: dict[str, Any] = json.loads((folder / STATE).read_bytes())
         return state
 
+    def newest_state(self) -> dict[str, Any]:
+        """Read the state of the newest checkpoint, from which training goes on; empty where there is none."""
+        folders = self.folders()
+        return self.state(folders[-1]) if folders else {}
+
     def change_of_device(self, now: str) -> str:
         """Say where training goes on on another kind of device than made the newest checkpoint; else return ""."""
-        folders = self.folders()
-        state = self.state(folders[-1]) if folders else {}
+        state = self.newest_state()
         return change_of_device(state["step"], state.get("device", now), now) if state else ""
 
     def replace_all(self, checkpoint: StorePath) -> None:

@@ -89,13 +89,14 @@ def train_run(
     settings = with_devices(asked, have)
     runs_that_fit(settings.resources, where="--workers")
     say(line_of_runs(settings.resources, 1, have))
+    store = CheckpointStore(folder / "checkpoints")
     if settings.resources.device == "cpu":
-        say(line_of_length(settings, view.spec, _newest_step(folder)))
+        say(line_of_length(settings, view.spec, store.newest_state().get("step", 0)))
 
     with owned(folder, f"run {name}"):
         prepare_store(uri)
         write_whole(folder / _ASKED, json.dumps(flatten(asked), indent=1))
-        if change := CheckpointStore(folder / "checkpoints").change_of_device(settings.resources.device):
+        if change := store.change_of_device(settings.resources.device):
             say(f"{name} goes on {change}")
         run, record = _open_run(uri, settings, name, folder)
         say(f"training {name} in {folder}; Ctrl-C stops it, the same command goes on")
@@ -136,13 +137,6 @@ def _refuse_other_settings(folder: StorePath, settings: Settings) -> None:
             f"{folder} holds a run with {name}={earlier}, this one has {value}; "
             f"choose another --name, or give the same settings to continue"
         )
-
-
-def _newest_step(folder: StorePath) -> int:
-    """Return the step of the newest checkpoint, from which the run goes on; 0 where there is none."""
-    store = CheckpointStore(folder / "checkpoints")
-    folders = store.folders()
-    return int(store.state(folders[-1])["step"]) if folders else 0
 
 
 def _open_run(uri: str, settings: Settings, name: str, folder: StorePath) -> tuple[Run, RunRecord]:
