@@ -9,9 +9,7 @@ from kgan_ray.settings import Overrides, UserError
 from kgan_ray.text import duration
 from kgan_ray.tuning.request import new_request
 from kgan_ray.tuning.running.estimate import seconds_in_all, seconds_per_run
-from kgan_ray.tuning.running.jobs import num_confirmed
 from kgan_ray.tuning.search.proposals import num_explored
-from kgan_ray.tuning.state import Sweep
 
 
 def estimate_sweep(
@@ -34,10 +32,7 @@ def estimate_sweep(
     per_run = seconds_per_run(settings, Evaluator(view, settings.evaluation))
     cpus = settings.resources.needed_by(settings.resources.num_workers)["CPU"]
     at_once = max(1, int(num_cores() // cpus))
-    explored, confirmed = (
-        num_explored(request.space),
-        num_confirmed(Sweep.of(request.space, settings), request.space),
-    )
+    explored, confirmed = num_explored(request.space), request.num_confirmed
     total = seconds_in_all(request.space, settings, confirmed, per_run)
     steps, there = settings.training.steps, max(per_run, total / at_once / workers)
     return [

@@ -31,10 +31,19 @@ class Request:
     folder: StorePath
     record: Sweep | None  # of one that is to go on
 
+    @property
+    def seeds(self) -> int:
+        """How many fresh seeds confirm each configuration, over all rounds."""
+        return sum(self.record.rounds) if self.record else self.space.confirm.seeds
+
+    @property
+    def num_confirmed(self) -> int:
+        """How many confirmation runs the sweep will have, if all goes well."""
+        return self.seeds * self.space.num_compared
+
     def lines(self) -> list[str]:
         """Describe the question: its data, its runs, and each setting's or configuration's values."""
         space = self.space
-        seeds = sum(self.record.rounds) if self.record else space.confirm.seeds
         compared = (
             f"{len(space.configurations)} configurations"
             if space.configurations
@@ -44,7 +53,7 @@ class Request:
         return [
             self._data(),
             *([f"explore: {num_explored(space)} trials ({space.search.algorithm})"] if space.explores else []),
-            f"confirm: {seeds * space.num_compared} runs: {compared}{under}, {seeds} fresh seeds each",
+            f"confirm: {self.num_confirmed} runs: {compared}{under}, {self.seeds} fresh seeds each",
             *(f"{domain.name}: {domain}" for domain in space.domains),
             *(
                 f"{name}: {short_overrides(overrides) or 'the preset'}"

@@ -43,11 +43,11 @@ def advice(one: Sequence[float], other: Sequence[float], level: float) -> Advice
         return Advice(3 - fewest, None)
     if not (has_spread(one) or has_spread(other)):
         return None
-    chances = ((more, chance_to_tell(one, other, more, level)) for more in MORE_SEEDS)
-    more, chance = next((pair for pair in chances if pair[1] >= ENOUGH), (0, 0.0))
-    return (
-        Advice(more, chance) if more else Advice(MORE_SEEDS[-1], chance_to_tell(one, other, MORE_SEEDS[-1], level))
-    )
+    for more in MORE_SEEDS:
+        chance = chance_to_tell(one, other, more, level)
+        if chance >= ENOUGH:
+            break
+    return Advice(more, chance)
 
 
 def chance_to_tell(one: Sequence[float], other: Sequence[float], more: int, level: float) -> float:
