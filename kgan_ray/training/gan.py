@@ -280,10 +280,8 @@ class GAN:
         for name, adam in (("generator", self.generator_adam), ("discriminator", self.discriminator_adam)):
             # A schedule changes rates on the way: the groups that were saved hold those of the part before.
             adam.load_state_dict({**optimisers[name], "param_groups": adam.state_dict()["param_groups"]})
-            for (
-                parameter,
-                moments,
-            ) in adam.state.items():  # in the parameter's order in memory, as a fused step reads them
+            # The moments lie in memory in their parameter's order, as a fused step reads them.
+            for parameter, moments in adam.state.items():
                 moments |= {n: torch.empty_like(parameter).copy_(moments[n]) for n in ("exp_avg", "exp_avg_sq")}
         self.draws.load_state_dict(state["random"])
         self.step_count = state["step"]

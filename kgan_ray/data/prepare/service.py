@@ -51,7 +51,7 @@ def prepare_dataset(
     min_per_class: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
-    say: Callable[[str], None] | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> PreparedDataset:
     """Turn recordings into a dataset folder, which appears whole or not at all.
 
@@ -77,8 +77,7 @@ def prepare_dataset(
             f"{one.location}: {'; '.join(filter(None, (one.description, one.left_aside)))}" for one in readers
         ]
         for line in [*lines, *check_units(readers)]:
-            if say is not None:
-                say(line)
+            say(line)
     dataset, is_new = ingest(
         readers,
         output,
