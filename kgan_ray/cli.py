@@ -6,7 +6,9 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Self
 
@@ -14,6 +16,7 @@ import yaml
 
 from kgan_ray.presets import PRESETS
 from kgan_ray.settings import Settings, UserError, flatten, resolve_settings
+from kgan_ray.text import described
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -118,7 +121,7 @@ def console() -> Console:
 
 
 def run_verb(main: Callable[[Sequence[str] | None], int | None]) -> None:
-    """Run a verb's `main(arguments)` and exit with its code: 2 after a UserError, 130 after Ctrl-C."""
+    """Run a verb's `main(arguments)` and exit with its code: 2 after a UserError, 130 after Ctrl-C, 1 after a bug."""
     try:
         code = main(None) or 0
         sys.stdout.flush()
@@ -130,5 +133,15 @@ def run_verb(main: Callable[[Sequence[str] | None], int | None]) -> None:
         code = 130
     except BrokenPipeError:  # the reader of our output (head, less) has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except OSError as error:  # a full disk, a folder that is another user's
+        print(
+            f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", file=sys.stderr
+        )
+        code = 2
+    except Exception as error:  # noqa: BLE001
+        with tempfile.NamedTemporaryFile("w", prefix="kgan_ray-", suffix=".log", delete=False) as log:
+            traceback.print_exc(file=log)
+        print(f"error: {described(error)} (a bug of kgan_ray: please report it with {log.name})", file=sys.stderr)
         code = 1
     sys.exit(code)

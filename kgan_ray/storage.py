@@ -25,7 +25,7 @@ MOST_READS = 5  # of a file that others replace meanwhile
 
 
 class StoreError(UserError, OSError):
-    """A store that does not answer, or refuses: one line for the user, an OSError for code that can do without it."""
+    """A store that does not answer, refuses or is full: one line for the user, an OSError for code that can do without."""
 
 
 def describe(error: Exception) -> str:

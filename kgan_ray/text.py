@@ -77,3 +77,10 @@ def duration(seconds: float | None) -> str:
 def safe_name(text: str) -> str:
     """Return the text with `_` for what the names of folders and MLflow's keys may not hold."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", text)
+
+
+def described(error: Exception) -> str:
+    """Return `RuntimeError: out of memory`: the class and a line of the message, the last where it holds a traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    line = lines[-1 if any("Traceback" in line for line in lines) else 0] if lines else ""
+    return f"{type(error).__name__}: {line}"[:300]

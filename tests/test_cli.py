@@ -1,9 +1,14 @@
-"""What the verbs share: the line of progress."""
+"""What the verbs share: the line of progress, and how a failure ends."""
 
+import re
 import sys
 from contextlib import suppress
+from pathlib import Path
 
-from kgan_ray.cli import ProgressLine
+import pytest
+
+from kgan_ray.cli import ProgressLine, run_verb
+from kgan_ray.settings import UserError
 
 
 def test_a_terminal_shows_one_line_that_renews_itself_and_ends(monkeypatch, capsys):
@@ -30,3 +35,40 @@ def test_a_line_that_was_never_shown_leaves_nothing(monkeypatch, capsys):
     with ProgressLine():
         pass
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "line"),
+    [
+        (UserError("seed: found x"), 2, "error: seed: found x\n"),
+        (
+            OSError(28, "No space left on device", "results/a.json"),
+            2,
+            "error: results/a.json: No space left on device\n",
+        ),
+        (OSError("the socket went away"), 2, "error: the socket went away\n"),
+        (KeyboardInterrupt("stopped; go on with X"), 130, "stopped; go on with X\n"),
+    ],
+)
+def test_what_lies_outside_of_the_program_ends_a_verb_with_a_line(raised, code, line, capsys):
+    def main(arguments):
+        raise raised
+
+    with pytest.raises(SystemExit) as ended:
+        run_verb(main)
+    assert (ended.value.code, capsys.readouterr().err) == (code, line)
+
+
+def test_a_bug_ends_a_verb_with_a_line_that_names_the_traceback(capsys, tmp_path, monkeypatch):
+    def main(arguments):
+        raise RuntimeError("shapes differ\nin many ways")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        run_verb(main)
+    line = capsys.readouterr().err
+    log = re.fullmatch(
+        r"error: RuntimeError: shapes differ \(a bug of kgan_ray: please report it with (\S+)\)\n", line
+    )
+    assert ended.value.code == 1
+    assert 'raise RuntimeError("shapes differ' in Path(log[1]).read_text()

@@ -10,6 +10,7 @@ from helpers.stores import new_store
 from helpers.sweep_records import BASELINE, BETTER, make
 from kgan_ray.settings import UserError, flatten
 from kgan_ray.storage import StorePath
+from kgan_ray.tracking import client as connection
 from kgan_ray.tracking import store
 from kgan_ray.tracking.run import Run, start_run
 from kgan_ray.tuning.answer.results import Results
@@ -75,7 +76,7 @@ def test_the_record_moves_with_the_results(tmp_path):
     """MLflow keeps whole paths; after a move they point to where nothing is, and MLflow would make an empty database there."""
     _, parent = small_sweep(tmp_path / "here")
     (tmp_path / "here").rename(tmp_path / "there")
-    store._clients.clear()  # as in another process
+    connection._clients.clear()  # as in another process
     sweep = load_sweep(StorePath(tmp_path / "there" / "two"))
     assert sweep.uri == f"sqlite:///{tmp_path}/there/mlflow.db"
     client = MlflowClient(sweep.uri)
@@ -91,7 +92,7 @@ def test_the_record_moves_with_the_results(tmp_path):
 def test_a_record_that_is_gone_is_told_and_not_made_anew(tmp_path):
     sweep, _ = small_sweep(tmp_path)
     (tmp_path / "mlflow.db").unlink()
-    store._clients.clear()
+    connection._clients.clear()
     with pytest.raises(UserError, match=r"mlflow\.db: the MLflow record is not there \(any more\)"):
         store.ui_command(sweep.uri, sweep.experiment)
     assert not (tmp_path / "mlflow.db").exists()

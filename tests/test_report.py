@@ -15,8 +15,8 @@ from helpers.sweep_records import finished_sweep, make
 from kgan_ray.report import main
 from kgan_ray.settings import UserError, override, resolve_settings
 from kgan_ray.storage import StorePath
+from kgan_ray.tracking.client import client_of
 from kgan_ray.tracking.run import start_run
-from kgan_ray.tracking.store import client_of
 from kgan_ray.training.checkpoint import CheckpointStore
 from kgan_ray.training.gan import GAN
 from kgan_ray.tuning.answer.results import Results

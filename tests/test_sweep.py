@@ -341,6 +341,28 @@ def test_failures_are_recorded_and_stop_nothing(tmp_path):
     assert "the last words of a process" in vanished
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_full_disk_stops_the_sweep_and_is_no_trials_failure(tmp_path):
+    tree = SPACE | {
+        "space": {"training.gradient_penalty": {"choice": [669.0, 10.0]}},
+        "search": {"algorithm": "grid"},
+        "confirm": {"top": 1, "seeds": 1},
+    }
+    uri = new_store(tmp_path)
+    runner = make_runner(tmp_path, tree, uri=uri, concurrent=1)
+    runner.start()
+    assert not runner.run()
+    stopped = {one.overrides["training.gradient_penalty"]: one for one in runner.sweep.stage(EXPLORE)}
+    assert (stopped[669].status, stopped[669].reason) == ("interrupted", "No space left on device")
+    (tmp_path / "trials" / "room").touch()
+    runner = make_runner(tmp_path, tree, uri=uri)
+    runner.start()
+    assert runner.run()
+    assert {(one.status, one.reason) for one in runner.sweep.trials} == {("finished", "")}
+    assert len(mlflow_runs(uri)) == 1 + len(runner.sweep.trials)
+
+
 def failure_log_of(uri, trial, folder):
     from mlflow import MlflowClient
 

@@ -3,17 +3,22 @@
 import importlib.util
 import json
 import multiprocessing
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
+from mlflow.exceptions import MlflowException
 
+from helpers.stores import new_store
 from kgan_ray.settings import TrackingSettings, UserError
-from kgan_ray.storage import StorePath
-from kgan_ray.tracking import run, store
+from kgan_ray.storage import StoreError, StorePath
+from kgan_ray.tracking import client as connection
+from kgan_ray.tracking import run
+from kgan_ray.tracking.client import client_of
 from kgan_ray.tracking.run import existing_run, find_run, metric_history, start_run
-from kgan_ray.tracking.store import client_of, prepare_store, set_runs_view, tracking_uri, ui_command
+from kgan_ray.tracking.store import prepare_store, set_runs_view, tracking_uri, ui_command
 from kgan_ray.tracking.tags import Tag
 
 
@@ -222,6 +227,29 @@ def test_opening_a_record_prints_nothing(tmp_path):
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
 
 
+def test_a_record_that_fails_meanwhile_is_one_line_and_no_mistake_of_the_runs(tmp_path, monkeypatch):
+    written = start_run(new_store(tmp_path), experiment="disc", name="explore-01")
+    shutil.rmtree(tmp_path / "mlartifacts", ignore_errors=True)
+    (tmp_path / "mlartifacts").write_text("in the way")
+    with pytest.raises(StoreError, match=r"^the MLflow record at sqlite:.* fails \(Not a directory\)$"):
+        written.log_text("hello", "note.txt")
+    (tmp_path / "mlflow.db").write_bytes(b"damaged " * 4096)
+    with pytest.raises(StoreError, match=r"fails \(file is not a database\)$"):
+        written.set_tags({"stage": "explore"})
+
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(
+        StoreError,
+        match=r"^the MLflow record at http://127\.0\.0\.1:9 fails \(\[Errno 111\] Connection refused\)$",
+    ):
+        existing_run("http://127.0.0.1:9", "7")
+
+
+def test_what_the_record_answers_is_no_failure_of_it(uri):
+    with pytest.raises(MlflowException, match="not found"):
+        client_of(uri).get_run("0" * 32)
+
+
 def test_importing_the_module_does_not_import_mlflow():
     script = "import sys, kgan_ray.tracking.run; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0
@@ -229,7 +257,7 @@ def test_importing_the_module_does_not_import_mlflow():
 
 def test_a_servers_page_is_opened_at_the_experiment(monkeypatch):
     server = SimpleNamespace(get_experiment_by_name=lambda name: SimpleNamespace(experiment_id="7", tags={}))
-    monkeypatch.setitem(store._clients, "http://head:5000", server)
+    monkeypatch.setitem(connection._clients, "http://head:5000", server)
     page = "http://head:5000/#/experiments/7/runs?workflowType=machine_learning"
     assert ui_command("http://head:5000", "disc") == f"python -m webbrowser '{page}'"
 
@@ -247,7 +275,7 @@ def test_the_runs_page_opens_with_the_columns_that_were_chosen(uri):
     columns = {"metrics": ["metric/fid"], "params": ["techniques.pooling", "seed"], "tags": ["stage"]}
     set_runs_view(uri, "disc", **columns, lowest_first=True)
     assert ui_command(uri, "disc").endswith("/runs?workflowType=machine_learning&viewStateShareKey=kgan_ray")
-    view = json.loads(store.client_of(uri).get_experiment_by_name("disc").tags["mlflow.sharedViewState.kgan_ray"])
+    view = json.loads(client_of(uri).get_experiment_by_name("disc").tags["mlflow.sharedViewState.kgan_ray"])
     assert view == {
         "selectedColumns": [
             "metrics.`metric/fid`",

@@ -93,11 +93,18 @@ def test_the_command_that_resumes_names_the_folder():
     assert resume_command(Path("/x/disc")) == "python -m kgan_ray.tune --resume --name disc --results /x"
 
 
-def test_the_code_version_is_the_commit_in_a_checkout_with_git_and_else_the_installed_version(monkeypatch):
+def test_the_code_version_is_the_commit_where_git_tells_it_and_else_the_installed_version(monkeypatch):
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--tags"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert code_version() == (described.stdout.strip() if (ROOT / ".git").exists() else version("kgan_ray"))
+
+    def hang(command, **options):
+        raise subprocess.TimeoutExpired(command, options["timeout"])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "run", hang)
+        assert code_version() == version("kgan_ray")
     monkeypatch.setenv("PATH", "")
     assert code_version() == version("kgan_ray")
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from kgan_ray.tracking.store import client_of
+from kgan_ray.tracking.client import client_of
 
 
 def register_model(

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from kgan_ray.settings import UserError
-from kgan_ray.tracking.store import client_of, experiment_id, is_known_experiment
+from kgan_ray.tracking.client import client_of
+from kgan_ray.tracking.store import experiment_id, is_known_experiment
 from kgan_ray.tracking.tags import Tag
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ This package alone imports mlflow (but for the file that MLflow runs itself).
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import shlex
@@ -18,19 +17,19 @@ from pathlib import Path
 from ssl import SSLError
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
-from urllib.parse import unquote, urlparse
+from urllib.parse import urlparse
 from urllib.request import urlopen
 
 from filelock import FileLock
 
 from kgan_ray.settings import TrackingSettings, UserError, refuse_password
 from kgan_ray.storage import StorePath, describe
+from kgan_ray.tracking.client import client_of, is_local_file, open_client, sqlite_file, sqlite_uri
 from kgan_ray.tracking.tags import Tag
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_SQLITE = "sqlite:///"
 _SECONDS_TO_ANSWER = 10.0
 _ARTIFACTS = "mlartifacts"  # the folder beside a SQLite file
 _VIEW_KEY = Tag.VIEW.rsplit(".", 1)[-1]
@@ -47,7 +46,7 @@ def tracking_uri(settings: TrackingSettings, results: StorePath) -> str:
             raise UserError(
                 f"--results {results}: MLflow's database cannot lie there; set $MLFLOW_TRACKING_URI to a server's address"
             )
-        uri = _sqlite_uri(results.local.resolve() / "mlflow.db")
+        uri = sqlite_uri(results.local.resolve() / "mlflow.db")
     refuse_password(
         uri,
         where="tracking.uri",
@@ -63,12 +62,7 @@ def tracking_uri(settings: TrackingSettings, results: StorePath) -> str:
             f"tracking.uri: found {uri!r}; accepted are sqlite:///FILE, the http(s):// address of an MLflow "
             "server, or a postgresql:// or mysql:// database"
         )
-    return _sqlite_uri(_sqlite_file(uri)) if is_local_file(uri) else uri  # trials run in other folders
-
-
-def is_local_file(uri: str) -> bool:
-    """Return whether only this machine can reach the record."""
-    return uri.startswith("sqlite:")
+    return sqlite_uri(sqlite_file(uri)) if is_local_file(uri) else uri  # trials run in other folders
 
 
 def prepare_store(uri: str) -> None:
@@ -86,12 +80,12 @@ def prepare_store(uri: str) -> None:
     lock: AbstractContextManager[object] = nullcontext()
     try:
         if is_local_file(uri):
-            file = _sqlite_file(uri)
+            file = sqlite_file(uri)
             file.parent.mkdir(parents=True, exist_ok=True)
             _check_writable(file)
             lock = FileLock(f"{file}.lock")
         with lock:
-            _open_client(uri).search_experiments(max_results=1)
+            open_client(uri).search_experiments(max_results=1)
             if is_local_file(uri):
                 _follow_artifacts(file)
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
@@ -121,13 +115,13 @@ def _check_writable(file: Path) -> None:
 
 def record_now(uri: str, results: StorePath) -> str:
     """Return where a record is now: in the folder of results, if a SQLite file was moved there together with them."""
-    if not is_local_file(uri) or not results.is_local or _sqlite_file(uri).exists():
+    if not is_local_file(uri) or not results.is_local or sqlite_file(uri).exists():
         return uri
-    moved = results.local.resolve() / _sqlite_file(uri).name
+    moved = results.local.resolve() / sqlite_file(uri).name
     if not moved.exists():
         return uri
     _follow_artifacts(moved)
-    return _sqlite_uri(moved)
+    return sqlite_uri(moved)
 
 
 def _follow_artifacts(file: Path) -> None:
@@ -197,40 +191,7 @@ def set_runs_view(
     client.set_experiment_tag(experiment_id(client, uri, experiment), Tag.VIEW, json.dumps(view))
 
 
-_clients: dict[str, MlflowClient] = {}  # one a process and address: a client costs a database connection
 _experiments: dict[tuple[str, str], str] = {}  # (address, name) to id, once looked up
-
-
-def client_of(uri: str) -> MlflowClient:
-    """Return the process's client of that record, made on first use.
-
-    Raises UserError where a SQLite file is gone: MLflow would make an empty one in its place.
-    """
-    if uri not in _clients and is_local_file(uri) and not _sqlite_file(uri).exists():
-        raise UserError(
-            f"{_sqlite_file(uri)}: the MLflow record is not there (any more); bring it back, or its folder"
-        )
-    return _open_client(uri)
-
-
-def _open_client(uri: str) -> MlflowClient:
-    if uri not in _clients:
-        _silence()
-        from mlflow import MlflowClient
-
-        _silence()  # again: importing mlflow sets its own levels
-        _clients[uri] = MlflowClient(tracking_uri=uri)
-    return _clients[uri]
-
-
-def _silence() -> None:
-    """Have MLflow log no migration, look for no git executable, and send no usage statistics home."""
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run on a server
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def is_known_experiment(client: MlflowClient, uri: str, name: str) -> bool:
@@ -266,13 +227,4 @@ def _artifact_location(uri: str, experiment: str) -> str | None:
     if not is_local_file(uri):
         return None
     folder = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in experiment)
-    return (_sqlite_file(uri).parent / _ARTIFACTS / folder).as_uri()
-
-
-def _sqlite_uri(file: Path) -> str:
-    """Return the address of a database, in which % and ? mean something."""
-    return _SQLITE + str(file).replace("%", "%25").replace("?", "%3F")
-
-
-def _sqlite_file(uri: str) -> Path:
-    return Path(unquote(uri.removeprefix(_SQLITE))).expanduser().resolve()
+    return (sqlite_file(uri).parent / _ARTIFACTS / folder).as_uri()

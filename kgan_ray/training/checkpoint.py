@@ -153,13 +153,13 @@ class CheckpointStore:
     def save(self, gan: GAN, state: Mapping[str, object]) -> StorePath:
         """Write the GAN as the checkpoint of its step; returns the folder.
 
-        Raises UserError where the store is full or fails; the checkpoints that were there stay.
+        Raises StoreError where the store is full or fails; the checkpoints that were there stay.
         """
         folder = self.root / f"step-{gan.step_count:08d}"
         try:
             write_checkpoint(folder, gan, state)
         except (OSError, SafetensorError, RuntimeError) as error:
-            raise UserError(
+            raise StoreError(
                 f"{folder}: the checkpoint cannot be saved ({describe(error)}); "
                 "those that were saved before stay, and the same command goes on from the newest"
             ) from None

@@ -12,7 +12,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -21,6 +22,7 @@ from pathlib import Path
 from kgan_ray.data.prepare.service import open_dataset
 from kgan_ray.ownership import owned
 from kgan_ray.settings import Overrides, UserError, validated
+from kgan_ray.storage import StoreError, StorePath, describe
 from kgan_ray.tracking.store import prepare_store, tracking_uri
 from kgan_ray.training.service import with_whole_paths
 from kgan_ray.tuning.answer.power import line_before_start
@@ -112,9 +114,10 @@ def code_version() -> str:
     home = Path(__file__).parents[2]
     if (home / ".git").exists() and shutil.which("git"):
         command = ["git", "describe", "--always", "--dirty", "--tags"]
-        described = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
-        if described.returncode == 0:
-            return described.stdout.strip()
+        with suppress(OSError, subprocess.SubprocessError):
+            return subprocess.run(
+                command, cwd=home, capture_output=True, text=True, check=True, timeout=10
+            ).stdout.strip()
     try:
         return version("kgan_ray")
     except PackageNotFoundError:
@@ -157,15 +160,18 @@ def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) 
     parent = open_parent(sweep, space, settings, code)
     earlier = sweep.seconds = sweep.seconds + sweep.session_seconds  # of a session that was killed
     is_complete = False
-    try:
-        sweep.save(folder)
-        is_complete = _run_shown(runner, guess)
-    finally:
-        sweep.seconds, sweep.session_seconds = earlier + time.monotonic() - started, 0.0
+    with _failures_told(folder):
         try:
             sweep.save(folder)
+            is_complete = _run_shown(runner, guess)
         finally:
-            parent.finish("FINISHED" if is_complete or runner.is_spent else "KILLED")
+            sweep.seconds, sweep.session_seconds = earlier + time.monotonic() - started, 0.0
+            try:
+                sweep.save(folder)
+            finally:
+                parent.finish("FINISHED" if is_complete or runner.is_spent else "KILLED")
+        if failures := [one.reason for one in sweep.trials if one.status == "interrupted" and one.reason]:
+            raise StoreError(failures[0])
     if runner.is_spent:
         runner.announce(
             f"the budget of {runner.budget} is spent, {runner.num_missing()} confirmation runs are missing; "
@@ -180,6 +186,16 @@ def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) 
         sweep.model = ", ".join(models)
         sweep.save(folder)
     return results
+
+
+@contextmanager
+def _failures_told(folder: StorePath) -> Iterator[None]:
+    """Say how the sweep goes on after a failure of its surroundings: a full disk, a record that does not answer."""
+    try:
+        yield
+    except OSError as error:
+        what = str(error) if isinstance(error, StoreError) else f"{error.filename or folder}: {describe(error)}"
+        raise UserError(f"{what}; once that is mended, go on with:  {resume_command(folder)}") from None
 
 
 def _run_shown(runner: Runner, guess: float | None) -> bool:

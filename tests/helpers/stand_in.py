@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+from kgan_ray.storage import StoreError
+
 
 def objective(settings) -> float:
     """Low for a generator learning rate near 2e-4; `training.auxiliary_weight` does nothing. Noisy."""
@@ -47,7 +49,7 @@ def gain(rate: float, step: int) -> float:
 
 
 def stand_in(settings, dataset_path, folder, context, run):
-    """Three evaluations; a gradient penalty of 666 diverges, 667 raises, 668 ends the process."""
+    """Three evaluations; a gradient penalty of 666 diverges, 667 raises, 668 ends the process, 669 finds the disk full."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     with (Path(folder) / "starts").open("a") as stream:
         stream.write(f"{os.getpid()}\n")
@@ -57,6 +59,8 @@ def stand_in(settings, dataset_path, folder, context, run):
     if penalty == 668:
         print("the last words of a process", flush=True)
         os._exit(1)
+    if penalty == 669 and not (Path(folder).parent / "room").exists():
+        raise StoreError("No space left on device")
     metrics = {}
     every = settings.evaluation.every_steps
     for step in range(every, settings.training.steps + 1, every):

@@ -47,6 +47,7 @@ class StageRecorder(Callback, Stopper):
         self.is_spent = False  # the budget ended the stage
         self._on_trial_end = on_trial_end
         self._is_stopping = False
+        self._is_cut_off = False  # a trial met a full disk, or a record that fails: others would too
         self._saved_at = 0.0
         self._is_changed = False
         self._to_end: list[Trial] = []  # whose runs in MLflow are still open: see `_end_runs`
@@ -93,7 +94,9 @@ class StageRecorder(Callback, Stopper):
             self.meter.tick()
             self.is_spent = self.is_spent or self.meter.is_spent(self.plan.stage)
         is_interrupted = self.interrupts is not None and self.interrupts.is_wanted
-        if (is_interrupted or (self.is_spent and not self.stop_all())) and not self._is_stopping:
+        if (
+            is_interrupted or self._is_cut_off or (self.is_spent and not self.stop_all())
+        ) and not self._is_stopping:
             self._is_stopping = True
             stop_politely()
         if self._to_end and time.monotonic() - self._event_at > QUIET_S:
@@ -104,7 +107,7 @@ class StageRecorder(Callback, Stopper):
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
         mine = self._mine(trial)
         if not mine.has_ended:
-            mine.status = "running"
+            mine.status, mine.reason = "running", ""
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: TuneResult, **info: object
@@ -117,6 +120,7 @@ class StageRecorder(Callback, Stopper):
         mine.status, mine.reason = result.get("status", "running"), result.get("reason", "")
         if mine.status == "running":
             mine.status = "stopped"  # by the scheduler: the trial itself never said that it had ended
+        self._is_cut_off = self._is_cut_off or mine.status == "interrupted"
         self._close(mine)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:

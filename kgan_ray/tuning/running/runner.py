@@ -22,7 +22,7 @@ from kgan_ray.cluster import cluster_resources, connect, node_watched, runs_that
 from kgan_ray.devices import line_of_runs, with_devices
 from kgan_ray.settings import Settings, UserError, override
 from kgan_ray.storage import StorePath
-from kgan_ray.tracking.store import is_local_file
+from kgan_ray.tracking.client import is_local_file
 from kgan_ray.training.progress import ProgressBoard, start_board
 from kgan_ray.tuning.plan import Job, Plan, unpacked
 from kgan_ray.tuning.question.sections import Budget

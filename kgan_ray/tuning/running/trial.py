@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kgan_ray.settings import Settings, UserError, flatten
-from kgan_ray.storage import StorePath
+from kgan_ray.storage import StoreError, StorePath
+from kgan_ray.text import described
 from kgan_ray.tracking.run import Run, find_run, start_run
 from kgan_ray.tracking.tags import Tag
 from kgan_ray.training.progress import Outcome, Progress, ProgressBoard
@@ -121,9 +122,9 @@ def _run_job(
 
     settings = job.settings(plan.settings)
     torch.set_num_threads(settings.resources.threads)
-    run = open_run(plan, job, settings, StorePath(folder))
-    context = TuneContext(plan, job, settings, run, board)
+    context = TuneContext(plan, job, settings, None, board)
     try:
+        run = context.run = open_run(plan, job, settings, StorePath(folder))
         for part, start in job.segments(settings, plan.from_step):
             is_last = part.training.steps == plan.total_steps
             if run and job.schedule:
@@ -133,6 +134,9 @@ def _run_job(
             )
             if outcome.status != "finished":
                 break
+    except StoreError as error:  # no fault of the configuration: a later session goes on
+        context.end("interrupted", 0, {}, str(error))
+        return
     except UserError as error:  # a mistake that trying again cannot mend
         context.end("failed", 0, {}, str(error))
         return
@@ -163,13 +167,6 @@ def failure_recorded(folder: StorePath) -> Iterator[None]:
         (folder / FAILURE_FILE).write_text(described(error), encoding="utf-8")
         (folder / TRACEBACK_FILE).write_text(traceback.format_exc(), encoding="utf-8")
         raise
-
-
-def described(error: Exception) -> str:
-    """Return `RuntimeError: out of memory`: the class and a line of the message, the last where it holds a traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    line = lines[-1 if any("Traceback" in line for line in lines) else 0] if lines else ""
-    return f"{type(error).__name__}: {line}"[:300]
 
 
 def open_run(plan: Plan, job: Job, settings: Settings, folder: StorePath) -> Run | None:
