@@ -63,6 +63,11 @@ def with_spread(mean: float | None, deviation: float | None) -> str:
     return f"{mean:.{decimals}f} ± {deviation:.{decimals}f}"
 
 
+def span(low: object, high: object) -> str:
+    """Return `9 to 36`; one of them where they read the same."""
+    return f"{low} to {high}" if str(low) != str(high) else str(low)
+
+
 def duration(seconds: float | None) -> str:
     """Return seconds as `2:03`, `1:02:03` or, from two days on, `6.8 days`; a dash for none."""
     if seconds is None or not math.isfinite(seconds):

@@ -53,6 +53,13 @@ def test_advice_in_words():
     assert str(Advice(1, 0.61)) == "1 more seed would tell with a chance of 61%"
 
 
+def test_equal_runs_are_soon_told_to_be_within_a_margin():
+    one, other = [0.0, 0.3, -0.3], [0.1, -0.2, 0.3]
+    assert chance_to_tell(one, other, 6, 0.01) < 0.2
+    assert chance_to_tell(one, other, 6, 0.01, margin=2.0) > 0.8
+    assert advice(one, other, 0.01, margin=2.0).seeds < advice(one, other, 0.01).seeds
+
+
 def test_that_no_number_of_seeds_helps_is_no_proof_of_equality():
     same = np.random.default_rng(0).normal(0, 1, 60)
     hopeless = advice(same.tolist(), (same + 0.001).tolist(), 0.01)

@@ -6,8 +6,9 @@ import pytest
 from kgan_ray.benchmarks import verdicts
 from kgan_ray.benchmarks.verdicts import TABLES, corrected, main, simulated
 from kgan_ray.settings import UserError
+from kgan_ray.tuning.answer.comparison import Comparison, Sample
 from kgan_ray.tuning.answer.significance import level_of
-from kgan_ray.tuning.answer.verdict import Comparison, Sample, judge
+from kgan_ray.tuning.answer.verdict import judge
 
 SWEEPS = 400
 NOISE = 3 * (0.05 * 0.95 / SWEEPS) ** 0.5  # of a rate of 5 %
@@ -62,6 +63,36 @@ def test_rounds_see_nearly_as_much_as_all_runs_at_once_and_cost_less():
     for row in rows_of("Power"):
         assert row["12 in 4 planned looks"] >= row["12 seeds"] - 0.12
         assert float(row["seeds used"]) < 12
+
+
+def test_rounds_until_it_is_decided_keep_to_five_per_cent():
+    for row in rows_of("False words in rounds until it is decided"):
+        rates = [row[name] for name in ("none has an effect", "all at the margin", "half of them each")]
+        assert max(rate for rate in rates if rate != "-") <= 0.05 + NOISE
+
+
+def test_rounds_save_a_third_of_the_runs_where_the_effect_is_far_from_the_margins_middle():
+    rows = [row for row in rows_of("Rounds beside one look") if row["configurations"] < 8]
+    clear = [row for row in rows if row["effect in deviations"] >= 2 or row["margin in deviations"] == "2.7"]
+    assert all(row["can't tell"] < 0.08 for row in clear)
+    saved = [1 - float(row["runs in all"]) / row["as many words at one look"] for row in clear]
+    assert np.mean(saved) > 0.33
+
+
+def test_rounds_are_judged_as_verdicts_are():
+    random = np.random.default_rng(3)
+    own, baseline = simulated(random, 30, 1, 2, 6)
+    own += random.normal(0, 2, (30, 1, 2, 1))
+    differs, same, _ = verdicts.until_decided(own, baseline, [6], [level_of(1, 4)], margin=2.0)
+    words = []
+    for sweep in range(30):
+        base = Sample(tuple(baseline[sweep, 0, 0]))
+        pairs = [Comparison(str(k), Sample(tuple(own[sweep, 0, k])), base) for k in range(2)]
+        told = judge(pairs, mode="min", metric="fid", compare="difference", planned=4, margin=2.0)
+        words += [one.word for one in told]
+    ours = np.where(differs, "differs", np.where(same, "same", "can't tell")).ravel().tolist()
+    assert ["differs" if word in ("better", "worse") else word for word in words] == ours
+    assert len(set(ours)) == 3
 
 
 def test_the_page_has_every_table(capsys):

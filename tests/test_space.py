@@ -59,6 +59,12 @@ def test_every_shipped_space_parses_and_all_its_configurations_are_valid(path):
         ),
         (changed("search", "algorithm", "tpee"), r"search\.algorithm: found \"tpee\".* Did you mean tpe\?"),
         (changed("search", "num_trials", 0), r"search\.num_trials: found 0, input should be greater than 0"),
+        (changed("confirm", {"seeds": 3, "most_seeds": 2}), r"confirm\.most_seeds: found 2, below seeds \(3\)"),
+        (changed("confirm", {"margin": 0.8}), r"confirm\.margin: found 0\.8; a ratio's is a factor above 1"),
+        (
+            changed("confirm", {"margin": 1.2, "baseline": False}),
+            r"confirm\.baseline: most_seeds and margin are for verdicts, which need the baseline",
+        ),
         (changed("scheduler", "reduction_factor", 1), r"scheduler\.reduction_factor: found 1"),
         (changed("space", {}), r"expected one of space and configurations, found neither"),
         (

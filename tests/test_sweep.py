@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 
 import psutil
@@ -21,6 +22,7 @@ from kgan_ray.settings import UserError, override
 from kgan_ray.storage import StorePath
 from kgan_ray.tuning.answer.results import Results, check_comparable
 from kgan_ray.tuning.question.space import base_settings, parse_space
+from kgan_ray.tuning.running.budget import BudgetMeter
 from kgan_ray.tuning.running.jobs import changes_of_device, confirm_jobs, cut_round, explore_jobs
 from kgan_ray.tuning.running.recorder import FAILURE_ARTIFACT
 from kgan_ray.tuning.running.trial import FAILURE_FILE, failure_recorded, open_run, was_started
@@ -109,7 +111,7 @@ def test_a_record_of_format_2_keeps_its_seeds_and_its_comparison(tmp_path):
     del record["seed_key"]
     (tmp_path / "sweep.json").write_text(json.dumps(record))
     old = load_sweep(StorePath(tmp_path))
-    assert (old.compare, old.format_version) == ("difference", 3)
+    assert (old.compare, old.format_version) == ("difference", 4)
     assert [job.seed for job in confirm_jobs(old, runner.space, runner.settings, 1)][::2] == [1000, 1001, 1002]
     record["space"]["confirm"]["compare"] = "ratio"
     (tmp_path / "sweep.json").write_text(json.dumps(record))
@@ -121,9 +123,9 @@ def test_a_round_that_is_cut_short_is_judged_on_the_seeds_that_all_have_run(tmp_
     runner.sweep.trials = [trial("e2", {"techniques.pooling": "max"}, 2.0)]
     jobs = confirm_jobs(runner.sweep, runner.space, runner.settings, 1)
     runner.sweep.trials += [
-        trial(job.name, {}, 5.0, stage=CONFIRM, configuration=job.configuration, seed=job.seed)
-        for job in jobs[:-1]
+        trial(job.name, {}, 5.0, stage=CONFIRM, configuration=job.configuration, seed=job.seed) for job in jobs
     ]
+    runner.sweep.trials[-1].status = "interrupted"
     assert cut_round(runner.sweep, 1, jobs)
     assert runner.sweep.rounds == [2, 1]
     assert [job.name for job in confirm_jobs(runner.sweep, runner.space, runner.settings, 2)] == [
@@ -133,6 +135,89 @@ def test_a_round_that_is_cut_short_is_judged_on_the_seeds_that_all_have_run(tmp_
     results = Results(runner.sweep)
     assert [(row.finished, row.waiting) for row in results.rows] == [(2, 1), (2, 0)]
     assert not cut_round(runner.sweep, 2, jobs[-2:])
+
+
+def sweep_after_one_round(runner, *, e2: float) -> None:
+    """Fill the record: `e1` is far from the baseline in every run, `e2` is `e2` times it but for noise."""
+    runner.sweep.trials = [
+        trial("e1", {"techniques.pooling": "max"}, 1.0),
+        trial("e2", {"techniques.label_noise_std": 0.5}, 2.0),
+    ]
+    values = {"baseline": (100.0, 110.0, 90.0), "e1": (1.0, 1.1, 0.9), "e2": (110.0 * e2, 90.0 * e2, 80.0 * e2)}
+    jobs = confirm_jobs(runner.sweep, runner.space, runner.settings, 1)
+    seeds = list(dict.fromkeys(job.seed for job in jobs))
+    for job in jobs:
+        more = {"stage": CONFIRM, "configuration": job.configuration, "seed": job.seed}
+        more |= {"dataset": "d", "extractor": "e"}
+        value = values[job.configuration][seeds.index(job.seed)]
+        runner.sweep.trials.append(trial(job.name, job.overrides, value, **more))
+    runner.sweep.done = ["explore", "confirm-1"]
+    runner._meter = BudgetMeter(runner.budget, runner.sweep, devices=1.0, to_confirm=0, at_once=2)
+
+
+ROUNDS = {"confirm": {"top": 2, "seeds": 3, "most_seeds": 8, "margin": 1.05}}
+
+
+def test_a_further_round_is_for_the_undecided_and_the_baseline_and_the_record_repeats_it(tmp_path):
+    said = []
+    runner = make_runner(tmp_path, SPACE | ROUNDS, announce=said.append)
+    sweep_after_one_round(runner, e2=0.9)
+    assert [one.word for one in Results(runner.sweep).verdicts] == ["better", "can't tell"]
+    assert runner.most_confirmed == 9 + 5 * 2
+    assert runner._add_round()
+    assert (runner.sweep.rounds, said) == ([3, 3], ["confirm: 3 more seeds for e2"])
+    jobs = confirm_jobs(runner.sweep, runner.space, runner.settings, 2)
+    assert [job.configuration for job in jobs] == ["baseline", "e2"] * 3
+    assert len(runner.sweep.stage(CONFIRM)) == 9 + 6
+    assert runner.num_trials == 6 + 15
+    runner.sweep.save(StorePath(tmp_path))
+    again = make_runner(tmp_path, SPACE | ROUNDS)
+    assert confirm_jobs(again.sweep, again.space, again.settings, 2) == jobs
+    for one in runner.sweep.trials[-6:]:
+        one.status, one.metrics = "finished", {"fid": 70.0 + one.seed % 60}
+    runner.sweep.done.append("confirm-2")
+    assert [one.comparison.look for one in Results(runner.sweep).verdicts] == [1, 2]
+    assert runner._add_round()
+    assert runner.sweep.rounds == [3, 3, 2]  # eight seeds at most
+    runner.sweep.done.append("confirm-3")
+    assert not runner._add_round()
+    runner.sweep.rounds.append(1)  # --add-seeds is for everybody
+    asked = confirm_jobs(runner.sweep, runner.space, runner.settings, 4)
+    assert [job.configuration for job in asked] == ["baseline", "e1", "e2"]
+
+
+def test_no_further_round_where_all_is_decided_or_one_was_asked_for(tmp_path):
+    runner = make_runner(tmp_path, SPACE | ROUNDS)
+    sweep_after_one_round(runner, e2=0.01)
+    assert not runner._add_round()
+    one = make_runner(tmp_path / "one")
+    sweep_after_one_round(one, e2=0.9)
+    assert not one._add_round()
+    assert (runner.is_spent, one.is_spent) == (False, False)
+
+
+@pytest.mark.parametrize(("minutes", "seeds"), [(0.9, 0), (2.5, 2), (60.0, 3)])
+def test_a_further_round_has_as_many_seeds_as_the_budget_has_room_for(tmp_path, minutes, seeds):
+    """A run takes a minute, two run at a time: a seed of the baseline and one configuration takes one."""
+    runner = make_runner(tmp_path, SPACE | ROUNDS | {"budget": {"minutes": minutes}})
+    sweep_after_one_round(runner, e2=0.9)
+    for one in runner.sweep.trials:
+        one.seconds = 60.0
+    assert runner._add_round() == (seeds > 0)
+    assert runner.sweep.rounds == [3] + [seeds] * (seeds > 0)
+    assert runner.is_spent == (seeds == 0)
+
+
+def test_a_record_of_format_3_had_one_look_and_no_margin(tmp_path):
+    runner = make_runner(tmp_path, SPACE | ROUNDS)
+    sweep_after_one_round(runner, e2=0.9)
+    assert (runner.sweep.planned_looks, runner.sweep.margin) == (3, 1.05)
+    runner.sweep.save(StorePath(tmp_path))
+    record = json.loads((tmp_path / "sweep.json").read_text()) | {"format_version": 3}
+    del record["planned_looks"], record["margin"]
+    (tmp_path / "sweep.json").write_text(json.dumps(record))
+    old = load_sweep(StorePath(tmp_path))
+    assert (old.planned_looks, old.margin, old.format_version) == (1, None, 4)
 
 
 def test_configurations_are_repeated_in_every_group(tmp_path):
@@ -407,6 +492,35 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, how, algorithm):
         assert len((folder / "trials" / one.name / "starts").read_text().split()) == 1, f"{one.name} ran twice"
         assert sweep.trial(one.name).curve == one.curve
     assert sorted(mlflow_runs(uri)) == sorted(["test", *(one.name for one in sweep.trials)])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_rounds_that_are_killed_go_on_for_those_who_are_undecided(tmp_path):
+    """The auxiliary weight does nothing and cannot be told from nothing; the rate of 2e-6 is seen at once."""
+    tree = dict.fromkeys(("search", "scheduler", "space")) | {
+        "confirm": {"seeds": 3, "most_seeds": 6, "margin": 1.001},
+        "configurations": {
+            "baseline": {},
+            "weight": {"training.auxiliary_weight": 2.0},
+            "slow": {"training.generator_learning_rate": 2e-6},
+        },
+    }
+    folder, uri = tmp_path / "sweep", f"sqlite:///{tmp_path}/mlflow.db"
+    process = start_sweep(folder, uri, "random", tree=tree)
+    wait_for(lambda: num_finished(folder) >= 10, process)
+    process.kill()
+    process.wait()
+    before = load_sweep(StorePath(folder))
+    assert before.rounds == [3, 3]
+    assert start_sweep(folder, uri, "random", tree=tree).wait(400) == 0
+    sweep = load_sweep(StorePath(folder))
+    counts = Counter(one.configuration for one in sweep.stage(CONFIRM))
+    assert counts == {"baseline": 6, "weight": 6, "slow": 3}
+    assert {one.status for one in sweep.trials} == {"finished"}
+    assert [one.name for one in sweep.trials] == [one.name for one in before.trials]
+    words = {one.configuration: (one.word, one.comparison.look) for one in Results(sweep).verdicts}
+    assert words == {"weight": ("can't tell", 2), "slow": ("worse", 1)}
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ def display(trials: list[Trial], *, total: int, width: int = 80, height: int = 2
     output = Console(
         width=width, height=height, file=io.StringIO(), force_terminal=True, no_color=True, highlight=False
     )
-    return Display(sweep, total=total, at_once=2, guess=1000.0, output=output)
+    return Display(sweep, count=lambda: total, at_once=2, guess=1000.0, output=output)
 
 
 def lines_of(shown: Display) -> list[str]:

@@ -52,7 +52,10 @@ def test_dry_run_prints_the_settings_and_the_space(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "training.steps=7" in printed
     assert "# explore: 8 trials (tpe)" in printed
-    assert "# confirm: 9 runs: the best 2 and the baseline, 3 fresh seeds each" in printed
+    assert (
+        "# confirm: 9 to 36 runs: the best 2 and the baseline, 3 to 12 fresh seeds each, until each is decided"
+        in printed
+    )
     assert "# techniques.label_noise_std: uniform [0.0, 1.0]" in printed
     assert list(tmp_path.iterdir()) == []
 

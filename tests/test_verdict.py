@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from kgan_ray.tuning.answer.comparison import Comparison, Sample
 from kgan_ray.tuning.answer.significance import welch
-from kgan_ray.tuning.answer.verdict import Comparison, Sample, Verdict, judge
+from kgan_ray.tuning.answer.verdict import Verdict, judge
 
 
 def compare_runs(baseline, candidates, *, lost=0, baseline_lost=0, mode="min", look=1, **more) -> list[Verdict]:
@@ -90,6 +92,57 @@ def test_the_correction_is_for_all_comparisons_and_all_looks():
     assert again.p_value == pytest.approx(raw * 5)
     assert again.sentence.endswith("at look 2)")
     assert beside.high - beside.low > alone.high - alone.low
+
+
+def test_the_same_is_shown_by_two_one_sided_tests():
+    """Of the logarithms, at the level of the look and for all comparisons; it is what they say, not that nothing else is."""
+    baseline, values = [50.0, 55.0, 60.0, 52.0, 57.0, 58.0], [52.0, 54.0, 61.0, 50.0, 58.0, 56.0]
+    same = verdict_on(baseline, values, compare="ratio", margin=1.5)
+    assert same.word == "same"
+    assert same.sentence.startswith("a: same within a factor of 1.5 (fid ")
+    one_sided = [
+        stats.ttest_ind(np.log(values) + shift, np.log(baseline), equal_var=False, alternative=side).pvalue
+        for shift, side in ((-np.log(1.5), "less"), (np.log(1.5), "greater"))
+    ]
+    assert same.p_value == pytest.approx(max(one_sided) * 5 / 3)  # the first look is tested at 3 %
+    assert 1 / 1.5 < same.low <= 1 <= same.high < 1.5
+    assert verdict_on(baseline, values, compare="ratio").word == "can't tell"
+    assert verdict_on(baseline, values, compare="ratio", margin=1.05).word == "can't tell"
+    assert verdict_on(baseline, values, compare="ratio", margin=1.5, look=0).word == "can't tell"
+    assert verdict_on(baseline, values, compare="ratio", margin=1.5, lost=1).word == "can't tell"
+    assert verdict_on([1.0] * 3, [1.0] * 3, compare="ratio", margin=1.5).word == "can't tell"
+    assert verdict_on([0.50, 0.51, 0.52], [0.51, 0.50, 0.52], margin=0.1).sentence.startswith(
+        "a: same within ±0.1"
+    )
+
+
+def test_a_difference_within_the_margin_is_still_one():
+    verdict = verdict_on([100.0, 100.5, 99.5, 100.0], [90.0, 90.5, 89.5, 90.0], compare="ratio", margin=1.5)
+    assert verdict.word == "better"
+    assert 1 / 1.5 < verdict.low < verdict.high < 1
+
+
+def test_interval_and_word_agree_with_a_margin_too():
+    random = np.random.default_rng(7)
+    words = set()
+    for look in (1, 2, 4, 6):
+        for shift in np.linspace(0, 4, 60):
+            baseline, *own = (random.normal(mean, 0.5, 6).tolist() for mean in (0, shift, shift / 4))
+            candidates = dict(zip("ab", own, strict=True))
+            for verdict in compare_runs(baseline, candidates, look=look, planned=4, margin=1.5):
+                words.add(verdict.word)
+                leaves_zero_out = not verdict.low <= 0 <= verdict.high
+                assert leaves_zero_out == (verdict.word in ("better", "worse"))
+                is_within = verdict.low > -1.5 and verdict.high < 1.5
+                assert is_within == (verdict.word == "same") or leaves_zero_out
+    assert words == {"worse", "same", "can't tell"}
+
+
+def test_the_word_goes_by_the_scale_that_is_tested():
+    """One large value makes the arithmetic mean the higher one, and the geometric mean is the lower."""
+    verdict = verdict_on([10.0] * 6 + [10.1] * 6, [1.0] * 11 + [200.0], compare="ratio")
+    assert np.mean(verdict.comparison.own.values) > np.mean(verdict.comparison.baseline.values)
+    assert (verdict.word, verdict.effect < 1) == ("better", True)
 
 
 def test_nothing_is_judged_before_the_first_round_is_complete():

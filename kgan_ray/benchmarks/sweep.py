@@ -6,7 +6,7 @@ from kgan_ray.data.prepare.service import open_dataset
 from kgan_ray.limits import num_cores
 from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.settings import Overrides, UserError
-from kgan_ray.text import duration
+from kgan_ray.text import duration, span
 from kgan_ray.tuning.request import new_request
 from kgan_ray.tuning.running.estimate import seconds_in_all, seconds_per_run
 from kgan_ray.tuning.search.proposals import num_explored
@@ -32,11 +32,14 @@ def estimate_sweep(
     per_run = seconds_per_run(settings, Evaluator(view, settings.evaluation))
     cpus = settings.resources.needed_by(settings.resources.num_workers)["CPU"]
     at_once = max(1, int(num_cores() // cpus))
-    explored, confirmed = num_explored(request.space), request.num_confirmed
-    total = seconds_in_all(request.space, settings, confirmed, per_run)
-    steps, there = settings.training.steps, max(per_run, total / at_once / workers)
+    confirmed = request.num_confirmed, request.most_seeds * request.space.num_compared
+    totals = [seconds_in_all(request.space, settings, count, per_run) / at_once for count in confirmed]
+    here, there = (
+        span(*(duration(max(per_run, total / machines)) for total in totals)) for machines in (1, workers)
+    )
     return [
-        f"{explored} explored and {confirmed} confirming trials of {steps} steps, some {per_run:.0f} s each",
-        f"here, {at_once} at a time: about {duration(total / at_once)}",
-        f"on {workers} such workers, {at_once * workers} at a time: about {duration(there)}",
+        f"{num_explored(request.space)} explored and {span(*confirmed)} confirming trials "
+        f"of {settings.training.steps} steps, some {per_run:.0f} s each",
+        f"here, {at_once} at a time: about {here}",
+        f"on {workers} such workers, {at_once * workers} at a time: about {there}",
     ]

@@ -14,12 +14,17 @@ from scipy import stats
 
 from kgan_ray.cli import run_verb, verb_parser
 from kgan_ray.settings import UserError
+from kgan_ray.tuning.answer.comparison import Comparison, Sample
 from kgan_ray.tuning.answer.power import chance_to_tell
-from kgan_ray.tuning.answer.significance import LEVEL, holm, level_of
-from kgan_ray.tuning.answer.verdict import Comparison, Sample, judge
+from kgan_ray.tuning.answer.significance import LEVEL, equivalence, holm, level_of
+from kgan_ray.tuning.answer.verdict import judge
 
 UNEQUAL = 3.0  # times the baseline's spread
 ADVISED = 6  # further seeds
+ROUNDS = (3, 6, 9, 12)  # seeds of each configuration at each look
+LEVELS = [level_of(look, len(ROUNDS)) for look in range(1, len(ROUNDS) + 1)]
+MARGINS = (np.log(1.25) / 0.15, np.log(1.5) / 0.15)  # in deviations, of seeds that spread by 0.15 in the logarithm
+_MOST_AT_ONE_LOOK = 16
 _EXPENSIVE = 10  # one in so many sweeps is simulated where each is judged by itself
 
 
@@ -131,6 +136,84 @@ def power(random: np.random.Generator, sweeps: int) -> Iterator[tuple[object, ..
             yield effect, configurations, *once, told.any(axis=0).mean(), f"{used.mean():.1f}"
 
 
+def until_decided(
+    own: np.ndarray, baseline: np.ndarray, counts: Sequence[int], levels: Sequence[float], margin: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Judge each sweep after so many runs each, until every configuration has a word.
+
+    Return which are called better or worse, which the same, and the runs of each until then: (sweeps, configurations).
+    """
+    shape = own.shape[0], own.shape[2]
+    differs, same, used = np.zeros(shape, bool), np.zeros(shape, bool), np.full(shape, counts[-1])
+    for runs, level in zip(counts, levels, strict=True):
+        pair = own[:, 0, :, :runs], baseline[:, 0, :, :runs]
+        goes_on = ~(differs | same)
+        differs |= goes_on & (stats.ttest_ind(*pair, axis=-1, equal_var=False).pvalue < level / shape[1])
+        same |= goes_on & ~differs & (equivalence(*pair, margin) < level / shape[1])
+        used[goes_on & (differs | same)] = runs
+    return differs, same, used
+
+
+def false_words_in_rounds(random: np.random.Generator, sweeps: int) -> Iterator[tuple[object, ...]]:
+    """Count the sweeps with a false word where rounds go on: of configurations without an effect, or with the margin's."""
+    yield "margin in deviations", "configurations", "none has an effect", "all at the margin", "half of them each"
+    for margin in MARGINS:
+        for configurations in (1, 2, 8):
+            rates = []
+            for num_at_margin in (0, configurations, configurations // 2):
+                own, baseline = simulated(random, sweeps, 1, configurations, ROUNDS[-1])
+                own[:, :, :num_at_margin] += margin
+                differs, same, _ = until_decided(own, baseline, ROUNDS, LEVELS, margin)
+                false = [same[:, :num_at_margin].any(axis=1), differs[:, num_at_margin:].any(axis=1)]
+                rates.append(np.mean(np.any(false, axis=0)))
+            yield f"{margin:.1f}", configurations, *(rates if configurations > 1 else [*rates[:2], "-"])
+
+
+def rounds(random: np.random.Generator, sweeps: int) -> Iterator[tuple[object, ...]]:
+    """Set the runs that rounds use beside those of a fixed design that gives as many right words."""
+    yield (
+        "effect in deviations",
+        "margin in deviations",
+        "configurations",
+        "better or worse",
+        "the same",
+        "can't tell",
+        "runs in all",
+        "as many words at one look",
+        "runs saved",
+    )
+    for configurations in (1, 2, 8):
+        for margin in MARGINS:
+            for effect in (0.0, 1.0, 2.0, 3.0):
+                own, baseline = simulated(random, sweeps, 1, configurations, _MOST_AT_ONE_LOOK)
+                own += effect
+                differs, same, used = until_decided(own, baseline, ROUNDS, LEVELS, margin)
+                told = np.mean(differs | same)
+                runs = np.mean(used.sum(axis=1) + used.max(axis=1))
+                seeds = _seeds_at_one_look(own, baseline, margin, told)
+                fixed = seeds * (configurations + 1)
+                yield (
+                    effect,
+                    f"{margin:.1f}",
+                    configurations,
+                    differs.mean(),
+                    same.mean(),
+                    1 - told,
+                    f"{runs:.1f}",
+                    fixed if seeds else f"over {_MOST_AT_ONE_LOOK * (configurations + 1)}",
+                    f"{1 - runs / fixed:.0%}" if seeds else "-",
+                )
+
+
+def _seeds_at_one_look(own: np.ndarray, baseline: np.ndarray, margin: float, told: float) -> int:
+    """Return the fewest seeds that give a word as often at a single look; 0 where more would be needed than were drawn."""
+    for seeds in range(2, own.shape[-1] + 1):
+        differs, same, _ = until_decided(own, baseline, [seeds], [level_of(1)], margin)
+        if np.mean(differs | same) >= told:
+            return seeds
+    return 0
+
+
 def sureness(random: np.random.Generator, sweeps: int) -> Iterator[tuple[object, ...]]:
     """Set the chance that further seeds tell, as it is said after three that did not, beside how often they then did."""
     yield "chance that was said", "comparisons", "said on average", "came true"
@@ -152,6 +235,8 @@ TABLES = {
     "False words over comparisons and looks": false_words,
     "False words where runs are lost": lost_runs,
     "Power": power,
+    "False words in rounds until it is decided": false_words_in_rounds,
+    "Rounds beside one look": rounds,
     "How sure the advice is": sureness,
 }
 

@@ -16,7 +16,7 @@ from kgan_ray.settings import (
     resolve_settings,
 )
 from kgan_ray.storage import StorePath
-from kgan_ray.text import short_overrides
+from kgan_ray.text import short_overrides, span
 from kgan_ray.tuning.question.space import Space, base_settings, load_space, parse_space
 from kgan_ray.tuning.search.proposals import num_explored
 from kgan_ray.tuning.state import FILE, Sweep, load_sweep
@@ -37,8 +37,13 @@ class Request:
         return sum(self.record.rounds) if self.record else self.space.confirm.seeds
 
     @property
+    def most_seeds(self) -> int:
+        """How many they may become, where somebody is not decided before."""
+        return max(self.seeds, self.space.confirm.seeds_at_most)
+
+    @property
     def num_confirmed(self) -> int:
-        """How many confirmation runs the sweep will have, if all goes well."""
+        """How many confirmation runs the sweep will have at least, if all goes well."""
         return self.seeds * self.space.num_compared
 
     def lines(self) -> list[str]:
@@ -50,10 +55,12 @@ class Request:
             else f"the best {space.confirm.top}" + (" and the baseline" if space.confirm.baseline else "")
         )
         under = f" under {len(space.groups)} conditions ({', '.join(space.groups)})" if space.groups else ""
+        until = ", until each is decided" if self.most_seeds > self.seeds else ""
         return [
             self._data(),
             *([f"explore: {num_explored(space)} trials ({space.search.algorithm})"] if space.explores else []),
-            f"confirm: {self.num_confirmed} runs: {compared}{under}, {self.seeds} fresh seeds each",
+            f"confirm: {span(self.num_confirmed, self.most_seeds * space.num_compared)} runs: {compared}{under}, "
+            f"{span(self.seeds, self.most_seeds)} fresh seeds each{until}",
             *(f"{domain.name}: {domain}" for domain in space.domains),
             *(
                 f"{name}: {short_overrides(overrides) or 'the preset'}"

@@ -146,6 +146,7 @@ def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) 
         settings,
         folder,
         concurrent=concurrent,
+        undecided=lambda record: Results(record).undecided,
         tags=trial_tags(sweep, code),
         # The training split twice: to train on, and as the measure's real side.
         bytes_of_data=2 * view.bytes_of("train") if settings.data.held_in == "memory" else 0,
@@ -156,7 +157,7 @@ def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) 
     guess = announce_estimate(runner, prepare_extractors(runner, dataset))
     others = other_sweeps(folder)
     if not record and space.num_comparisons:
-        runner.announce(line_before_start(sweep, space.confirm.seeds, space.num_comparisons, others))
+        runner.announce(line_before_start(sweep, space.confirm.seeds_at_most, space.num_comparisons, others))
     parent = open_parent(sweep, space, settings, code)
     earlier = sweep.seconds = sweep.seconds + sweep.session_seconds  # of a session that was killed
     is_complete = False
@@ -173,9 +174,14 @@ def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) 
         if failures := [one.reason for one in sweep.trials if one.status == "interrupted" and one.reason]:
             raise StoreError(failures[0])
     if runner.is_spent:
+        missing = runner.num_missing()
         runner.announce(
-            f"the budget of {runner.budget} is spent, {runner.num_missing()} confirmation runs are missing; "
-            f"go on with:  {resume_command(folder)} --budget NAME=MORE"
+            (
+                f"the budget of {runner.budget} is spent, {missing} confirmation runs are missing"
+                if missing
+                else f"the budget of {runner.budget} has no room for more seeds"
+            )
+            + f"; go on with:  {resume_command(folder)} --budget NAME=MORE"
         )
     elif not is_complete:
         raise KeyboardInterrupt(f"stopped; go on with:  {resume_command(folder)}")
@@ -200,7 +206,7 @@ def _failures_told(folder: StorePath) -> Iterator[None]:
 
 def _run_shown(runner: Runner, guess: float | None) -> bool:
     """Run the sweep's stages with a display on the terminal, which expects `guess` seconds; return whether all are done."""
-    display = Display(runner.sweep, total=runner.num_trials, at_once=runner.at_once, guess=guess)
+    display = Display(runner.sweep, count=lambda: runner.num_trials, at_once=runner.at_once, guess=guess)
     runner.announce, runner.on_trial_end = display.announce, display.print_ended
     assert runner.board
     with display.shown(runner.board):

@@ -21,7 +21,7 @@ from kgan_ray.text import close_match
 from kgan_ray.tracking.store import record_now
 from kgan_ray.tuning.question.space import Space
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 FILE = "sweep.json"
 
 Mode = Literal["min", "max"]
@@ -81,6 +81,10 @@ class Sweep(_Record):
     metric: str
     mode: Mode
     compare: Compare = "difference"  # what the verdicts are about
+    margin: float | None = (
+        None  # within which a configuration is the same as the baseline; up to format 3 there was none
+    )
+    planned_looks: int = 1  # at the verdicts, before the first; up to format 3 one was
     objectives: dict[str, Mode] = {}  # all of them where there are several
     seed_key: str = ""  # which, with an index, makes the seed of a confirmation run; empty: as format 2 did
     dataset: str = ""  # path
@@ -115,6 +119,8 @@ class Sweep(_Record):
                 "seed_key": hashlib.sha256(question.encode()).hexdigest()[:16],
                 "objectives": space.modes if len(space.objectives) > 1 else {},
                 "experiment": space.name,
+                "margin": space.confirm.margin,
+                "planned_looks": space.confirm.planned_looks,
                 "rounds": [space.confirm.seeds],
                 **known,
             }

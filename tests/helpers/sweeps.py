@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import ray.cloudpickle
 from mlflow import MlflowClient
@@ -12,6 +14,7 @@ from helpers import processes, stand_in
 from kgan_ray.storage import StorePath
 from kgan_ray.tracking.run import start_run
 from kgan_ray.tracking.store import prepare_store
+from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.question.space import base_settings, parse_space
 from kgan_ray.tuning.running.runner import Runner
 from kgan_ray.tuning.state import Sweep, load_sweep
@@ -45,7 +48,11 @@ def make_runner(folder: Path, tree=SPACE, uri: str = "", **options) -> Runner:
         if uri:
             prepare_store(uri)
             sweep.parent_id = start_run(uri, experiment="test", name="test").id
-    options = {"trial_function": stand_in.stand_in, "announce": lambda line: None} | options
+    options = {
+        "trial_function": stand_in.stand_in,
+        "announce": lambda line: None,
+        "undecided": lambda record: Results(record).undecided,
+    } | options
     return Runner(sweep, space, settings, StorePath(folder), **options)
 
 
@@ -53,7 +60,8 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from helpers.sweeps import SPACE, make_runner
-tree = SPACE | {{"search": {{"algorithm": {algorithm!r}, "num_trials": 6}}, "scheduler": {{"type": "none"}}}}
+given = SPACE | {{"search": {{"algorithm": {algorithm!r}, "num_trials": 6}}, "scheduler": {{"type": "none"}}}} | {tree!r}
+tree = {{key: value for key, value in given.items() if value is not None}}
 runner = make_runner(Path({folder!r}), tree, uri={uri!r}, retries={retries})
 runner.start()
 sys.exit(0 if runner.run() else 130)
@@ -61,10 +69,19 @@ sys.exit(0 if runner.run() else 130)
 
 
 def start_sweep(
-    folder: Path, uri: str, algorithm: str, seconds: float = 0.7, retries: int = 1, **more
+    folder: Path,
+    uri: str,
+    algorithm: str,
+    seconds: float = 0.7,
+    retries: int = 1,
+    tree: Mapping[str, object] = MappingProxyType({}),
+    **more,
 ) -> subprocess.Popen:
-    """Run a sweep of six trials in a process of its own; each evaluation of a trial takes `seconds`."""
-    script = SCRIPT.format(folder=str(folder), uri=uri, algorithm=algorithm, retries=retries)
+    """Run a sweep of six trials in a process of its own; each evaluation of a trial takes `seconds`.
+
+    `tree` replaces parts of the question, those that are None by nothing.
+    """
+    script = SCRIPT.format(folder=str(folder), uri=uri, algorithm=algorithm, retries=retries, tree=dict(tree))
     environment = os.environ | {
         "STAND_IN_SECONDS": str(seconds),
         "PYTHONPATH": f"{TESTS}:{TESTS.parent}:{os.environ.get('PYTHONPATH', '')}",

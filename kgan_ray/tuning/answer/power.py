@@ -10,7 +10,7 @@ import numpy as np
 from scipy import optimize, stats
 
 from kgan_ray.text import number
-from kgan_ray.tuning.answer.significance import has_spread, level_of
+from kgan_ray.tuning.answer.significance import has_spread, level_of, p_of_difference_within
 from kgan_ray.tuning.state import CONFIRM, Sweep
 
 LIKELY = 0.8  # how often the effect that is named before a start is seen
@@ -36,39 +36,50 @@ class Advice:
         return f"{self.seeds} more seed{plural} would tell with a chance of {self.chance:.0%}"
 
 
-def advice(one: Sequence[float], other: Sequence[float], level: float) -> Advice | None:
-    """Find the fewest further seeds that would probably tell two samples apart at that level; None without any spread."""
+def advice(
+    one: Sequence[float], other: Sequence[float], level: float, margin: float | None = None
+) -> Advice | None:
+    """Find the fewest further seeds that would probably tell about two samples at that level; None without any spread."""
     fewest = min(len(one), len(other))
     if fewest < 2:
         return Advice(3 - fewest, None)
     if not (has_spread(one) or has_spread(other)):
         return None
     for more in MORE_SEEDS:
-        chance = chance_to_tell(one, other, more, level)
+        chance = chance_to_tell(one, other, more, level, margin)
         if chance >= ENOUGH:
             break
     return Advice(more, chance)
 
 
-def chance_to_tell(one: Sequence[float], other: Sequence[float], more: int, level: float) -> float:
-    """Return the chance that the samples differ at that level once each has `more` further values.
+def chance_to_tell(
+    one: Sequence[float], other: Sequence[float], more: int, level: float, margin: float | None = None
+) -> float:
+    """Return the chance that the samples differ at that level once each has `more` further values, or then lie within a margin.
 
     It knows of means and spreads only what the values tell: both are drawn from their posterior distribution (of normal
     values and a flat prior), and the further values for each draw. So it is not the power at the effect that was seen,
     which is too sure of itself.
     """
     random = np.random.default_rng(0)
-    samples = []
+    means, errors, counts = [], [], []
     for values in map(np.asarray, (one, other)):
         count, mean, squares = len(values), values.mean(), ((values - values.mean()) ** 2).sum()
         variance = squares / random.chisquare(count - 1, _DRAWS)
-        shift = random.normal(size=_DRAWS) * np.sqrt(
-            variance * (1 / count + 1 / more)
-        )  # of the further values' mean
+        # The further values' mean lies so far from that of the first.
+        shift = random.normal(size=_DRAWS) * np.sqrt(variance * (1 / count + 1 / more))
         within = variance * random.chisquare(more - 1, _DRAWS) if more > 1 else 0.0
         whole = squares + within + shift**2 * count * more / (count + more)
-        samples += [mean + shift * more / (count + more), np.sqrt(whole / (count + more - 1)), count + more]
-    return float(np.mean(stats.ttest_ind_from_stats(*samples, equal_var=False).pvalue < level))
+        means.append(mean + shift * more / (count + more))
+        errors.append(whole / (count + more - 1) / (count + more))
+        counts.append(count + more)
+    difference = means[0] - means[1]
+    deviations = [np.sqrt(error * count) for error, count in zip(errors, counts, strict=True)]
+    samples = [value for sample in zip(means, deviations, counts, strict=True) for value in sample]
+    told = stats.ttest_ind_from_stats(*samples, equal_var=False).pvalue < level
+    if margin is not None:
+        told |= p_of_difference_within(margin, difference, errors, counts) < level
+    return float(np.mean(told))
 
 
 def seen_effect(seeds: int, level: float, power: float = LIKELY) -> float:
@@ -108,10 +119,10 @@ def _asked(sweep: Sweep) -> tuple[str, str, int]:
 
 
 def line_before_start(sweep: Sweep, seeds: int, comparisons: int, others: Sequence[Sweep]) -> str:
-    """Say what difference the sweep's first look will see, measured by the spread of earlier sweeps if there are any."""
+    """Say what difference so many seeds will see, measured by the spread of earlier sweeps if there are any."""
     if seeds < 2:
         return "one seed tells nothing from chance; give confirm.seeds 3 or more"
-    effect = seen_effect(seeds, level_of(1) / comparisons)
+    effect = seen_effect(seeds, level_of(1, sweep.planned_looks) / comparisons)
     often = f"told from chance {LIKELY:.0%} of the time"
     earlier = earlier_deviation(sweep, others)
     if earlier is None:

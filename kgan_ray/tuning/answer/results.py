@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from kgan_ray.metrics.names import lower_is_better
 from kgan_ray.settings import UserError
+from kgan_ray.tuning.answer.comparison import Comparison, Sample
 from kgan_ray.tuning.answer.reuse import lines_of_reuse
 from kgan_ray.tuning.answer.rows import (
     ConfigurationRow,
@@ -22,7 +23,7 @@ from kgan_ray.tuning.answer.rows import (
     measure,
     shared_overrides,
 )
-from kgan_ray.tuning.answer.verdict import Comparison, Sample, judge
+from kgan_ray.tuning.answer.verdict import UNDECIDED, judge
 from kgan_ray.tuning.question.space import BASELINE
 from kgan_ray.tuning.search.candidates import explored_front
 from kgan_ray.tuning.state import CONFIRM, ENDED, EXPLORE, LOST, Sweep, Trial
@@ -58,7 +59,14 @@ class Results:
         self._judged_rounds = sweep.num_complete_rounds() if sweep.rounds else 1
         runs = {group: self._runs_of(group) for group in self.groups}
         comparisons = [one for group in self.groups for one in self._comparisons_of(group, runs[group])]
-        self.verdicts = judge(comparisons, mode=sweep.mode, metric=sweep.metric, compare=self.compare)
+        self.verdicts = judge(
+            comparisons,
+            mode=sweep.mode,
+            metric=sweep.metric,
+            compare=self.compare,
+            planned=sweep.planned_looks,
+            margin=sweep.margin,
+        )
         self.rows = [row for group in self.groups for row in self._rows_of(group, runs[group])]
         self.trial_rows = [self._trial_row(trial) for trial in sweep.trials]
         self.is_judged = bool(self.rows) and not self._missing_rounds() and self._num_pending() == 0
@@ -72,8 +80,17 @@ class Results:
         )
         if others:
             judged = [verdict for verdict in self.verdicts if verdict.comparison.look]
-            return any(math.isfinite(verdict.effect) or verdict.word != "can't tell" for verdict in judged)
+            return any(math.isfinite(verdict.effect) or verdict.word != UNDECIDED for verdict in judged)
         return any(trial.value(self.sweep.metric) is not None for trial in self.sweep.trials)
+
+    @property
+    def undecided(self) -> set[tuple[str, str]]:
+        """Name the configurations of which nothing can be told yet, with their groups."""
+        return {
+            (verdict.comparison.group, verdict.configuration)
+            for verdict in self.verdicts
+            if verdict.word == UNDECIDED
+        }
 
     @property
     def lowest_is_best(self) -> bool:

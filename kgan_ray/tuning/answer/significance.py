@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
 LEVEL = 0.05  # the chance of any false word in a sweep, over all comparisons and looks
@@ -41,6 +42,29 @@ def welch(one: Sequence[float], other: Sequence[float], level: float = LEVEL) ->
     result = stats.ttest_ind(one, other, equal_var=False)
     interval = result.confidence_interval(1 - level)
     return Welch(float(result.pvalue), float(interval.low), float(interval.high))
+
+
+def p_of_difference_within(
+    margin: float, difference: np.ndarray, squared_errors: Sequence[np.ndarray], counts: Sequence[int]
+) -> np.ndarray:
+    """Return the p value of "the means differ by `margin` or more": the larger of two one-sided Welch tests' (Schuirmann, 1987).
+
+    Args:
+        difference: of the two means.
+        squared_errors: of each mean.
+        counts: of the values behind each.
+    """
+    one, other = squared_errors
+    freedom = (one + other) ** 2 / (one**2 / (counts[0] - 1) + other**2 / (counts[1] - 1))
+    return np.asarray(stats.t.sf((margin - np.abs(difference)) / np.sqrt(one + other), freedom))
+
+
+def equivalence(one: ArrayLike, other: ArrayLike, margin: float) -> np.ndarray:
+    """Test along the last axis whether two samples' means differ by less than `margin`; return p, low where they do."""
+    samples = np.asarray(one), np.asarray(other)
+    difference = samples[0].mean(axis=-1) - samples[1].mean(axis=-1)
+    errors = [values.var(axis=-1, ddof=1) / values.shape[-1] for values in samples]
+    return p_of_difference_within(margin, difference, errors, [values.shape[-1] for values in samples])
 
 
 def rank_test(one: Sequence[float], other: Sequence[float]) -> float:

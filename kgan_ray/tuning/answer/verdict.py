@@ -1,7 +1,10 @@
 """Is a configuration better than the baseline, or was it luck? Statistics on repeated runs.
 
 The verdict follows from Welch's t-test, corrected for everything that was asked at once (see `significance`); the interval
-is the test's own, so it leaves out "no difference" exactly where the verdict is a word.
+is the test's own, so it leaves out "no difference" exactly where the verdict is "better" or "worse".
+
+That two are the same is shown, not concluded from a difference that was not: by two one-sided tests, a configuration is
+the same as the baseline where its effect lies within a margin that the question names. Its interval then lies within too.
 
 Means are compared by their difference, or by their ratio: then test and interval are those of the logarithms, and means
 are geometric. A metric whose spread between seeds grows with its value (an FID that is 100 ± 20 here and 700 ± 500 there)
@@ -18,64 +21,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from scipy import stats
 
 from kgan_ray.text import number
+from kgan_ray.tuning.answer.comparison import Comparison, scaled_margin, unscaled
 from kgan_ray.tuning.answer.power import Advice, advice
-from kgan_ray.tuning.answer.significance import LEVEL, holm, level_of, rank_test, welch
+from kgan_ray.tuning.answer.significance import LEVEL, equivalence, has_spread, holm, level_of, rank_test, welch
 from kgan_ray.tuning.state import Compare, Mode
 
 FEWEST_LOST = 3  # runs which, lost every time beside a baseline that lost none, make a configuration worse
 _FEW_COMPARISONS = 4  # of which the loss of every run is tested at 5 %
-_LARGEST_LOGARITHM = 50.0  # a ratio above e^50 is endless
-_SMALLEST = 1e-12  # what a distance counts as that came out as 0: its logarithm must be finite
 
-Word = Literal["better", "worse", "can't tell"]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The values that one configuration's runs gave, and how many further runs were lost: diverged or failed."""
-
-    values: tuple[float, ...]
-    lost: int = 0
-
-    @property
-    def runs(self) -> int:
-        return len(self.values) + self.lost
-
-    def scaled(self, compare: Compare) -> list[float]:
-        """Return the values where they are compared: as they are, or their logarithms."""
-        return [math.log(max(value, _SMALLEST)) if compare == "ratio" else value for value in self.values]
-
-    def ranked(self, mode: Mode) -> list[float]:
-        """Return a cost of every run: low is good, and a lost run costs more than any other."""
-        return [value if mode == "min" else -value for value in self.values] + [math.inf] * self.lost
-
-    def mean(self, compare: Compare) -> float:
-        """Return the mean; the geometric one where ratios are compared. NaN without a value."""
-        return unscaled(float(np.mean(self.scaled(compare))), compare) if self.values else math.nan
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A configuration's runs and the baseline's, which were looked at so many times.
-
-    `look` is 0 as long as the runs of the first look are not complete: then nothing is judged.
-    """
-
-    configuration: str
-    own: Sample
-    baseline: Sample
-    group: str = ""
-    look: int = 1
-
-    @property
-    def has_losses(self) -> bool:
-        return self.own.lost + self.baseline.lost > 0
+UNDECIDED: Final = "can't tell"
+Word = Literal["better", "worse", "same", "can't tell"]
 
 
 @dataclass(frozen=True)
@@ -88,9 +49,12 @@ class Verdict:
     effect: float  # the configuration's mean - the baseline's, or / the baseline's
     low: float  # the interval of the effect at the corrected level; of the runs that gave a value
     high: float
-    p_value: float  # corrected for the number of comparisons and of looks
+    p_value: (
+        float  # of no difference, for "same" of one beyond the margin; corrected for all comparisons and looks
+    )
     word: Word
     next_level: float  # at which this comparison would be tested after further seeds
+    margin: float | None = None  # of the effect, within which it would be the same
 
     @property
     def configuration(self) -> str:
@@ -112,10 +76,10 @@ class Verdict:
     @cached_property
     def advice(self) -> Advice | None:
         """How many more seeds would tell, and how surely; None where the runs do not say."""
-        if self.word != "can't tell" or not self.comparison.look or self.comparison.has_losses:
+        if self.word != UNDECIDED or not self.comparison.look or self.comparison.has_losses:
             return None
         own, baseline = (sample.scaled(self.compare) for sample in (self.comparison.own, self.comparison.baseline))
-        return advice(own, baseline, self.next_level)
+        return advice(own, baseline, self.next_level, scaled_margin(self.margin, self.compare))
 
     @property
     def sentence(self) -> str:
@@ -128,7 +92,9 @@ class Verdict:
         own, baseline = self.comparison.own, self.comparison.baseline
         if self.word == "worse" and not (own.values or baseline.lost):
             return "; it lost every run, the baseline none"
-        if self.word != "can't tell":
+        if self.word == "same":
+            return f" within {'a factor of ' if self.compare == 'ratio' else '±'}{number(self.margin)}"
+        if self.word != UNDECIDED:
             return "; lost runs count as the worst" if self.comparison.has_losses else ""
         if not (own.runs and baseline.runs):
             return f"; no run of {self.configuration if baseline.runs else 'the baseline'} has ended"
@@ -168,46 +134,56 @@ class Verdict:
 
 
 def judge(
-    comparisons: Sequence[Comparison], *, mode: Mode, metric: str, compare: Compare, planned: int = 1
+    comparisons: Sequence[Comparison],
+    *,
+    mode: Mode,
+    metric: str,
+    compare: Compare,
+    planned: int = 1,
+    margin: float | None = None,
 ) -> list[Verdict]:
     """Judge all comparisons of a sweep, which were asked at once. `compare="ratio"` is for values above 0.
+
+    With a margin Bonferroni's correction takes the place of Holm's. Of each comparison at most one word can be false: a
+    difference where there is none, or "same" where there is one. But one that has shown its true word may have been as
+    likely to show the false one, so it takes nothing off the correction of the others.
 
     Args:
         comparisons: of every group.
         planned: the looks that were planned before the first.
+        margin: the effect up to which a configuration is the same as the baseline; None = nobody is called so.
     """
     raw = np.array([_p_value(one, mode, compare) for one in comparisons])
-    levels = np.array([level_of(max(1, one.look), planned) for one in comparisons])
-    corrected = holm(raw * LEVEL / levels)
+    factors = LEVEL / np.array([level_of(max(1, one.look), planned) for one in comparisons])
+    corrected = holm(raw * factors) if margin is None else raw * factors * len(comparisons)
     always_lost = _lost_every_time(comparisons)
     verdicts = []
-    for one, p_value, final in zip(comparisons, raw.tolist(), corrected.tolist(), strict=True):
-        factor = final / p_value if p_value else len(comparisons)  # by which the correction has raised it
+    for one, p_value, final, factor in zip(comparisons, raw.tolist(), corrected.tolist(), factors, strict=True):
         own, baseline = one.own.scaled(compare), one.baseline.scaled(compare)
-        test = welch(own, baseline, LEVEL / factor)
+        raised = final / p_value if p_value else factor * len(comparisons)  # by the correction
+        test = welch(own, baseline, LEVEL / raised)
+        low, high = test.low, test.high
         difference = float(np.mean(own) - np.mean(baseline)) if own and baseline else math.nan
-        low, high = (unscaled(difference if end is None else end, compare) for end in (test.low, test.high))
+        word = "worse" if one in always_lost else _word(one, final, difference, mode)
+        if word == UNDECIDED and one.look and (same := _p_of_sameness(one, compare, margin) * raised) < LEVEL:
+            word, final = "same", same
+            narrower = welch(own, baseline, 2 * LEVEL / raised)  # that of one-sided tests
+            low, high = min(0.0, narrower.low), max(0.0, narrower.high)
         verdicts.append(
             Verdict(
                 one,
                 metric,
                 compare,
                 effect=unscaled(difference, compare),
-                low=low,
-                high=high,
+                low=unscaled(low, compare),
+                high=unscaled(high, compare),
                 p_value=min(1.0, final),
-                word="worse" if one in always_lost else _word(one, final, mode),
+                word=word,
                 next_level=level_of(one.look + 1, planned) / len(comparisons),
+                margin=margin,
             )
         )
     return verdicts
-
-
-def unscaled(value: float, compare: Compare) -> float:
-    """Return an effect from where it was compared: a difference of logarithms becomes a ratio."""
-    if compare == "difference":
-        return value
-    return math.inf if value > _LARGEST_LOGARITHM else math.exp(value)
 
 
 def _p_value(one: Comparison, mode: Mode, compare: Compare) -> float:
@@ -217,6 +193,15 @@ def _p_value(one: Comparison, mode: Mode, compare: Compare) -> float:
     if one.has_losses:
         return rank_test(*_costs(one, mode))
     return welch(one.own.scaled(compare), one.baseline.scaled(compare)).p_value
+
+
+def _p_of_sameness(one: Comparison, compare: Compare, margin: float | None) -> float:
+    """Return the p value, by itself, of an effect beyond the margin; 1 where there is no test."""
+    own, baseline = one.own.scaled(compare), one.baseline.scaled(compare)
+    limit = scaled_margin(margin, compare)
+    if limit is None or one.has_losses or min(len(own), len(baseline)) < 2:
+        return 1.0
+    return float(equivalence(own, baseline, limit)) if has_spread(own) or has_spread(baseline) else 1.0
 
 
 def _lost_every_time(comparisons: Sequence[Comparison]) -> list[Comparison]:
@@ -242,12 +227,13 @@ def _lost_every_time(comparisons: Sequence[Comparison]) -> list[Comparison]:
     ]
 
 
-def _word(one: Comparison, p_value: float, mode: Mode) -> Word:
+def _word(one: Comparison, p_value: float, difference: float, mode: Mode) -> Word:
+    """Return the word of Welch's test, of which the means' difference is that of the scale; where runs were lost, of the ranks'."""
     if not one.look or p_value >= LEVEL:
-        return "can't tell"
-    own, baseline = _costs(one, mode)
+        return UNDECIDED
     if not one.has_losses:
-        return "better" if np.mean(own) < np.mean(baseline) else "worse"
+        return "better" if (difference < 0) == (mode == "min") else "worse"
+    own, baseline = _costs(one, mode)
     ranks = stats.rankdata(own + baseline)
     return "better" if ranks[: len(own)].mean() < ranks[len(own) :].mean() else "worse"
 

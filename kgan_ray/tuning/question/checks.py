@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from kgan_ray.metrics.names import METRICS, check_metric_name
 from kgan_ray.presets import PRESETS
@@ -58,13 +59,29 @@ def check_published(published: Mapping[str, Mapping[str, Mapping[str, float | st
                         raise UserError(f"{place}.{metric}: expected a number, found {figure!r}")
 
 
-def check_compare(confirm: Confirm, objective: Objective, where: str) -> None:
-    """Raise UserError where ratios are asked for of a metric that may be 0 or below."""
+def check_confirm(confirm: Confirm, objective: Objective, where: str) -> None:
+    """Raise UserError for verdicts that cannot be given: of ratios that mean nothing, or for want of a baseline."""
     if confirm.compare == "ratio" and not METRICS[objective.metric].is_above_zero:
         above_zero = ", ".join(name for name, metric in METRICS.items() if metric.is_above_zero)
         raise UserError(
             f"{where}: confirm.compare: ratio is for {above_zero}; {objective.metric} may be 0 or below"
         )
+    if confirm.seeds_at_most < confirm.seeds:
+        raise UserError(f"{where}: confirm.most_seeds: found {confirm.most_seeds}, below seeds ({confirm.seeds})")
+    if not confirm.baseline and (confirm.most_seeds or confirm.margin):
+        raise UserError(
+            f"{where}: confirm.baseline: most_seeds and margin are for verdicts, which need the baseline"
+        )
+    is_ratio = compared(confirm, objective) == "ratio"
+    if is_ratio and confirm.margin is not None and confirm.margin <= 1:
+        raise UserError(
+            f"{where}: confirm.margin: found {confirm.margin:g}; a ratio's is a factor above 1, such as 1.25"
+        )
+
+
+def compared(confirm: Confirm, objective: Objective) -> Literal["difference", "ratio"]:
+    """Return what the verdicts on this objective are about."""
+    return confirm.compare or ("ratio" if METRICS[objective.metric].is_above_zero else "difference")
 
 
 def population_search(search: Search, domains: Sequence[Domain], where: str) -> Search:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
@@ -51,13 +52,26 @@ class Confirm(FrozenModel):
     """Fresh runs of the best configurations and of the baseline: the only ones that count as evidence.
 
     `compare` says of what the verdict is: of means, or of geometric means' ratio, for metrics above 0. None = of the ratio
-    where the metric is above 0.
+    where the metric is above 0. Rounds of `seeds` fresh seeds go on for whoever is not decided, up to `most_seeds`.
     """
 
     top: NonNegativeInt = 2
     seeds: PositiveInt = 3
+    most_seeds: PositiveInt | None = None  # None = one round
+    margin: PositiveFloat | None = (
+        None  # a factor or a difference below which nobody cares; None = none is called the same
+    )
     baseline: bool = True
     compare: Literal["difference", "ratio"] | None = None
+
+    @property
+    def seeds_at_most(self) -> int:
+        return self.most_seeds or self.seeds
+
+    @property
+    def planned_looks(self) -> int:
+        """How often the verdicts are looked at, if nobody is decided before."""
+        return math.ceil(self.seeds_at_most / self.seeds)
 
 
 class Budget(FrozenModel):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field
 
-from kgan_ray.metrics.names import METRICS, check_metric_name
+from kgan_ray.metrics.names import check_metric_name
 from kgan_ray.settings import (
     Overrides,
     Settings,
@@ -23,11 +23,12 @@ from kgan_ray.settings import (
 from kgan_ray.text import close_match
 from kgan_ray.tuning.question.checks import (
     check_algorithm,
-    check_compare,
+    check_confirm,
     check_may_vary,
     check_preset,
     check_published,
     checked_overrides,
+    compared,
     population_search,
 )
 from kgan_ray.tuning.question.domains import Domain, parse_domain
@@ -87,8 +88,7 @@ class Space(FrozenModel):
     @property
     def compare(self) -> Literal["difference", "ratio"]:
         """What the verdicts are about."""
-        is_above_zero = METRICS[self.objective.metric].is_above_zero
-        return self.confirm.compare or ("ratio" if is_above_zero else "difference")
+        return compared(self.confirm, self.objective)
 
     @property
     def num_comparisons(self) -> int:
@@ -145,7 +145,7 @@ def parse_space(tree: Mapping[str, object], *, name: str, where: str) -> Space:
     objectives = _objectives(tree.get("objective"), where)
     file = validated(_File, {**tree, "objective": {}}, where=where)
     check_preset(file.preset, where)
-    check_compare(file.confirm, objectives[0], where)
+    check_confirm(file.confirm, objectives[0], where)
     if bool(file.space) == bool(file.configurations):
         raise UserError(
             f"{where}: expected one of space and configurations, found {'both' if file.space else 'neither'}"

@@ -29,7 +29,7 @@ class BudgetMeter:
 
         Args:
             devices: that one trial holds.
-            to_confirm: the sweep's confirmation runs.
+            to_confirm: the sweep's confirmation runs, at most.
             at_once: trials that run at the same time.
         """
         self.budget, self.sweep = budget, sweep
@@ -48,15 +48,31 @@ class BudgetMeter:
 
     def is_spent(self, stage: str) -> bool:
         """Return whether the stage must end. The explore stage leaves what the confirmation will need, as far as known."""
-        budget = self.budget
-        wall = 60 * (budget.minutes or 0) + 3600 * (budget.hours or 0) or math.inf
-        device = 3600 * budget.device_hours if budget.device_hours else math.inf
+        wall, device = self._limits
         if stage == EXPLORE and min(wall, device) < math.inf:
             run = self._seconds_per_run()
             wall = max(_LEAST_EXPLORED * wall, wall - run * math.ceil(self._to_confirm / self._at_once))
             device = max(_LEAST_EXPLORED * device, device - run * self._to_confirm * self._devices)
-        spent = self._earlier + self._now() - self._started
-        return spent >= wall or self.sweep.device_seconds >= device
+        return self._spent >= wall or self.sweep.device_seconds >= device
+
+    def has_room_for(self, runs: int) -> bool:
+        """Return whether so many further whole runs will end within the budget, as far as is known."""
+        (wall, device), run = self._limits, self._seconds_per_run()
+        return (
+            self._spent + run * math.ceil(runs / self._at_once) <= wall
+            and self.sweep.device_seconds + run * runs * self._devices <= device
+        )
+
+    @property
+    def _limits(self) -> tuple[float, float]:
+        """Seconds of wall time, and of devices that are held."""
+        budget = self.budget
+        wall = 60 * (budget.minutes or 0) + 3600 * (budget.hours or 0) or math.inf
+        return wall, 3600 * budget.device_hours if budget.device_hours else math.inf
+
+    @property
+    def _spent(self) -> float:
+        return self._earlier + self._now() - self._started
 
     def _seconds_per_run(self) -> float:
         """Estimate the seconds of one full-length run from the trials so far; 0.0 until one has reported."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Container
 from itertools import takewhile
 
 from kgan_ray.settings import Settings, SettingValue
@@ -21,8 +22,14 @@ def explore_jobs(listed: list[dict[str, SettingValue]], seed: int) -> list[Job]:
     return [Job(name, EXPLORE, name, overrides, seed) for name, overrides in zip(names, listed, strict=True)]
 
 
-def confirm_jobs(sweep: Sweep, space: Space, settings: Settings, number: int) -> list[Job]:
-    """Return the jobs of one round of confirmation, seed by seed: one cut short has compared like with like."""
+def confirm_jobs(
+    sweep: Sweep, space: Space, settings: Settings, number: int, among: Container[tuple[str, str]] | None = None
+) -> list[Job]:
+    """Return the jobs of one round of confirmation, seed by seed: one cut short has compared like with like.
+
+    Those of a round that is in the record already are the same again. Of a new one they are those of the configurations
+    (group, name) `among`, None being all of them.
+    """
     schedules: dict[str, tuple[tuple[int, dict[str, SettingValue]], ...]] = {}
     if space.configurations:
         configurations = space.configurations
@@ -33,7 +40,7 @@ def confirm_jobs(sweep: Sweep, space: Space, settings: Settings, number: int) ->
         schedules = {trial.configuration: tuple(shortened(trial.schedule)) for trial in best}
     before = sum(sweep.rounds[: number - 1])
     seeds = [sweep.confirmation_seed(before + k) for k in range(sweep.rounds[number - 1])]
-    return [
+    jobs = [
         Job(
             _job_name(group, name, seed),
             CONFIRM,
@@ -46,7 +53,15 @@ def confirm_jobs(sweep: Sweep, space: Space, settings: Settings, number: int) ->
         for seed in seeds
         for group, changes in (space.groups or {"": {}}).items()
         for name, overrides in configurations.items()
+        if among is None or (group, name) in among
     ]
+    begun = {trial.name for trial in sweep.stage(CONFIRM) if trial.seed in seeds}
+    return [job for job in jobs if not begun or job.name in begun]
+
+
+def with_baselines(undecided: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Add the baseline of each group in which anybody is undecided: it runs along."""
+    return {*undecided, *((group, BASELINE) for group, _ in undecided)}
 
 
 def cut_round(sweep: Sweep, number: int, jobs: list[Job]) -> bool:
@@ -69,8 +84,19 @@ def shortened(schedule: list[tuple[int, dict[str, SettingValue]]]) -> list[tuple
 
 
 def num_confirmed(sweep: Sweep, space: Space) -> int:
-    """Return how many confirmation runs the sweep will have, if all goes well."""
-    return sum(sweep.rounds) * space.num_compared
+    """Return how many confirmation runs the sweep will have with the rounds that were asked for so far."""
+    begun = sweep.stage(CONFIRM)
+    return len(begun) + (sum(sweep.rounds) - len({trial.seed for trial in begun})) * space.num_compared
+
+
+def most_confirmed(sweep: Sweep, space: Space, undecided: Collection[tuple[str, str]]) -> int:
+    """Return how many confirmation runs the sweep will have if nobody is decided before the seeds are spent.
+
+    `undecided` are those of whom the rounds so far told nothing.
+    """
+    further = max(0, space.confirm.seeds_at_most - sum(sweep.rounds))
+    each = len(with_baselines(undecided)) if sweep.num_complete_rounds() else space.num_compared
+    return num_confirmed(sweep, space) + further * each
 
 
 def _job_name(group: str, configuration: str, seed: int) -> str:

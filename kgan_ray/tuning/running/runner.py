@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import gc
 import os
-import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from random import Random
-from typing import Any
 
 from ray import tune
 
@@ -24,25 +21,27 @@ from kgan_ray.settings import Settings, UserError, override
 from kgan_ray.storage import StorePath
 from kgan_ray.tracking.client import is_local_file
 from kgan_ray.training.progress import ProgressBoard, start_board
-from kgan_ray.tuning.plan import Job, Plan, unpacked
+from kgan_ray.tuning.plan import Job, Plan
 from kgan_ray.tuning.question.sections import Budget
 from kgan_ray.tuning.question.space import Space
 from kgan_ray.tuning.running.budget import BudgetMeter
 from kgan_ray.tuning.running.interrupt import Interrupts
-from kgan_ray.tuning.running.jobs import changes_of_device, confirm_jobs, cut_round, explore_jobs, num_confirmed
+from kgan_ray.tuning.running.jobs import (
+    changes_of_device,
+    confirm_jobs,
+    cut_round,
+    explore_jobs,
+    most_confirmed,
+    num_confirmed,
+    with_baselines,
+)
 from kgan_ray.tuning.running.ray_log import log_file, log_ray_to
 from kgan_ray.tuning.running.recorder import StageRecorder, new_trial
-from kgan_ray.tuning.running.trial import TrialFunction, run_trial, train_trial
+from kgan_ray.tuning.running.trial import TrialFunction, train_trial, trainable
 from kgan_ray.tuning.search.candidates import described_front, explored_front
 from kgan_ray.tuning.search.early_stopping import early_stopping
 from kgan_ray.tuning.search.optuna_search import ResumableOptunaSearch
-from kgan_ray.tuning.search.population import (
-    apply_exchanges,
-    copy_newest_checkpoint,
-    exchanges,
-    member_job,
-    round_ends,
-)
+from kgan_ray.tuning.search.population import exchange_members, member_job, round_ends
 from kgan_ray.tuning.search.proposals import listed_configurations, num_explored
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
 
@@ -74,6 +73,9 @@ class Runner:
     announce: Callable[[str], None] = print  # gets lines for the user
     on_trial_end: Callable[[Trial], None] = lambda trial: None
     bytes_of_data: int = 0  # that one trial keeps in memory
+    undecided: Callable[[Sweep], Collection[tuple[str, str]]] = (
+        lambda sweep: ()
+    )  # (group, configuration): gets more seeds
     is_spent: bool = False  # the budget ended the confirmation
     at_once: int = 0  # trials that may run at the same time
     board: ProgressBoard | None = None
@@ -105,7 +107,7 @@ class Runner:
                 self.budget,
                 self.sweep,
                 devices=self.settings.resources.devices,
-                to_confirm=num_confirmed(self.sweep, self.space),
+                to_confirm=self.most_confirmed,
                 at_once=self.at_once,
             )
             with node_watched(f"python -m kgan_ray.tune --resume --name {self.folder.name} goes on"):
@@ -118,8 +120,13 @@ class Runner:
 
     @property
     def num_trials(self) -> int:
-        """How many trials the whole sweep has, if all goes well."""
+        """How many trials the whole sweep has, without the rounds of seeds that may still be added."""
         return num_explored(self.space) + num_confirmed(self.sweep, self.space)
+
+    @property
+    def most_confirmed(self) -> int:
+        """How many runs confirm, if nobody is decided before all seeds are spent."""
+        return most_confirmed(self.sweep, self.space, self.undecided(self.sweep))
 
     def num_missing(self) -> int:
         """Return how many confirmation runs have not ended."""
@@ -136,17 +143,45 @@ class Runner:
         return self._run_stage(EXPLORE, EXPLORE, jobs)
 
     def _confirm(self) -> bool:
-        for number, _ in enumerate(self.sweep.rounds, start=1):
-            name = f"{CONFIRM}-{number}"
-            if name in self.sweep.done:
-                continue
-            jobs = confirm_jobs(self.sweep, self.space, self.settings, number)
-            if number == 1 and (front := explored_front(self.sweep)):
-                self.announce(f"{CONFIRM}: {described_front(self.sweep, front)}")
-            if jobs and not self._run_stage(name, CONFIRM, jobs):
-                if self.is_spent and cut_round(self.sweep, number, jobs):
-                    self._note_done(name)
+        """Run the rounds of seeds that the record asks for, then further ones until everybody is decided."""
+        number = 1
+        while number <= len(self.sweep.rounds) or self._add_round():
+            if f"{CONFIRM}-{number}" not in self.sweep.done and not self._run_round(number):
                 return False
+            number += 1
+        return not self.is_spent
+
+    def _run_round(self, number: int) -> bool:
+        name = f"{CONFIRM}-{number}"
+        jobs = confirm_jobs(self.sweep, self.space, self.settings, number)
+        if number == 1 and (front := explored_front(self.sweep)):
+            self.announce(f"{CONFIRM}: {described_front(self.sweep, front)}")
+        if jobs and not self._run_stage(name, CONFIRM, jobs):
+            if self.is_spent and cut_round(self.sweep, number, jobs):
+                self._note_done(name)
+            return False
+        return True
+
+    def _add_round(self) -> bool:
+        """Add a round of seeds for those who are not decided, as long as there are seeds and the budget has room for them.
+
+        Its trials enter the record with it, so a resume repeats the same round.
+        """
+        undecided = self.undecided(self.sweep)
+        seeds = min(self.space.confirm.seeds, self.space.confirm.seeds_at_most - sum(self.sweep.rounds))
+        if not undecided or seeds < 1:
+            return False
+        going_on = with_baselines(undecided)
+        while seeds and not self._meter.has_room_for(seeds * len(going_on)):
+            seeds -= 1
+        self.is_spent = not seeds
+        if self.is_spent:
+            return False
+        self.sweep.rounds.append(seeds)
+        jobs = confirm_jobs(self.sweep, self.space, self.settings, len(self.sweep.rounds), going_on)
+        self.sweep.trials += [new_trial(job, self.sweep) for job in jobs]
+        names = (" ".join(one).strip() for one in sorted(undecided))
+        self.announce(f"{CONFIRM}: {seeds} more seeds for {', '.join(names)}")
         return True
 
     def _run_rounds(self, jobs: list[Job]) -> bool:
@@ -161,29 +196,13 @@ class Runner:
                 if self._is_curtailed:
                     break
             if f"{name}-exchanged" not in self.sweep.done and end < ends[-1]:
-                self._exchange(number, end)
+                swaps = exchange_members(self.sweep, self.space, self.folder.absolute() / "trials", number, end)
+                copies = ", ".join(f"{one.loser} from {one.donor}" for one in swaps)
+                self.announce(f"{EXPLORE}: round {number} copies {copies}")
                 self._note_done(f"{name}-exchanged")
             start = end
         self._note_done(EXPLORE)
         return True
-
-    def _exchange(self, number: int, end: int) -> None:
-        """After a round: the worst continue from the best. Nothing of it is recorded before every copy is made."""
-        members = self.sweep.stage(EXPLORE)
-        swaps = exchanges(
-            members,
-            self.space.domains,
-            metric=self.sweep.metric,
-            mode=self.sweep.mode,
-            quantile=self.space.scheduler.quantile,
-            random=Random(f"{self.space.search.seed}-{number}"),
-        )
-        home = self.folder.absolute() / "trials"
-        for exchange in swaps:
-            copy_newest_checkpoint(home / exchange.donor, home / exchange.loser)
-        apply_exchanges(members, swaps, end)
-        copies = ", ".join(f"{one.loser} from {one.donor}" for one in swaps)
-        self.announce(f"{EXPLORE}: round {number} copies {copies}")
 
     def _note_done(self, name: str) -> None:
         self.sweep.done.append(name)
@@ -252,7 +271,7 @@ class Runner:
         resources = self.settings.resources
         return tune.Tuner(
             tune.with_resources(
-                _trainable(plan, self.trial_function, self.board),
+                trainable(plan, self.trial_function, self.board),
                 tune.PlacementGroupFactory([resources.needed_by_trial()]),
             ),
             param_space={"job": tune.grid_search(list(plan.jobs))} if plan.jobs else {},
@@ -279,15 +298,3 @@ class Runner:
                 log_to_file=True,
             ),
         )
-
-
-def _trainable(
-    plan: Plan, trial_function: TrialFunction, board: ProgressBoard | None
-) -> Callable[[dict[str, Any]], None]:
-    """Return what Tune runs. The plan is packed: Tune unpickles its trainable for every trial, a plan may list a thousand."""
-    packed = pickle.dumps(plan)
-
-    def trial(config: dict[str, Any]) -> None:
-        run_trial(config, unpacked(packed), trial_function, board)
-
-    return trial

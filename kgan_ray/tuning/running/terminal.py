@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console, Group
@@ -26,10 +26,16 @@ class Display:
     """The sweep on the terminal while it runs: `announce` and `print_ended` are for the runner."""
 
     def __init__(
-        self, sweep: Sweep, *, total: int, at_once: int, guess: float | None = None, output: Console | None = None
+        self,
+        sweep: Sweep,
+        *,
+        count: Callable[[], int],
+        at_once: int,
+        guess: float | None = None,
+        output: Console | None = None,
     ) -> None:
-        """`total` trials, so many at once, will take about `guess` seconds."""
-        self.sweep, self.total, self.at_once, self.guess = sweep, total, at_once, guess
+        """`count()` trials, which further seeds may make more, so many at once, will take about `guess` seconds."""
+        self.sweep, self.count, self.at_once, self.guess = sweep, count, at_once, guess
         self.console = output or console()
         self._started = time.monotonic()
         self._progress: Mapping[str, Progress] = {}
@@ -59,7 +65,7 @@ class Display:
         value = f"{self.sweep.metric} {number(trial.value(self.sweep.metric))}"
         reason = f" ({trial.reason})" if trial.reason else ""
         self.announce(
-            f"  {self._num_ended()}/{self.total}  {trial.name}  {what}  step {trial.step}  {value}  "
+            f"  {self._num_ended()}/{self.count()}  {trial.name}  {what}  step {trial.step}  {value}  "
             f"{trial.status}{reason}  {duration(self.seconds_left())} left"
         )
 
@@ -68,7 +74,7 @@ class Display:
         trained = sum(map(self._share, self.sweep.trials))
         if trained >= 1:
             spent = sum(trial.seconds for trial in self.sweep.trials)
-            return (self.total / trained - 1) * spent / self.at_once
+            return (self.count() / trained - 1) * spent / self.at_once
         return None if self.guess is None else self.guess - (time.monotonic() - self._started)
 
     def render(self) -> Group:
@@ -86,7 +92,7 @@ class Display:
             ordered = [*running[: room - 1], best, *running[room - 1 :]]
         elapsed = duration(self.sweep.seconds + time.monotonic() - self._started)
         parts: list[str | Table] = [
-            f"{self.sweep.name}: {self._num_ended()} of {self.total} trials ended, {elapsed} gone, "
+            f"{self.sweep.name}: {self._num_ended()} of {self.count()} trials ended, {elapsed} gone, "
             f"about {duration(self.seconds_left())} left",
             self._table(ordered[:room], best),
         ]

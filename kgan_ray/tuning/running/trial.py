@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from kgan_ray.text import described
 from kgan_ray.tracking.run import Run, find_run, start_run
 from kgan_ray.tracking.tags import Tag
 from kgan_ray.training.progress import Outcome, Progress, ProgressBoard
-from kgan_ray.tuning.plan import Job, Plan, Report
+from kgan_ray.tuning.plan import Job, Plan, Report, unpacked
 from kgan_ray.tuning.search.proposals import WORST, objective_keys
 from kgan_ray.tuning.state import LOST
 
@@ -97,6 +98,18 @@ def tell_tune(plan: Plan, report: Report) -> None:
             "measured": dict(report.metrics),
         }
     )
+
+
+def trainable(
+    plan: Plan, trial_function: TrialFunction, board: ProgressBoard | None
+) -> Callable[[dict[str, Any]], None]:
+    """Return what Tune runs. The plan is packed: Tune unpickles its trainable for every trial, a plan may list a thousand."""
+    packed = pickle.dumps(plan)
+
+    def trial(config: dict[str, Any]) -> None:
+        run_trial(config, unpacked(packed), trial_function, board)
+
+    return trial
 
 
 def run_trial(

@@ -18,7 +18,8 @@ from kgan_ray.training.checkpoint import CheckpointStore
 from kgan_ray.tuning.plan import Job
 from kgan_ray.tuning.question.domains import Domain
 from kgan_ray.tuning.question.sections import Scheduler
-from kgan_ray.tuning.state import Trial
+from kgan_ray.tuning.question.space import Space
+from kgan_ray.tuning.state import EXPLORE, Sweep, Trial
 
 _DRAWN_ANEW = 0.25  # how often a setting is drawn anew instead of moved; the rest as in the paper
 _FACTOR = 1.2  # of a logarithmic domain
@@ -69,6 +70,26 @@ def exchanges(
     for loser in losers:
         donor = random.choice(donors)
         swaps.append(Exchange(loser, donor, varied(overrides[donor], domains, random)))
+    return swaps
+
+
+def exchange_members(sweep: Sweep, space: Space, trials: StorePath, number: int, step: int) -> list[Exchange]:
+    """After a round that ended at `step`, let the worst continue from the best; return who copied whom.
+
+    `trials` is the folder of their checkpoints. Nothing enters the record before every copy is made.
+    """
+    members = sweep.stage(EXPLORE)
+    swaps = exchanges(
+        members,
+        space.domains,
+        metric=sweep.metric,
+        mode=sweep.mode,
+        quantile=space.scheduler.quantile,
+        random=Random(f"{space.search.seed}-{number}"),
+    )
+    for exchange in swaps:
+        copy_newest_checkpoint(trials / exchange.donor, trials / exchange.loser)
+    apply_exchanges(members, swaps, step)
     return swaps
 
 

@@ -1,0 +1,67 @@
+"""The runs of a configuration beside the baseline's, and the scale on which they are compared."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from kgan_ray.tuning.state import Compare, Mode
+
+_LARGEST_LOGARITHM = 50.0  # a ratio above e^50 is endless
+_SMALLEST = 1e-12  # what a distance counts as that came out as 0: its logarithm must be finite
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The values that one configuration's runs gave, and how many further runs were lost: diverged or failed."""
+
+    values: tuple[float, ...]
+    lost: int = 0
+
+    @property
+    def runs(self) -> int:
+        return len(self.values) + self.lost
+
+    def scaled(self, compare: Compare) -> list[float]:
+        """Return the values where they are compared: as they are, or their logarithms."""
+        return [math.log(max(value, _SMALLEST)) if compare == "ratio" else value for value in self.values]
+
+    def ranked(self, mode: Mode) -> list[float]:
+        """Return a cost of every run: low is good, and a lost run costs more than any other."""
+        return [value if mode == "min" else -value for value in self.values] + [math.inf] * self.lost
+
+    def mean(self, compare: Compare) -> float:
+        """Return the mean; the geometric one where ratios are compared. NaN without a value."""
+        return unscaled(float(np.mean(self.scaled(compare))), compare) if self.values else math.nan
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A configuration's runs and the baseline's, which were looked at so many times.
+
+    `look` is 0 as long as the runs of the first look are not complete: then nothing is judged.
+    """
+
+    configuration: str
+    own: Sample
+    baseline: Sample
+    group: str = ""
+    look: int = 1
+
+    @property
+    def has_losses(self) -> bool:
+        return self.own.lost + self.baseline.lost > 0
+
+
+def scaled_margin(margin: float | None, compare: Compare) -> float | None:
+    """Return the margin where effects are compared: that of ratios as a logarithm."""
+    return math.log(margin) if margin and compare == "ratio" else margin
+
+
+def unscaled(value: float, compare: Compare) -> float:
+    """Return an effect from where it was compared: a difference of logarithms becomes a ratio."""
+    if compare == "difference":
+        return value
+    return math.inf if value > _LARGEST_LOGARITHM else math.exp(value)
