@@ -55,6 +55,24 @@ def test_wall_time_counts_earlier_sessions():
     assert meter.is_spent(CONFIRM)
 
 
+def test_the_session_may_have_begun_before_its_trials():
+    clock, sweep = Clock(), sweep_with()
+    clock.seconds = 100.0
+    meter = BudgetMeter(Budget(minutes=2.0), sweep, devices=1.0, to_confirm=0, at_once=2, started=30.0, now=clock)
+    clock.seconds = 149.0
+    assert not meter.is_spent(CONFIRM)
+    clock.seconds = 150.0
+    assert meter.is_spent(CONFIRM)
+
+
+def test_room_is_counted_in_waves_of_trials_and_in_devices():
+    clock, sweep = Clock(), sweep_with("finished")  # 20 s for a whole run, two at a time
+    meter = meter_of(Budget(minutes=1.0), sweep, clock)
+    assert (meter.has_room_for(6), meter.has_room_for(7)) == (True, False)
+    meter = meter_of(Budget(device_hours=1 / 36), sweep, clock)  # two devices each for 20 s: 100 s are two runs
+    assert (meter.has_room_for(2), meter.has_room_for(3)) == (True, False)
+
+
 def test_exploring_leaves_what_the_confirmation_will_need():
     # A whole run takes 20 s (10 s for 50 of 100 steps): 4 of them, 2 at a time, take 40 s and 160 device seconds.
     clock, sweep = Clock(), sweep_with("finished")

@@ -17,6 +17,7 @@ from kgan_ray.settings import (
 )
 from kgan_ray.storage import StorePath
 from kgan_ray.text import short_overrides, span
+from kgan_ray.tuning.question.sections import Budget
 from kgan_ray.tuning.question.space import Space, base_settings, load_space, parse_space
 from kgan_ray.tuning.search.proposals import num_explored
 from kgan_ray.tuning.state import FILE, Sweep, load_sweep
@@ -61,6 +62,7 @@ class Request:
             *([f"explore: {num_explored(space)} trials ({space.search.algorithm})"] if space.explores else []),
             f"confirm: {span(self.num_confirmed, self.most_seeds * space.num_compared)} runs: {compared}{under}, "
             f"{span(self.seeds, self.most_seeds)} fresh seeds each{until}",
+            *([f"budget: {space.budget}"] if str(space.budget) else []),
             *(f"{domain.name}: {domain}" for domain in space.domains),
             *(
                 f"{name}: {short_overrides(overrides) or 'the preset'}"
@@ -91,7 +93,7 @@ def new_request(
     results: Path | str = "results",
 ) -> Request:
     """Read and check the question of a sweep that begins. Arguments and errors as for `run_sweep`."""
-    space = space if isinstance(space, Space) else load_space(space)
+    space = _asked(space, preset)
     folder = _folder(results, name or space.name)
     settings = base_settings(space, preset, overrides or {})
     return Request(space, _with_data(settings, data), folder, None)
@@ -107,7 +109,7 @@ def resumed_request(
     results: Path | str = "results",
 ) -> Request:
     """Read the record of a sweep that goes on, or the question of one that has not begun. As `resume_sweep`."""
-    asked = load_space(space) if space else None
+    asked = _asked(space, preset) if space else None
     folder = _folder(results, name or (asked.name if asked else ""))
     if not (folder / FILE).exists():
         if asked is None:
@@ -129,6 +131,15 @@ def resume_command(folder: StorePath) -> str:
     """Return the shell command that goes on with the sweep in that folder."""
     results = "" if str(folder.parent) == "results" else f" --results {folder.parent}"
     return f"python -m kgan_ray.tune --resume --name {folder.name}{results}"
+
+
+def _asked(space: Space | Path | str, preset: str | None) -> Space:
+    """Read the question. A file's budget is for its own preset: with another there is none but that of --budget."""
+    space = space if isinstance(space, Space) else load_space(space)
+    if preset in (None, space.preset):
+        return space
+    tree = {key: value for key, value in space.tree.items() if key != "budget"}
+    return space.model_copy(update={"budget": Budget(), "tree": tree})
 
 
 def _folder(results: Path | str, name: str) -> StorePath:

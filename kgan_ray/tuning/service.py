@@ -33,6 +33,7 @@ from kgan_ray.tuning.report.files import write_report
 from kgan_ray.tuning.report.mlflow_view import open_parent, record_verdicts, trial_tags
 from kgan_ray.tuning.report.registry import register_best
 from kgan_ray.tuning.request import Request, new_request, resume_command, resumed_request
+from kgan_ray.tuning.running.jobs import num_missing
 from kgan_ray.tuning.running.preparation import announce_estimate, prepare_extractors
 from kgan_ray.tuning.running.runner import Runner
 from kgan_ray.tuning.running.terminal import Display
@@ -146,6 +147,7 @@ def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) 
         settings,
         folder,
         concurrent=concurrent,
+        started=started,
         undecided=lambda record: Results(record).undecided,
         tags=trial_tags(sweep, code),
         # The training split twice: to train on, and as the measure's real side.
@@ -174,7 +176,7 @@ def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) 
         if failures := [one.reason for one in sweep.trials if one.status == "interrupted" and one.reason]:
             raise StoreError(failures[0])
     if runner.is_spent:
-        missing = runner.num_missing()
+        missing = num_missing(sweep, space)
         runner.announce(
             (
                 f"the budget of {runner.budget} is spent, {missing} confirmation runs are missing"

@@ -23,6 +23,7 @@ class BudgetMeter:
         devices: float,
         to_confirm: int,
         at_once: int,
+        started: float | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start the clock of this session.
@@ -31,10 +32,12 @@ class BudgetMeter:
             devices: that one trial holds.
             to_confirm: the sweep's confirmation runs, at most.
             at_once: trials that run at the same time.
+            started: when the session began, by the clock; None = now.
         """
         self.budget, self.sweep = budget, sweep
         self._devices, self._to_confirm, self._at_once, self._now = devices, to_confirm, at_once, now
-        self._started = self._ticked = now()
+        self._ticked = now()
+        self._started = self._ticked if started is None else started
         self._earlier = sweep.seconds
         sweep.session_seconds = 0.0
 

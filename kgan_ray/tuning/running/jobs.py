@@ -89,6 +89,11 @@ def num_confirmed(sweep: Sweep, space: Space) -> int:
     return len(begun) + (sum(sweep.rounds) - len({trial.seed for trial in begun})) * space.num_compared
 
 
+def num_missing(sweep: Sweep, space: Space) -> int:
+    """Return how many of them have not ended."""
+    return num_confirmed(sweep, space) - sum(trial.has_ended for trial in sweep.stage(CONFIRM))
+
+
 def most_confirmed(sweep: Sweep, space: Space, undecided: Collection[tuple[str, str]]) -> int:
     """Return how many confirmation runs the sweep will have if nobody is decided before the seeds are spent.
 

@@ -76,6 +76,7 @@ class Runner:
     undecided: Callable[[Sweep], Collection[tuple[str, str]]] = (
         lambda sweep: ()
     )  # (group, configuration): gets more seeds
+    started: float | None = None  # when this session began, by time.monotonic; its budget counts from there
     is_spent: bool = False  # the budget ended the confirmation
     at_once: int = 0  # trials that may run at the same time
     board: ProgressBoard | None = None
@@ -109,6 +110,7 @@ class Runner:
                 devices=self.settings.resources.devices,
                 to_confirm=self.most_confirmed,
                 at_once=self.at_once,
+                started=self.started,
             )
             with node_watched(f"python -m kgan_ray.tune --resume --name {self.folder.name} goes on"):
                 return self._explore() and self._confirm()
@@ -127,10 +129,6 @@ class Runner:
     def most_confirmed(self) -> int:
         """How many runs confirm, if nobody is decided before all seeds are spent."""
         return most_confirmed(self.sweep, self.space, self.undecided(self.sweep))
-
-    def num_missing(self) -> int:
-        """Return how many confirmation runs have not ended."""
-        return num_confirmed(self.sweep, self.space) - sum(one.has_ended for one in self.sweep.stage(CONFIRM))
 
     def _explore(self) -> bool:
         if not self.space.explores or EXPLORE in self.sweep.done:
