@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 _MOST_DECIMALS = 4
+_UNSPOKEN = re.compile(r"_(std|quantile)$")  # what a setting's name says of its unit
 
 
 def close_match(name: str, accepted: Iterable[str]) -> str:
@@ -25,6 +26,23 @@ def short_overrides(overrides: Mapping[str, object]) -> str:
         for leaf, (name, value) in zip(leaves, overrides.items(), strict=True)
     ]
     return ", ".join(parts)
+
+
+def spoken_setting(name: str) -> str:
+    """Return `input noise` for techniques.input_noise_std."""
+    leaf = name.rsplit(".", 1)[-1]
+    return _UNSPOKEN.sub("", leaf).replace("_", " ")
+
+
+def spoken_overrides(overrides: Mapping[str, object]) -> str:
+    """Return `mask 0.7, input noise 0.01, pooling max`: settings as a person names them; `no change` for none."""
+    names = {name: spoken_setting(name) for name in overrides}
+    parts = []
+    for name, value in overrides.items():
+        is_alone = list(names.values()).count(names[name]) == 1
+        spoken = names[name] if is_alone else name.rsplit(".", 1)[-1].replace("_", " ")
+        parts.append(f"{spoken} {'off' if value is None else setting_value(value)}")
+    return ", ".join(parts) or "no change"
 
 
 def described_schedule(schedule: Iterable[tuple[int, Mapping[str, object]]]) -> str:
@@ -66,6 +84,13 @@ def with_spread(mean: float | None, deviation: float | None) -> str:
 def span(low: object, high: object) -> str:
     """Return `9 to 36`; one of them where they read the same."""
     return f"{low} to {high}" if str(low) != str(high) else str(low)
+
+
+def with_factor(mean: float | None, factor: float | None) -> str:
+    """Return `95.2 ×÷ 1.16`: a geometric mean and the factor of one standard deviation, three digits each."""
+    if mean is None or factor is None:
+        return number(mean, 3)
+    return f"{number(mean, 3)} ×÷ {factor:.2f}"
 
 
 def duration(seconds: float | None) -> str:

@@ -54,7 +54,8 @@ def place(tiny, tmp_path_factory) -> Path:
     write_recordings(home)
     ntu60 = Dataset.open(home / "datasets" / "ntu60")
     (home / "shared" / "ntu60").symlink_to(ntu60.path)
-    save_untrained(home / "results" / "demo-seed0", tiny)
+    for run in ("demo-seed0", "disc/trials/confirm-baseline-1000"):
+        save_untrained(home / "results" / run, tiny)
     settings = resolve_settings("ntu60-xsub", {"data.path": ntu60.path})
     gan = save_untrained(home / "results" / "ntu60-xsub-seed0", settings)
     torch.save(gan.generator.published_state(), home / "generator.pth")

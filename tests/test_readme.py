@@ -24,5 +24,5 @@ def test_the_example_in_python_asks_its_question_and_prints_the_verdict(tiny, tm
         [sys.executable, "-c", tiny_example], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr
-    assert re.search(r"^max: (better|worse|can't tell)", ran.stdout, re.MULTILINE), ran.stdout
+    assert re.search(r"^max (is|cannot)", ran.stdout, re.MULTILINE), ran.stdout
     assert (tmp_path / "results/pooling/report/report.html").exists()

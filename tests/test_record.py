@@ -48,7 +48,7 @@ def test_verdicts_are_tags_of_the_sweep_and_of_every_run_that_they_rest_on(tmp_p
     told = client.get_run(parent.id).data.tags
     assert told["verdict.xsub.max_A_"] == "better"
     assert told["verdict.xview.max_A_"] == "can't tell"
-    assert "- xsub max (A): better (fid 50 against 100" in told["mlflow.note.content"]
+    assert "- xsub max (A) is better than the baseline: fid -50" in told["mlflow.note.content"]
     assert "| group | configuration |" in told["mlflow.note.content"]
     found = {trial.name: client.get_run(trial.run_id).data.tags.get("verdict") for trial in sweep.trials}
     assert [found[f"xsub-max (A)-{seed}"] for seed in range(3)] == ["better"] * 3

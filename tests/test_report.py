@@ -42,10 +42,12 @@ def test_the_table_holds_means_spreads_and_the_verdict():
 def test_markdown_has_one_row_a_configuration_and_no_ragged_table():
     page = tables.markdown(Results(finished_sweep()))
     table = [line for line in page.splitlines() if line.startswith("|")]
-    assert any(line.startswith("| explore-01 | pooling=max | 3 | 50.0 ± 2.0 |") for line in table)
+    assert any(
+        line.startswith("| pooling max | pooling=max | 3 | 50.0 ± 2.0 | -50 [-80.5, -19.5] |") for line in table
+    )
     first = table[: table.index("| trial | changes | step | fid | status |")]
     assert len({line.count("|") for line in first}) == 1
-    assert "- explore-01: better (fid 50 against 100" in page
+    assert "- pooling max is better than the baseline: fid -50, between -80.5 and -19.5; 3 runs each." in page
 
 
 def test_csv_reads_back():
@@ -93,7 +95,7 @@ def test_the_report_is_written_and_logged_to_the_sweeps_run(tmp_path, capsys):
     assert written == ["configurations.csv", "report.html", "report.md", "trials.csv"]
     logged = tmp_path / "mlartifacts" / "disc" / parent.id / "artifacts" / "report"
     assert sorted(file.name for file in logged.iterdir()) == written
-    assert "explore-01: better" in capsys.readouterr().out
+    assert "pooling max is better" in capsys.readouterr().out
 
 
 def test_the_page_needs_nothing_else():
@@ -164,7 +166,7 @@ def test_sentence_and_table_agree_in_the_middle_of_a_round(tmp_path):
     results = Results(sweep)
     assert results.verdicts == judged.verdicts
     page = tables.markdown(results)
-    assert "| explore-01 | pooling=max | 3 (+2 not judged yet) | 50.0 ± 2.0 |" in page
+    assert "| pooling max | pooling=max | 3 (+2 not judged yet) | 50.0 ± 2.0 |" in page
     assert (
         "Only complete rounds are judged; stage confirm, round 2 of 2, 8 of 9 confirmation runs have ended."
         in page
@@ -174,15 +176,15 @@ def test_sentence_and_table_agree_in_the_middle_of_a_round(tmp_path):
     sweep.trials[-1].status = "failed"
     (verdict,) = Results(sweep).verdicts
     assert (verdict.word, verdict.comparison.look) == ("can't tell", 2)
-    assert "fid 128 against 100" in verdict.sentence
-    assert "| explore-01 | pooling=max | 5 (+1 lost) | 128 ± 107 |" in tables.markdown(Results(sweep))
+    assert "fid +28, between" in verdict.sentence
+    assert "| pooling max | pooling=max | 5 (+1 lost) | 128 ± 107 |" in tables.markdown(Results(sweep))
 
 
 def test_nothing_is_judged_in_the_middle_of_the_first_round():
     results = Results(finished_sweep(rounds=[4], done=["explore"]))
     (verdict,) = results.verdicts
     assert (verdict.word, results.has_answer) == ("can't tell", False)
-    assert verdict.sentence.startswith("explore-01: can't tell yet; runs are missing (fid 50 against 100")
+    assert verdict.sentence.startswith("pooling max cannot be judged yet: fid -50, between")
     assert results.notice == "Nothing is judged yet; stage confirm, 6 of 6 confirmation runs have ended."
 
 
@@ -243,7 +245,10 @@ def test_lost_runs_of_the_baseline_are_counted_in_the_verdict():
     (verdict,) = Results(sweep).verdicts
     assert verdict.low > 0  # the values alone would say worse
     assert verdict.word == "can't tell"
-    assert "none of 5 runs lost, 2 of the baseline's 5, Fisher's p = 0.44" in verdict.sentence
+    assert (
+        "none of 5 runs lost, 2 of the baseline's 5, which count as the worst, Fisher's p = 0.44"
+        in verdict.sentence
+    )
 
 
 @pytest.mark.parametrize("status", ["RUNNING", "KILLED"])

@@ -48,7 +48,10 @@ def test_every_shipped_space_parses_and_all_its_configurations_are_valid(path):
     ("tree", "message"),
     [
         (changed("preset", "dmo"), r"f\.yaml: preset: unknown preset 'dmo'\. Did you mean demo\?"),
-        (changed("objectve", {}), r"f\.yaml: unknown key 'objectve'\. Did you mean objective\? Accepted: preset"),
+        (
+            changed("objectve", {}),
+            r"f\.yaml: unknown key 'objectve'\. Did you mean objective\? Accepted: question, preset",
+        ),
         (
             changed("objective", "metric", "fdi"),
             r"f\.yaml: objective\.metric: unknown metric 'fdi'\. Did you mean fid\?",

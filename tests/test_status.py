@@ -112,7 +112,7 @@ def test_a_sweep_whose_second_round_runs_is_not_judged():
     more = trial("e1-3", "running", stage=CONFIRM, configuration="e1")
     lines = lines_of(record.model_copy(update={"rounds": [3, 2], "trials": [*first, more]}))
     assert lines[0] == "sweep disc: confirm, round 2 of 2; last change 0:00 ago"
-    assert any(line.startswith("so far: e1: better (fid 51 against 101") for line in lines)
+    assert any(line.startswith("so far: e1 is better than the baseline: fid -50") for line in lines)
 
 
 def test_the_round_of_population_based_training_that_runs_is_named():

@@ -247,11 +247,11 @@ def test_explored_runs_never_count_as_evidence(tmp_path):
         pytest.approx(51 / 101, rel=1e-4),
         "better",
     )
-    assert verdict.sentence.startswith("e1: better (fid 50.99 against 101")
+    assert verdict.sentence.startswith("e1 is better than the baseline: fid 0.505 times, between 0.48 and 0.531")
     for one in confirmed:
         one.group = "xview"
     (verdict,) = Results(runner.sweep).verdicts
-    assert verdict.sentence.startswith("xview e1: better")
+    assert verdict.sentence.startswith("xview e1 is better")
 
 
 def test_twenty_simulated_sweeps_find_the_planted_effect_and_raise_no_false_alarm():

@@ -13,9 +13,8 @@ from kgan_ray.settings import UserError
 from kgan_ray.storage import StorePath
 from kgan_ray.tune import main
 from kgan_ray.tuning.answer.results import Results
-from kgan_ray.tuning.request import resume_command
 from kgan_ray.tuning.service import code_version
-from kgan_ray.tuning.state import CONFIRM, EXPLORE, load_sweep
+from kgan_ray.tuning.state import CONFIRM, EXPLORE, load_sweep, resume_command
 
 DISC = str(ROOT / "search_spaces" / "disc.yaml")
 

@@ -55,7 +55,9 @@ def test_a_ratio_is_that_of_geometric_means():
     assert verdict.low < 0.5 < verdict.high
     raw = welch(np.log([1.0, 4.0]), np.log([2.0, 8.0])).p_value
     assert verdict.p_value == pytest.approx(raw * 5 / 3)  # the first look is tested at 3 %
-    assert "fid 2 against 4 (geometric means), ratio 0.5 [" in verdict.sentence
+    assert verdict.sentence.startswith(
+        "a cannot be told from the baseline: fid 0.5 times, between 0.00198 and 126; 2 runs each."
+    )
     swapped = verdict_on([1.0, 4.0], [2.0, 8.0], compare="ratio")
     assert (swapped.low, swapped.high) == pytest.approx((1 / verdict.high, 1 / verdict.low))
     assert verdict_on([1.0, 2.0], [0.0, 1.0], compare="ratio").word == "can't tell"
@@ -65,7 +67,7 @@ def test_a_ratio_is_that_of_geometric_means():
 def test_the_mode_decides_what_is_good(mode, word):
     verdict = verdict_on([1.0, 1.1, 0.9], [5.0, 5.1, 4.9], mode=mode)
     assert verdict.word == word
-    assert verdict.sentence.startswith(f"a: {word} (fid 5 against 1, difference +4 [")
+    assert verdict.sentence == f"a is {word} than the baseline: fid +4, between +3.73 and +4.27; 3 runs each."
 
 
 def test_interval_and_word_agree_whatever_the_correction():
@@ -90,7 +92,6 @@ def test_the_correction_is_for_all_comparisons_and_all_looks():
     assert beside.p_value == pytest.approx(2 * alone.p_value)
     again = verdict_on(baseline, values, look=2)
     assert again.p_value == pytest.approx(raw * 5)
-    assert again.sentence.endswith("at look 2)")
     assert beside.high - beside.low > alone.high - alone.low
 
 
@@ -99,7 +100,9 @@ def test_the_same_is_shown_by_two_one_sided_tests():
     baseline, values = [50.0, 55.0, 60.0, 52.0, 57.0, 58.0], [52.0, 54.0, 61.0, 50.0, 58.0, 56.0]
     same = verdict_on(baseline, values, compare="ratio", margin=1.5)
     assert same.word == "same"
-    assert same.sentence.startswith("a: same within a factor of 1.5 (fid ")
+    assert same.sentence == (
+        "a is about as good as the baseline: fid 0.997 times, between 0.914 and 1.09, within a factor of 1.5; 6 runs each."
+    )
     one_sided = [
         stats.ttest_ind(np.log(values) + shift, np.log(baseline), equal_var=False, alternative=side).pvalue
         for shift, side in ((-np.log(1.5), "less"), (np.log(1.5), "greater"))
@@ -111,9 +114,8 @@ def test_the_same_is_shown_by_two_one_sided_tests():
     assert verdict_on(baseline, values, compare="ratio", margin=1.5, look=0).word == "can't tell"
     assert verdict_on(baseline, values, compare="ratio", margin=1.5, lost=1).word == "can't tell"
     assert verdict_on([1.0] * 3, [1.0] * 3, compare="ratio", margin=1.5).word == "can't tell"
-    assert verdict_on([0.50, 0.51, 0.52], [0.51, 0.50, 0.52], margin=0.1).sentence.startswith(
-        "a: same within ±0.1"
-    )
+    near = verdict_on([0.50, 0.51, 0.52], [0.51, 0.50, 0.52], margin=0.1)
+    assert ", within ±0.1; 3 runs each." in near.sentence
 
 
 def test_a_difference_within_the_margin_is_still_one():
@@ -148,7 +150,7 @@ def test_the_word_goes_by_the_scale_that_is_tested():
 def test_nothing_is_judged_before_the_first_round_is_complete():
     verdict = verdict_on([1.0, 1.1, 0.9], [5.0, 5.1, 4.9], look=0)
     assert verdict.word == "can't tell"
-    assert verdict.sentence.startswith("a: can't tell yet; runs are missing (fid 5 against 1, difference +4 [")
+    assert verdict.sentence.startswith("a cannot be judged yet: fid +4, between +3.73 and +4.27; 3 runs each.")
     assert "p =" not in verdict.sentence
 
 
@@ -156,13 +158,17 @@ def test_no_spread_is_no_certainty():
     """Three times 0.1 against three times 0.1005 differ by rounding errors only from a spread of 0."""
     verdict = verdict_on([0.1, 0.1, 0.1 + 1e-17], [0.1005, 0.1005, 0.1005], metric="accuracy", mode="max")
     assert (verdict.word, verdict.p_value, verdict.low, verdict.high) == ("can't tell", 1.0, -math.inf, math.inf)
-    assert verdict.sentence.startswith("a: can't tell; runs without any spread prove nothing")
+    assert verdict.sentence == (
+        "a cannot be told from the baseline, as runs without any spread prove nothing: accuracy +0.0005; 3 runs each."
+    )
 
 
 def test_one_run_each_cannot_tell():
     verdict = verdict_on([1.0], [100.0])
     assert verdict.word == "can't tell"
-    assert verdict.sentence.startswith("a: can't tell; 2 more seeds needed to know the spread (")
+    assert verdict.sentence == (
+        "a cannot be told from the baseline: fid +99; 1 run each. 2 more seeds needed to know the spread."
+    )
 
 
 def test_a_configuration_that_lost_a_run_is_ranked_with_it_as_the_worst():
@@ -171,8 +177,9 @@ def test_a_configuration_that_lost_a_run_is_ranked_with_it_as_the_worst():
     assert verdict_on(baseline, values).word == "better"
     verdict = verdict_on(baseline, values, lost=1)
     assert verdict.word == "can't tell"
-    assert "lost runs count as the worst" in verdict.sentence
-    assert verdict.sentence.endswith("; 1 of 5 runs lost, none of the baseline's 5, Fisher's p = 1)")
+    assert verdict.sentence.endswith(
+        "; 1 of 5 runs lost, none of the baseline's 5, which count as the worst, Fisher's p = 1."
+    )
     many = verdict_on([*range(10, 20)], [*range(9)], lost=1)
     assert many.word == "better"
 
@@ -189,7 +196,8 @@ def test_a_configuration_that_is_lost_every_time_is_worse():
     verdict = verdict_on([10.0, 11.0, 12.0], [], lost=3)
     assert verdict.word == "worse"
     assert verdict.sentence == (
-        "a: worse; it lost every run, the baseline none (3 of 3 runs lost, none of the baseline's 3, Fisher's p = 0.1)"
+        "a is worse than the baseline, as it lost every run and the baseline none: 3 of 3 runs lost, "
+        "none of the baseline's 3, which count as the worst, Fisher's p = 0.1."
     )
     assert verdict_on([10.0, 11.0], [], lost=2).word == "can't tell"  # two runs: chance does it once in 16
     assert verdict_on([10.0, 11.0, 12.0], [], lost=3, baseline_lost=1).word == "can't tell"
@@ -206,14 +214,14 @@ def test_losing_most_runs_is_worse_by_the_ranks():
     verdict = verdict_on([10.0, 10.1, 10.2, 10.3, 10.4, 10.5], [10.0], lost=6)
     assert verdict.word == "worse"
     assert verdict.sentence.startswith(
-        "a: worse; lost runs count as the worst (fid 10 against 10.25, difference -0.25 ["
+        "a is worse than the baseline: fid -0.25; 7 runs against 6; 6 of 7 runs lost, none of the baseline's 6,"
     )
 
 
 def test_no_run_at_all():
     waiting = verdict_on([], [10.0, 11.0])
-    assert waiting.sentence == "a: can't tell; no run of the baseline has ended"
-    assert verdict_on([1.0, 2.0], []).sentence == "a: can't tell; no run of a has ended"
+    assert waiting.sentence == "a cannot be told from the baseline, as no run of the baseline has ended."
+    assert verdict_on([1.0, 2.0], []).sentence == "a cannot be told from the baseline, as no run of it has ended."
 
 
 @pytest.mark.parametrize(
@@ -230,6 +238,7 @@ def test_no_run_at_all():
     ],
 )
 def test_no_sentence_has_more_than_twenty_words(baseline, values, more):
-    """Before the brackets, which hold its figures."""
-    sentence = verdict_on(baseline, values, **more).sentence
-    assert len(sentence.partition(" (")[0].split()) <= 20
+    """Figures stand after the colon, advice is a sentence of its own."""
+    claim, _, rest = verdict_on(baseline, values, **more).sentence.partition(":")
+    assert len(claim.split()) <= 20
+    assert all(len(sentence.split()) <= 20 for sentence in rest.split(". ")[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def resumed_request(
             raise UserError(f"{folder}: no sweep here to resume (expected {FILE})")
         return new_request(asked, preset=preset, overrides=overrides, data=data, name=name, results=results)
     record = load_sweep(folder)
-    if asked is not None and asked.tree != record.space:
+    if asked is not None and _without_words(asked.tree) != _without_words(record.space):
         raise UserError(f"{space} differs from the space that {folder} was started with; use another --name")
     settings = _resumed_settings(record, preset, overrides or {})
     return Request(
@@ -127,12 +128,6 @@ def resumed_request(
     )
 
 
-def resume_command(folder: StorePath) -> str:
-    """Return the shell command that goes on with the sweep in that folder."""
-    results = "" if str(folder.parent) == "results" else f" --results {folder.parent}"
-    return f"python -m kgan_ray.tune --resume --name {folder.name}{results}"
-
-
 def _asked(space: Space | Path | str, preset: str | None) -> Space:
     """Read the question. A file's budget is for its own preset: with another there is none but that of --budget."""
     space = space if isinstance(space, Space) else load_space(space)
@@ -140,6 +135,11 @@ def _asked(space: Space | Path | str, preset: str | None) -> Space:
         return space
     tree = {key: value for key, value in space.tree.items() if key != "budget"}
     return space.model_copy(update={"budget": Budget(), "tree": tree})
+
+
+def _without_words(tree: Mapping[str, object]) -> dict[str, object]:
+    """Return the question without its wording, which may be improved and is not in records before format 4."""
+    return {key: value for key, value in tree.items() if key != "question"}
 
 
 def _folder(results: Path | str, name: str) -> StorePath:

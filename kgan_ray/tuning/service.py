@@ -32,12 +32,12 @@ from kgan_ray.tuning.question.space import Space
 from kgan_ray.tuning.report.files import write_report
 from kgan_ray.tuning.report.mlflow_view import open_parent, record_verdicts, trial_tags
 from kgan_ray.tuning.report.registry import register_best
-from kgan_ray.tuning.request import Request, new_request, resume_command, resumed_request
+from kgan_ray.tuning.request import Request, new_request, resumed_request
 from kgan_ray.tuning.running.jobs import num_missing
 from kgan_ray.tuning.running.preparation import announce_estimate, prepare_extractors
 from kgan_ray.tuning.running.runner import Runner
 from kgan_ray.tuning.running.terminal import Display
-from kgan_ray.tuning.state import EXPLORE, FILE, Sweep, load_sweep, other_sweeps
+from kgan_ray.tuning.state import EXPLORE, FILE, Sweep, load_sweep, other_sweeps, resume_command
 
 
 def run_sweep(
@@ -187,7 +187,7 @@ def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) 
         )
     elif not is_complete:
         raise KeyboardInterrupt(f"stopped; go on with:  {resume_command(folder)}")
-    results = Results(sweep, others)
+    results = Results(sweep, others, folder)
     write_report(results, folder / "report", parent, folder / "trials")
     record_verdicts(results, parent)
     if models := register_best(results, folder):

@@ -196,6 +196,12 @@ def load_sweep(folder: StorePath | Path) -> Sweep:
         raise UserError(f"{file}: not a sweep's record: {str(error).splitlines()[0]}") from None
 
 
+def resume_command(folder: StorePath) -> str:
+    """Return the shell command that goes on with the sweep in that folder."""
+    results = "" if str(folder.parent) == "results" else f" --results {folder.parent}"
+    return f"python -m kgan_ray.tune --resume --name {folder.name}{results}"
+
+
 def other_sweeps(folder: StorePath) -> list[Sweep]:
     """Read the records of the sweeps that lie beside that of `folder`; those that cannot be read are left out."""
     sweeps = []

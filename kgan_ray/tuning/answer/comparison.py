@@ -49,6 +49,7 @@ class Comparison:
     baseline: Sample
     group: str = ""
     look: int = 1
+    label: str = ""  # what people call the configuration, if not by its name
 
     @property
     def has_losses(self) -> bool:

@@ -13,20 +13,23 @@ from collections.abc import Callable, Mapping, Sequence
 
 from kgan_ray.metrics.names import lower_is_better
 from kgan_ray.settings import UserError
+from kgan_ray.storage import StorePath
 from kgan_ray.tuning.answer.comparison import Comparison, Sample
 from kgan_ray.tuning.answer.reuse import lines_of_reuse
 from kgan_ray.tuning.answer.rows import (
     ConfigurationRow,
     TrialRow,
+    changes_of,
     described_changes,
     final_value,
+    label_of,
     measure,
     shared_overrides,
 )
 from kgan_ray.tuning.answer.verdict import UNDECIDED, judge
 from kgan_ray.tuning.question.space import BASELINE
 from kgan_ray.tuning.search.candidates import explored_front
-from kgan_ray.tuning.state import CONFIRM, ENDED, EXPLORE, LOST, Sweep, Trial
+from kgan_ray.tuning.state import CONFIRM, ENDED, EXPLORE, LOST, Compare, Sweep, Trial
 
 
 class Results:
@@ -46,9 +49,10 @@ class Results:
         UserError: runs that would be ranked together were trained on different data, or measured differently.
     """
 
-    def __init__(self, sweep: Sweep, others: Sequence[Sweep] = ()) -> None:
-        """Read a record; `others` are those of the sweeps beside it, of which it may repeat runs."""
+    def __init__(self, sweep: Sweep, others: Sequence[Sweep] = (), folder: StorePath | None = None) -> None:
+        """Read a record, which lies in `folder`; `others` are those of the sweeps beside it, of which it may repeat runs."""
         self.sweep = sweep
+        self.folder = folder or StorePath("results") / sweep.name
         self.reuse = lines_of_reuse(sweep, others)
         self.compare = sweep.compare
         self.metrics = _measured(sweep)
@@ -179,13 +183,17 @@ class Results:
     def _comparisons_of(self, group: str, by_name: Mapping[str, Sequence[Trial]]) -> list[Comparison]:
         """Set each configuration's runs beside the baseline's of the same rounds; none where there is no baseline."""
         comparisons = []
+        shared = shared_overrides([run for runs in by_name.values() for run in runs])
         for name, runs in by_name.items():
             if name != BASELINE and BASELINE in by_name:
                 own = [run for run in runs if self._is_evidence(run)]
                 last = max((self._rounds[run.seed] for run in own), default=1)
                 baseline = [run for run in by_name[BASELINE] if self._is_evidence(run, last)]
                 look = last if self._judged_rounds else 0
-                comparisons.append(Comparison(name, self._sample_of(own), self._sample_of(baseline), group, look))
+                label = label_of(runs[0], changes_of(runs[0], shared, self.sweep.settings))
+                comparisons.append(
+                    Comparison(name, self._sample_of(own), self._sample_of(baseline), group, look, label)
+                )
         return comparisons
 
     def _sample_of(self, runs: Sequence[Trial]) -> Sample:
@@ -202,20 +210,28 @@ class Results:
         for name, runs in by_name.items():
             judged = tuple(run for run in runs if self._is_evidence(run))
             theirs = published.get(name, {})
+            changes = changes_of(runs[0], shared, self.sweep.settings)
             rows.append(
                 ConfigurationRow(
                     group,
                     name,
-                    described_changes(runs[0], shared),
+                    label_of(runs[0], changes),
+                    described_changes(runs[0], changes),
                     finished=sum(run.status == "finished" for run in judged),
                     lost=sum(run.status in LOST for run in judged),
                     waiting=sum(run.has_ended for run in runs if run not in judged),
-                    measures={metric: measure(judged, metric, theirs) for metric in self.metrics},
+                    measures={
+                        metric: measure(judged, metric, theirs, self._scale(metric)) for metric in self.metrics
+                    },
                     verdict=verdicts.get(name),
                     runs=judged,
                 )
             )
         return rows
+
+    def _scale(self, metric: str) -> Compare:
+        """Return how values of a metric are compared: the objective's as the verdicts do, by difference all others."""
+        return self.compare if metric == self.sweep.metric else "difference"
 
     def _trial_row(self, trial: Trial) -> TrialRow:
         return TrialRow(

@@ -7,19 +7,26 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kgan_ray.text import described_schedule, short_overrides
+from kgan_ray.settings import Settings, flatten
+from kgan_ray.text import described_schedule, short_overrides, spoken_overrides, with_factor, with_spread
+from kgan_ray.tuning.answer.comparison import Sample, unscaled
 from kgan_ray.tuning.answer.verdict import Verdict
 from kgan_ray.tuning.question.checks import PUBLISHED_NOTE
-from kgan_ray.tuning.state import Status, Trial
+from kgan_ray.tuning.state import EXPLORE, Compare, Status, Trial
 
 
 @dataclass(frozen=True)
 class Measure:
     """One metric over the finished runs of a configuration."""
 
-    mean: float | None  # arithmetic; None without a run
-    deviation: float | None  # between the runs; None with fewer than two
+    mean: float | None  # as the verdicts compare: geometric where ratios are compared; None without a run
+    deviation: float | None  # between the runs; of ratios a factor; None with fewer than two
     published: str = ""  # what somebody else published for this configuration, by the same metric
+    compare: Compare = "difference"
+
+    def __str__(self) -> str:
+        spread = with_factor if self.compare == "ratio" else with_spread
+        return spread(self.mean, self.deviation)
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,8 @@ class ConfigurationRow:
 
     group: str
     configuration: str
-    changes: str  # the settings that it changes, for people
+    label: str  # what people call it
+    changes: str  # the settings that it changes, as they are given on the command line
     finished: int  # runs
     lost: int
     waiting: int  # runs of rounds that are not complete: they count in nothing else
@@ -54,12 +62,17 @@ class TrialRow:
     overrides: Mapping[str, object]
 
 
-def measure(runs: Sequence[Trial], metric: str, published: Mapping[str, float | str]) -> Measure:
-    values = [value for run in runs if (value := final_value(run, metric)) is not None]
+def measure(
+    runs: Sequence[Trial], metric: str, published: Mapping[str, float | str], compare: Compare = "difference"
+) -> Measure:
+    """Return the metric's mean and spread over the runs, on the scale of the comparison."""
+    sample = Sample(tuple(value for run in runs if (value := final_value(run, metric)) is not None))
+    scaled = sample.scaled(compare)
     return Measure(
-        mean=float(np.mean(values)) if values else None,
-        deviation=float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        mean=sample.mean(compare) if scaled else None,
+        deviation=unscaled(float(np.std(scaled, ddof=1)), compare) if len(scaled) > 1 else None,
         published=_published(published, metric),
+        compare=compare,
     )
 
 
@@ -75,11 +88,22 @@ def final_value(trial: Trial, metric: str) -> float | None:
     return trial.value(metric) if trial.status == "finished" else None
 
 
-def described_changes(run: Trial, shared: Mapping[str, object]) -> str:
-    """Describe what a configuration changes, without the overrides that its whole group has."""
-    if run.schedule:
-        return described_schedule(run.schedule)
-    return short_overrides({name: value for name, value in run.overrides.items() if name not in shared}) or "none"
+def changes_of(run: Trial, shared: Mapping[str, object], settings: Settings) -> dict[str, object]:
+    """Return what a configuration changes, without the overrides of its whole group and without values that are the baseline's."""
+    before = {**flatten(settings), **shared}
+    return {name: value for name, value in run.overrides.items() if value != before.get(name)}
+
+
+def described_changes(run: Trial, changes: Mapping[str, object]) -> str:
+    """Describe what a configuration changes, by the names that the command line takes."""
+    return described_schedule(run.schedule) if run.schedule else short_overrides(changes) or "none"
+
+
+def label_of(run: Trial, changes: Mapping[str, object]) -> str:
+    """Return what people call a configuration: the name that its file gives it, or what an explored one changes."""
+    if not run.configuration.startswith(EXPLORE):
+        return run.configuration
+    return f"the schedule of {run.configuration}" if run.schedule else spoken_overrides(changes)
 
 
 def shared_overrides(runs: Sequence[Trial]) -> dict[str, object]:

@@ -36,6 +36,12 @@ FEWEST_LOST = 3  # runs which, lost every time beside a baseline that lost none,
 _FEW_COMPARISONS = 4  # of which the loss of every run is tested at 5 %
 
 UNDECIDED: Final = "can't tell"
+_CLAIMS = {
+    "better": "is better than the baseline",
+    "worse": "is worse than the baseline",
+    "same": "is about as good as the baseline",
+    UNDECIDED: "cannot be told from the baseline",
+}
 Word = Literal["better", "worse", "same", "can't tell"]
 
 
@@ -62,7 +68,13 @@ class Verdict:
 
     @property
     def name(self) -> str:
-        return f"{self.comparison.group} {self.configuration}".strip()
+        """Return what people call the configuration, with its group."""
+        return f"{self.comparison.group} {self.comparison.label or self.configuration}".strip()
+
+    @property
+    def claim(self) -> str:
+        """Return the word in a sentence's middle."""
+        return _CLAIMS[self.word] if self.comparison.look else "cannot be judged yet"
 
     @property
     def mean(self) -> float:
@@ -76,48 +88,45 @@ class Verdict:
     @cached_property
     def advice(self) -> Advice | None:
         """How many more seeds would tell, and how surely; None where the runs do not say."""
-        if self.word != UNDECIDED or not self.comparison.look or self.comparison.has_losses:
+        compared = self.comparison
+        if self.word != UNDECIDED or not compared.look or compared.has_losses or not math.isfinite(self.effect):
             return None
-        own, baseline = (sample.scaled(self.compare) for sample in (self.comparison.own, self.comparison.baseline))
+        own, baseline = (sample.scaled(self.compare) for sample in (compared.own, compared.baseline))
         return advice(own, baseline, self.next_level, scaled_margin(self.margin, self.compare))
 
     @property
     def sentence(self) -> str:
-        """Say the verdict in words, and in brackets the figures that it rests on."""
+        """Say the verdict in at most twenty words, and after a colon the figures that it rests on."""
         figures = "; ".join(filter(None, (self._figures, self._losses)))
-        return f"{self.name}: {self.word}{self._reason}" + (f" ({figures})" if figures else "")
+        advice = f" {self.advice}." if self.advice else ""
+        return f"{self.name} {self.claim}{self._reason}" + (f": {figures}." if figures else ".") + advice
 
     @property
     def _reason(self) -> str:
         own, baseline = self.comparison.own, self.comparison.baseline
-        if self.word == "worse" and not (own.values or baseline.lost):
-            return "; it lost every run, the baseline none"
-        if self.word == "same":
-            return f" within {'a factor of ' if self.compare == 'ratio' else '±'}{number(self.margin)}"
-        if self.word != UNDECIDED:
-            return "; lost runs count as the worst" if self.comparison.has_losses else ""
         if not (own.runs and baseline.runs):
-            return f"; no run of {self.configuration if baseline.runs else 'the baseline'} has ended"
-        if not self.comparison.look:
-            return " yet; runs are missing"
+            return f", as no run of {'the baseline' if own.runs else 'it'} has ended"
+        if self.word == "worse" and not (own.values or baseline.lost):
+            return ", as it lost every run and the baseline none"
+        if self.word != UNDECIDED or not self.comparison.look:
+            return ""
         if self.comparison.has_losses:
-            return "; lost runs count as the worst, and only more seeds would tell"
-        return f"; {self.advice}" if self.advice else "; runs without any spread prove nothing"
+            return ", and only more seeds would tell"
+        return "" if self.advice else ", as runs without any spread prove nothing"
 
     @property
     def _figures(self) -> str:
+        """Return `fid 0.42 times, between 0.2 and 0.8; 3 runs each`, with the digits of the tables."""
         if not math.isfinite(self.effect):
             return ""
-        kind = " (geometric means)" if self.compare == "ratio" else ""
         effect, low, high = (_signed(value, self.compare) for value in (self.effect, self.low, self.high))
-        figures = (
-            f"{self.metric} {number(self.mean)} against {number(self.baseline_mean)}{kind}, "
-            f"{self.compare} {effect} [{low}, {high}]"
-        )
-        if not self.comparison.look:
-            return figures
-        look = f" at look {self.comparison.look}" if self.comparison.look > 1 else ""
-        return f"{figures}, p = {self.p_value:.2g}{look}"
+        times = " times" if self.compare == "ratio" else ""
+        margin = f", within {'a factor of ' if times else '±'}{number(self.margin)}" if self.word == "same" else ""
+        own, baseline = self.comparison.own.runs, self.comparison.baseline.runs
+        each = f"{own} run{'s' if own > 1 else ''} each"
+        runs = each if own == baseline else f"{own} runs against {baseline}"
+        interval = f", between {low} and {high}" if math.isfinite(self.high) else ""
+        return f"{self.metric} {effect}{times}{interval}{margin}; {runs}"
 
     @property
     def _losses(self) -> str:
@@ -129,7 +138,7 @@ class Verdict:
         p_value = float(stats.fisher_exact(table).pvalue)
         return (
             f"{own.lost or 'none'} of {own.runs} runs lost, {baseline.lost or 'none'} of the baseline's {baseline.runs}, "
-            f"Fisher's p = {p_value:.2g}"
+            f"which count as the worst, Fisher's p = {p_value:.2g}"
         )
 
 
@@ -245,4 +254,4 @@ def _costs(one: Comparison, mode: Mode) -> tuple[list[float], list[float]]:
 def _signed(effect: float, compare: Compare) -> str:
     """Return `+12.5` for a difference, `0.42` for a ratio."""
     sign = "+" if compare == "difference" and effect >= 0 else ""
-    return sign + number(effect) if math.isfinite(effect) else str(effect)
+    return sign + number(effect, 3)

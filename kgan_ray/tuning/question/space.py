@@ -41,6 +41,7 @@ BASELINE = "baseline"
 class _File(FrozenModel):
     """The shape of the file; `space`, `configurations` and `groups` are read further by hand."""
 
+    question: str | None = None  # in words; None = the comment in the file's first line
     preset: str | None = None
     settings: dict[str, SettingValue] = Field(default_factory=dict)
     objective: Objective = Objective()
@@ -137,7 +138,9 @@ def load_space(path: Path | str) -> Space:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path}: expected keys such as preset, objective, space; found {type(tree).__name__}")
-    return parse_space(tree, name=path.stem, where=str(path))
+    first = text.partition("\n")[0]
+    comment = {"question": first.lstrip("# ")} if first.startswith("#") else {}
+    return parse_space({**comment, **tree}, name=path.stem, where=str(path))
 
 
 def parse_space(tree: Mapping[str, object], *, name: str, where: str) -> Space:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from kgan_ray.text import short_overrides, with_spread
+from kgan_ray.text import short_overrides
 from kgan_ray.tuning.answer.rows import ConfigurationRow
 from kgan_ray.tuning.answer.verdict import Verdict
 from kgan_ray.tuning.search.pareto import pareto_front
@@ -19,7 +19,7 @@ from kgan_ray.tuning.state import Trial
 
 GREY, BLUE, ORANGE, GREEN, PURPLE, RED = "#8a8a8a", "#2f7ed8", "#d9822b", "#2a9d6a", "#b0509b", "#d04545"
 _CONFIGURATIONS = (GREY, BLUE, ORANGE, GREEN, PURPLE, RED)  # the baseline comes first
-_WORDS = {"better": GREEN, "worse": RED, "can't tell": GREY}
+_WORDS = {"better": GREEN, "worse": RED, "same": BLUE, "can't tell": GREY}
 _FIGURES = ".4~r"  # d3's format of four digits, none of them an exponent
 _MARGIN = 0.07  # of a logarithmic axis, at each end
 _WIDEST_RATIO = 100.0  # that an axis of ratios shows, unless an effect itself is larger
@@ -190,9 +190,7 @@ def _finite(curve: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
 
 
 def _measures(row: ConfigurationRow, metrics: Sequence[str]) -> str:
-    lines = [
-        f"{metric} {with_spread(row.measures[metric].mean, row.measures[metric].deviation)}" for metric in metrics
-    ]
+    lines = [f"{metric} {row.measures[metric]}" for metric in metrics]
     return "<br>".join([f"<b>{row.configuration}</b>, {row.finished} runs", *lines])
 
 

@@ -26,7 +26,7 @@ def report_sweep(
         refuse_silent_server(sweep.uri)
     run = active_run(sweep.uri, sweep.parent_id) if log and sweep.parent_id else None
     place = StorePath(output) if output else folder / "report"
-    return write_report(Results(sweep, other_sweeps(folder)), place, run, folder / "trials")
+    return write_report(Results(sweep, other_sweeps(folder), folder), place, run, folder / "trials")
 
 
 def write_report(

@@ -11,7 +11,7 @@ from kgan_ray.tracking.store import set_runs_view
 from kgan_ray.tracking.tags import Tag
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.question.space import Space
-from kgan_ray.tuning.report.tables import comparison_lines
+from kgan_ray.tuning.report.tables import description
 from kgan_ray.tuning.state import Sweep
 
 
@@ -52,7 +52,7 @@ def record_verdicts(results: Results, parent: Run) -> None:
     words = {(row.group, row.configuration): row.verdict.word for row in results.rows if row.verdict}
     parent.set_tags(
         {
-            Tag.DESCRIPTION: "\n".join(comparison_lines(results)),
+            Tag.DESCRIPTION: description(results),
             **{safe_name(".".join(filter(None, (Tag.VERDICT, *names)))): word for names, word in words.items()},
         }
     )

@@ -14,6 +14,7 @@ from kgan_ray.text import duration
 from kgan_ray.tuning.answer.effects import effects_of, explored_points
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.answer.verdict import Verdict
+from kgan_ray.tuning.answer.words import answer_lines
 from kgan_ray.tuning.report import charts, setting_charts, tables
 from kgan_ray.tuning.search.candidates import described_front
 
@@ -50,13 +51,12 @@ def _head(results: Results) -> str:
         f'<p class="quiet">A sweep of {len(sweep.trials)} trials in {duration(sweep.seconds)}. '
         f"Objective: {escape(sweep.metric)}, {good} is better. Stage: {escape(results.stage)}.</p>",
     ]
-    if results.notice:
-        lines.append(f'<p class="notice">{escape(results.notice)}</p>')
-    if results.verdicts:
-        lines.append(f'<ul class="verdicts">{"".join(map(_verdict, results.verdicts))}</ul>')
-    if results.cautions:
-        lines.append(f'<p class="quiet">{escape(" ".join(results.cautions))}</p>')
-    return "\n".join(lines)
+    verdicts = {verdict.sentence: verdict for verdict in results.verdicts}
+    answer = [
+        _verdict(verdicts[line]) if line in verdicts else f"<li>{escape(line)}</li>"
+        for line in answer_lines(results)
+    ]
+    return "\n".join([*lines, f'<ul class="verdicts">{"".join(answer)}</ul>'])
 
 
 def _comparison(results: Results) -> Iterator[str]:
@@ -152,9 +152,9 @@ def _chart(figure: go.Figure) -> str:
 
 
 def _verdict(verdict: Verdict) -> str:
-    kind = verdict.word if verdict.word in ("better", "worse") else ""
-    name, _, rest = verdict.sentence.partition(f": {verdict.word}")
-    return f'<li class="{kind}">{escape(name)}: <b>{escape(verdict.word)}</b>{escape(rest)}</li>'
+    kind = verdict.word if verdict.word in ("better", "worse", "same") else ""
+    name, _, rest = verdict.sentence.partition(f" {verdict.claim}")
+    return f'<li class="{kind}">{escape(name)} <b>{escape(verdict.claim)}</b>{escape(rest)}</li>'
 
 
 def _table(lines: Sequence[tables.Cells]) -> str:

@@ -6,10 +6,11 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
-from kgan_ray.text import described_schedule, number, short_overrides, with_spread
+from kgan_ray.text import described_schedule, number, short_overrides
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.answer.rows import ConfigurationRow, Measure
 from kgan_ray.tuning.answer.significance import LEVEL
+from kgan_ray.tuning.answer.words import answer_lines
 from kgan_ray.tuning.search.candidates import described_front
 
 Cells = dict[str, str]  # a row of a table for people, by column
@@ -22,9 +23,9 @@ EFFECTS = {
 def markdown(results: Results) -> str:
     """Return the whole comparison as one Markdown page."""
     sweep = results.sweep
-    lines = [f"# Sweep {sweep.name}", ""]
+    lines = [f"# Sweep {sweep.name}", "", *(f"- {line}" for line in answer_lines(results)), ""]
     if results.rows:
-        lines += ["## Configurations, each run with fresh seeds", "", *comparison_lines(results), ""]
+        lines += ["## Configurations, each run with fresh seeds", "", *_comparison_lines(results), ""]
     if results.explored:
         lines += ["## Explored trials (one seed each: candidates, not evidence)", ""]
         if results.front:
@@ -35,25 +36,27 @@ def markdown(results: Results) -> str:
     return "\n".join(lines)
 
 
-def comparison_lines(results: Results) -> list[str]:
-    """Return the verdicts and the confirmed configurations' table as Markdown; nothing before any has run."""
+def description(results: Results) -> str:
+    """Return the answer and the confirmed configurations' table as Markdown; nothing before any has run."""
     if not results.rows:
-        return []
-    return [
-        *([results.notice, ""] if results.notice else []),
-        *(f"- {verdict.sentence}" for verdict in results.verdicts),
-        "",
-        *_markdown_table(configuration_cells(results)),
-        "",
-        " ".join([*results.cautions, legend(results)]),
-    ]
+        return ""
+    answer = [f"- {line}" for line in answer_lines(results)]
+    return "\n".join([*answer, "", *_comparison_lines(results)])
+
+
+def _comparison_lines(results: Results) -> list[str]:
+    return [*_markdown_table(configuration_cells(results)), "", legend(results)]
 
 
 def legend(results: Results) -> str:
     """Say what the columns of the configurations' table hold."""
     count = len(results.verdicts)
+    objective = results.sweep.metric
+    geometric = (
+        f"; of {objective} the geometric mean ×÷ the factor of a deviation" if results.compare == "ratio" else ""
+    )
     return (
-        f"Mean ± standard deviation over the runs. The {results.compare} in {results.sweep.metric} is {EFFECTS[results.compare]}. "
+        f"Mean ± standard deviation over the runs{geometric}. The {results.compare} in {objective} is {EFFECTS[results.compare]}. "
         f"Interval and p are those of Welch's t-test, corrected for {count} comparison{'s' if count > 1 else ''} and all looks: "
         f"any false word has a chance below {LEVEL:.0%}. Where runs were lost, p is that of the ranks."
     )
@@ -120,7 +123,7 @@ def _configuration_cells(row: ConfigurationRow, results: Results) -> Cells:
     cells = {"group": row.group} if row.group else {}
     others = [f"+{row.lost} lost"] * (row.lost > 0) + [f"+{row.waiting} not judged yet"] * (row.waiting > 0)
     runs = f"{row.finished} ({', '.join(others)})" if others else str(row.finished)
-    cells |= {"configuration": row.configuration, "changes": row.changes, "runs": runs}
+    cells |= {"configuration": row.label, "changes": row.changes, "runs": runs}
     objective, *further = row.measures
     cells |= _measure_cells(objective, row.measures[objective])
     effect, p_value, word = "-", "-", "-"
@@ -134,7 +137,7 @@ def _configuration_cells(row: ConfigurationRow, results: Results) -> Cells:
 
 
 def _measure_cells(metric: str, measure: Measure) -> Cells:
-    cells = {metric: with_spread(measure.mean, measure.deviation)}
+    cells = {metric: str(measure)}
     if measure.published:
         cells[published_heading(metric)] = measure.published
     return cells

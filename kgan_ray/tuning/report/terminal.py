@@ -8,27 +8,23 @@ from rich.table import Table
 
 from kgan_ray.cli import console
 from kgan_ray.storage import StorePath
-from kgan_ray.text import duration, number, short_overrides
+from kgan_ray.text import number, short_overrides
 from kgan_ray.tracking.store import ui_command
 from kgan_ray.tuning.answer.results import Results
+from kgan_ray.tuning.answer.words import answer_lines
 from kgan_ray.tuning.state import Sweep, Trial
 
 
 def print_results(results: Results, folder: StorePath) -> None:
-    """Print the trials, the verdicts, and where report, model and record of the sweep in `folder` are."""
+    """Print the trials, where report, model and record of the sweep in `folder` are, and last the answer."""
     sweep = results.sweep
     console().print(trials_table(sweep, sweep.trials))
-    print(f"\n{results.notice}" if results.notice else "")
-    for verdict in results.verdicts:
-        print(verdict.sentence)
-    for line in results.cautions:
-        print(line)
-    if not results.has_answer:
-        print("no answer: no configuration could be compared with the baseline")
-    print(f"\nwall time {duration(sweep.seconds)}; report: {folder / 'report' / 'report.html'}")
+    print(f"\nreport: {folder / 'report' / 'report.html'}")
     if sweep.model:
         print(f"best confirmed generator: {sweep.model} in MLflow's model registry")
-    print(f"compare the runs:  {ui_command(sweep.uri, sweep.experiment)}")
+    print(f"compare the runs:  {ui_command(sweep.uri, sweep.experiment)}\n")
+    for line in answer_lines(results):
+        print(line)
 
 
 def trials_table(sweep: Sweep, trials: Iterable[Trial]) -> Table:

@@ -1,0 +1,117 @@
+"""The answer in words: what a person reads at the end of a sweep, the same in the terminal, the report and MLflow."""
+
+import pytest
+
+from helpers.sweep_records import finished_sweep, make
+from kgan_ray.settings import override
+from kgan_ray.storage import StorePath
+from kgan_ray.text import spoken_overrides
+from kgan_ray.tuning.answer.results import Results
+from kgan_ray.tuning.answer.words import answer_lines, what_mattered
+from kgan_ray.tuning.report import tables
+from kgan_ray.tuning.report.page import html
+from kgan_ray.tuning.state import CONFIRM, EXPLORE
+
+QUESTION = "Does max pooling lower FID?"
+FACTORS = {"better": 0.5, "worse": 2.0, "same": 1.01, "can't tell": 1.02}
+
+
+def compared(factor: float, **more):
+    """Return a judged sweep by ratios, of a configuration whose FID is so many times the baseline's."""
+    more = {"margin": 1.5, "seconds": 442.0, "space": {"question": QUESTION}} | more
+    sweep = finished_sweep(compare="ratio", **more)
+    for trial in sweep.stage(CONFIRM):
+        values = {1000: 100.0, 1001: 108.0, 1002: 94.0}
+        times = factor if trial.configuration != "baseline" else 1.0
+        trial.metrics["fid"], trial.seconds = times * values[trial.seed], 20.0
+    return sweep
+
+
+@pytest.mark.parametrize("word", FACTORS)
+def test_the_answer_begins_with_the_question_and_ends_with_one_command(word):
+    results = Results(compared(FACTORS[word], margin=1.03 if word == "can't tell" else 1.5))
+    assert [one.word for one in results.verdicts] == [word]
+    question, verdict, cost, step = answer_lines(results)
+    assert (question, cost) == (QUESTION, "It took 7:22: 2 explored and 6 confirming runs.")
+    assert verdict.startswith(f"pooling max {results.verdicts[0].claim}: fid {FACTORS[word]:.3g} times, between ")
+    if word == "can't tell":
+        # Of 120 s of training 442 s went by: a seed of two configurations is 40 s of the first, 147 of the second.
+        assert step.startswith("Next, more evidence, about ")
+        assert step.endswith(
+            f"python -m kgan_ray.tune --resume --name disc --add-seeds {results.verdicts[0].advice.seeds}"
+        )
+    else:
+        assert step.startswith(
+            "Next, motions of the best:  python -m kgan_ray.generate results/disc/trials/confirm-"
+        )
+
+
+def test_report_page_and_description_have_the_same_lines():
+    results = Results(compared(0.5), folder=StorePath("elsewhere/disc"))
+    lines = answer_lines(results)
+    assert "elsewhere/disc/trials/" in lines[-1]
+    for text in (tables.markdown(results), tables.description(results)):
+        assert all(f"- {line}" in text for line in lines)
+    page = html(results, []).replace("<b>", "").replace("</b>", "")
+    assert all(f">{line}</li>" in page for line in lines)
+
+
+def test_a_sweep_that_was_interrupted_says_how_it_goes_on():
+    sweep = finished_sweep(rounds=[3, 3], done=["explore", "confirm-1"])
+    assert answer_lines(Results(sweep))[-1] == ("Next, to its end:  python -m kgan_ray.tune --resume --name disc")
+
+
+def test_sentence_and_table_give_the_same_means_and_digits():
+    results = Results(compared(0.5))
+    baseline, better = tables.configuration_cells(results)
+    assert (baseline["fid"], better["fid"]) == ("101 ×÷ 1.07", "50.3 ×÷ 1.07")  # geometric, as the ratio is
+    effect = better["ratio"].partition(" [")[0]
+    low, high = better["ratio"].partition("[")[2].rstrip("]").split(", ")
+    assert f"fid {effect} times, between {low} and {high}" in results.verdicts[0].sentence
+
+
+def test_configurations_are_named_by_what_they_change_and_a_value_of_the_baselines_is_no_change():
+    sweep = finished_sweep()
+    changes = {"techniques.pooling": "avg", "techniques.mask_quantile": 0.7, "techniques.input_noise_std": 0.01}
+    for trial in sweep.stage(CONFIRM):
+        if trial.configuration != "baseline":
+            trial.overrides = dict(changes)
+    results = Results(sweep)
+    assert results.verdicts[0].name == "mask 0.7, input noise 0.01"
+    assert results.rows[1].changes == "mask_quantile=0.7, input_noise_std=0.01"
+    sweep.settings = override(sweep.settings, {"techniques.mask_quantile": 0.7})
+    assert Results(sweep).verdicts[0].name == "input noise 0.01"
+    for trial in sweep.stage(CONFIRM):
+        trial.configuration = trial.configuration.replace("explore-01", "quiet")
+    assert Results(sweep).verdicts[0].name == "quiet"  # the name that the file gives it
+
+
+def test_settings_are_spoken_and_those_that_would_sound_alike_keep_their_names():
+    assert (
+        spoken_overrides({"techniques.mask_quantile": None, "techniques.pooling": "max"})
+        == "mask off, pooling max"
+    )
+    alike = {"techniques.label_noise_std": 0.5, "training.label_noise": 1.0}
+    assert spoken_overrides(alike) == "label noise std 0.5, label noise 1"
+    assert spoken_overrides({}) == "no change"
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ([10, 11, 12, 20, 21, 22, 30, 31, 32], "the less the better"),
+        ([30, 31, 32, 20, 21, 22, 10, 11, 12], "the more the better"),
+        ([30, 31, 32, 10, 11, 12, 20, 21, 22], "best was 0.5"),
+        ([10, 20, 30, 30, 10, 20, 20, 30, 10], None),
+    ],
+)
+def test_a_setting_mattered_where_chance_would_not_make_as_much_of_it(values, line):
+    sweep = finished_sweep(trials=[])
+    for index, value in enumerate(values):
+        noise = {"techniques.input_noise_std": (0.1, 0.5, 1.0)[index // 3]}
+        sweep.trials.append(make(f"explore-{index}", EXPLORE, f"explore-{index}", noise, float(value)))
+    told = what_mattered(Results(sweep))
+    assert len(told) == (line is not None)
+    assert all(
+        one.startswith(f"Input noise mattered among the explored: {line} (permutation p = ") for one in told
+    )
