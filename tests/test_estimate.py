@@ -1,10 +1,12 @@
 """How long training will take is told before it starts."""
 
+import psutil
 import torch
 
 from kgan_ray.settings import override
 from kgan_ray.training.estimate import line_of_length, seconds_per_step
 from kgan_ray.training.gan import GAN
+from kgan_ray.tuning.running.neighbours import neighbours
 
 
 def test_what_is_left_of_a_run_is_told(tiny, demo):
@@ -24,3 +26,12 @@ def test_a_measured_step_is_that_of_one_worker_and_leaves_the_threads_as_they_we
     two = override(tiny, {"resources.num_workers": 2, "resources.cpus_per_worker": 2.0})
     assert seconds_per_step(GAN(two, demo.view(tiny.data).spec)) > 0
     assert torch.get_num_threads() == before
+
+
+def test_neighbours_train_meanwhile_and_are_gone_afterwards(tiny, demo):
+    with neighbours(tiny, demo.view(tiny.data).spec, 1):
+        (beside,) = [one for one in psutil.Process().children() if "neighbours" in " ".join(one.cmdline())]
+        before = beside.cpu_times().user
+        assert seconds_per_step(GAN(tiny, demo.view(tiny.data).spec)) > 0
+        assert beside.cpu_times().user > before
+    assert not beside.is_running()

@@ -46,6 +46,13 @@ def test_time_left_counts_what_running_trials_have_trained():
     assert shown.seconds_left() == 75.0
 
 
+def test_confirming_trials_run_to_their_end_where_explored_ones_were_stopped():
+    shown = display([trial("finished", 600, 60.0), trial("stopped", 200, 20.0)], total=7)
+    shown.sweep.num_explored = 4
+    # Two to explore, 40 s each as those before; three that confirm, a minute each; two at a time.
+    assert shown.seconds_left() == (2 * 40 + 3 * 60) / 2
+
+
 def test_members_that_finished_a_round_have_trained_a_part():
     shown = display([trial("finished", 100, 10.0)] * 4 + [trial("waiting", 100, 10.0)] * 4, total=8)
     # Eight runs of a minute, a sixth of each is done, two at a time.
@@ -55,6 +62,7 @@ def test_members_that_finished_a_round_have_trained_a_part():
 
 def test_a_trial_that_was_stopped_early_is_a_whole_one():
     shown = display([trial("stopped", 100, 10.0), trial("failed", 0, 2.0)], total=4)
+    shown.sweep.num_explored = 4
     assert shown.seconds_left() == 6.0
 
 

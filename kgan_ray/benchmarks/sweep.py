@@ -29,9 +29,9 @@ def estimate_sweep(
     request = new_request(space, preset=preset, overrides=overrides, data=data)
     settings = request.settings
     view = open_dataset(settings.data.path).view(settings.data)
-    per_run = seconds_per_run(settings, Evaluator(view, settings.evaluation))
     cpus = settings.resources.needed_by(settings.resources.num_workers)["CPU"]
     at_once = max(1, int(num_cores() // cpus))
+    per_run = seconds_per_run(settings, Evaluator(view, settings.evaluation), at_once)
     confirmed = request.num_confirmed, request.most_seeds * request.space.num_compared
     totals = [seconds_in_all(request.space, settings, count, per_run) / at_once for count in confirmed]
     here, there = (

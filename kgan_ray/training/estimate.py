@@ -12,6 +12,7 @@ from kgan_ray.skeleton import MotionSpec
 from kgan_ray.text import duration
 from kgan_ray.training.gan import GAN
 
+_LEAST_S = 1.0  # that steps are measured: single ones vary by a third
 _DAY = 24 * 3600.0
 
 
@@ -22,10 +23,12 @@ def seconds_per_step(gan: GAN) -> float:
     motions, labels = torch.rand(size, *gan.spec.shape) * 2 - 1, torch.arange(size) % gan.spec.num_classes
     with cpu_threads(resources.threads):
         gan.step(motions, labels)  # warms up
-        started = time.perf_counter()
-        for _ in range(training.n_critic):
-            gan.step(motions, labels)
-        return (time.perf_counter() - started) / training.n_critic
+        started, cycles = time.perf_counter(), 0
+        while (spent := time.perf_counter() - started) < _LEAST_S or not cycles:
+            for _ in range(training.n_critic):
+                gan.step(motions, labels)
+            cycles += 1
+        return spent / (cycles * training.n_critic)
 
 
 def line_of_length(settings: Settings, spec: MotionSpec, step: int) -> str:

@@ -5,26 +5,30 @@ from __future__ import annotations
 import time
 
 from kgan_ray.devices import cpu_threads
+from kgan_ray.limits import num_cores
 from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.settings import Settings
 from kgan_ray.training.estimate import seconds_per_step
 from kgan_ray.training.gan import GAN
 from kgan_ray.tuning.question.sections import Scheduler
 from kgan_ray.tuning.question.space import Space
+from kgan_ray.tuning.running.neighbours import neighbours
 from kgan_ray.tuning.search.early_stopping import bracket_shares
 from kgan_ray.tuning.search.proposals import num_explored
 
 _OVERHEAD = 4.0  # seconds to start and end a trial
 
 
-def seconds_per_run(settings: Settings, evaluator: Evaluator) -> float:
-    """Estimate the seconds of one whole training run of one worker on this machine's CPU."""
+def seconds_per_run(settings: Settings, evaluator: Evaluator, at_once: int) -> float:
+    """Estimate the seconds of one whole training run of one worker on this machine's CPU, where so many run at once."""
     gan = GAN(settings, evaluator.spec)
-    per_step = seconds_per_step(gan)
-    with cpu_threads(settings.resources.threads):
-        started = time.perf_counter()
-        evaluator.evaluate(gan)
-        per_evaluation = time.perf_counter() - started
+    here = min(at_once, int(num_cores() // settings.resources.cpus_per_worker))
+    with neighbours(settings, evaluator.spec, max(0, here - 1)):
+        per_step = seconds_per_step(gan)
+        with cpu_threads(settings.resources.threads):
+            started = time.perf_counter()
+            evaluator.evaluate(gan)
+            per_evaluation = time.perf_counter() - started
     evaluations = 1 + settings.training.steps / settings.evaluation.every_steps
     return per_step * settings.training.steps + per_evaluation * evaluations + _OVERHEAD
 

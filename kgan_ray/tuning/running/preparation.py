@@ -39,7 +39,7 @@ def announce_estimate(runner: Runner, evaluator: Evaluator) -> float | None:
     if settings.resources.num_workers > 1 or settings.resources.gpus:
         runner.announce(f"{trials} of up to {settings.training.steps} steps, {runner.at_once} at a time{limit}")
         return None
-    per_run = seconds_per_run(settings, evaluator)
+    per_run = seconds_per_run(settings, evaluator, runner.at_once)
     guess, most = (seconds_in_all(space, settings, count, per_run) / runner.at_once for count in confirmed)
     runner.announce(
         f"{trials}, {runner.at_once} at a time, some {per_run:.0f} s for a whole one: "

@@ -14,7 +14,7 @@ from rich.table import Table
 from kgan_ray.cli import console
 from kgan_ray.text import duration, number, setting_value, short_overrides
 from kgan_ray.training.progress import Progress, ProgressBoard, watched
-from kgan_ray.tuning.state import Sweep, Trial
+from kgan_ray.tuning.state import EXPLORE, Sweep, Trial
 
 _LINES_AROUND = (
     6  # of the live table: its heading and the table's, a line of what is left out, and what stood before
@@ -70,12 +70,21 @@ class Display:
         )
 
     def seconds_left(self) -> float | None:
-        """Estimate from the trials so far; before one whole run has been trained, from the guess."""
-        trained = sum(map(self._share, self.sweep.trials))
-        if trained >= 1:
-            spent = sum(trial.seconds for trial in self.sweep.trials)
-            return (self.count() / trained - 1) * spent / self.at_once
-        return None if self.guess is None else self.guess - (time.monotonic() - self._started)
+        """Estimate from the trials so far; before one whole run has been trained, from the guess.
+
+        Explored trials that are to come are thought to end as early as those before, confirming ones to run to their end.
+        """
+        trials = self.sweep.trials
+        if sum(map(self._share, trials)) < 1:
+            return None if self.guess is None else self.guess - (time.monotonic() - self._started)
+        per_step = sum(trial.seconds for trial in trials) / max(1, sum(trial.step for trial in trials))
+        whole = per_step * self.sweep.settings.training.steps
+        open_steps = sum(self.sweep.total_steps(one) - one.step for one in trials if self._share(one) < 1)
+        ended = [trial.seconds for trial in self.sweep.stage(EXPLORE) if self._share(trial) == 1]
+        unborn = self.count() - len(trials)
+        to_explore = min(unborn, max(0, self.sweep.num_explored - len(self.sweep.stage(EXPLORE))))
+        explored = to_explore * (sum(ended) / len(ended) if ended else whole)
+        return (open_steps * per_step + explored + (unborn - to_explore) * whole) / self.at_once
 
     def render(self) -> Group:
         """Return the live table: what runs, the best so far, the last that ended, as far as the terminal has room."""
