@@ -77,7 +77,9 @@ def read_checkpoint(path: str | Path | StorePath) -> Checkpoint:
     folder = StorePath(path)
     if is_checkpoint(folder):
         return read_folder(folder)
-    newest = CheckpointStore(folder / "checkpoints").newest() or CheckpointStore(folder).newest()
+    newest = None
+    if not folder.is_file():
+        newest = CheckpointStore(folder / "checkpoints").newest() or CheckpointStore(folder).newest()
     if newest is None:
         raise UserError(f"{path}: no checkpoint here (expected a folder with {STATE}, or a run's folder)")
     return newest

@@ -1,7 +1,8 @@
-"""A GPU that is only pretended, for machines without one: what work on it would launch, copy and wait for.
+"""A GPU that is only pretended, for machines without one: what work on it would launch, copy, wait for and refuse.
 
 Its tensors lie on PyTorch's device `meta`: they have shapes and no values, so what needs a value on the host (`.item()`,
-a boolean mask) raises. What it cannot show: values, memory, speed, kernels, the recording of a graph itself.
+a boolean mask) raises. Within `ComputesOnHost` they have values too, and raise where they meet the host's. What it cannot
+show: memory, speed, kernels, the recording of a graph itself.
 """
 
 from collections import Counter
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch.optim import optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from kgan_ray.training.captured import CapturedStep, TrainedState
 from kgan_ray.training.gan import GAN
@@ -63,6 +64,73 @@ class Launches(TorchDispatchMode):
         made = {id(tensor) for tensor in self._whole_numbers}
         indices = [index for index in args[1] if index is not None] if name == "index" else []
         return name == "lift_fresh" or any(id(index) not in made for index in indices)
+
+
+class DevicesMixedError(RuntimeError):
+    """What a GPU would refuse: a tensor of its own together with one of the host's."""
+
+
+class TensorOnGPU(torch.Tensor):
+    """A tensor that says it is on the pretended GPU, and has its values on the host."""
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    @staticmethod
+    def __new__(cls, values):
+        made = torch.Tensor._make_wrapper_subclass(
+            cls,
+            values.size(),
+            strides=values.stride(),
+            storage_offset=values.storage_offset(),
+            dtype=values.dtype,
+            device=PRETENDED,
+        )
+        made.values = values
+        return made
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        return computed_on_host(func, args, kwargs or {})
+
+    def numpy(self, **options):
+        raise DevicesMixedError("a GPU's tensor has no numpy")
+
+    def tolist(self):
+        return self.values.tolist()
+
+
+class ComputesOnHost(TorchDispatchMode):
+    """Lets what is made and computed on the pretended GPU have values: those of the same work on the host."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        return computed_on_host(func, args, kwargs or {})
+
+
+def computed_on_host(func, args, kwargs):
+    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+    there = [tensor for tensor in tensors if isinstance(tensor, TensorOnGPU)]
+    here = [tensor for tensor in tensors if not isinstance(tensor, TensorOnGPU)]
+    name = func.overloadpacket.__name__
+    may_mix = name in ("_to_copy", "copy_") or (name == "index" and isinstance(args[0], TensorOnGPU))
+    if there and any(tensor.dim() for tensor in here) and not may_mix:
+        raise DevicesMixedError(f"{func}: {len(there)} tensors on the GPU meet {len(here)} on the host")
+    stays_there = isinstance(args[0], TensorOnGPU) if name == "copy_" else bool(there)
+    if kwargs.get("device") is not None:
+        stays_there = torch.device(kwargs["device"]) == PRETENDED
+        kwargs = {**kwargs, "device": torch.device("cpu")}
+    result = func(*tree_map(values_of, args), **tree_map(values_of, kwargs))
+    written = {id(tensor.values): tensor for tensor in there}  # an operation in place returns what it was given
+
+    def placed(leaf):
+        if not isinstance(leaf, torch.Tensor) or not stays_there:
+            return leaf
+        return written[id(leaf)] if id(leaf) in written else TensorOnGPU(leaf)
+
+    return tree_map(placed, result)
+
+
+def values_of(leaf):
+    return leaf.values if isinstance(leaf, TensorOnGPU) else leaf
 
 
 @contextmanager
