@@ -148,10 +148,11 @@ def test_both_ways_of_differentiating_move_the_discriminator_alike(settings):
 def test_a_sweep_is_estimated_here_and_on_more_workers(demo):
     space = str(Path(__file__).parents[1] / "search_spaces/smoke.yaml")
     lines = estimate_sweep(space, 4, preset="demo", overrides={"training.steps": 77}, data=demo.path)
-    assert re.fullmatch(r"\d+ explored and \d+ confirming trials of 77 steps, some \d+ s each", lines[0])
-    here, there = (_seconds(line) for line in lines[1:])
+    assert re.fullmatch(r"on \d( of \d)? CPU cores?; no GPU found", lines[0])
+    assert re.fullmatch(r"\d+ explored and \d+ confirming trials of 77 steps, some \d+ s each", lines[1])
+    here, there = (_seconds(line) for line in lines[2:])
     assert there <= here
-    assert " on 4 such workers" in " " + lines[2]
+    assert " on 4 such workers" in " " + lines[3]
 
 
 def _seconds(line: str) -> int:

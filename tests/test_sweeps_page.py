@@ -14,7 +14,9 @@ from kgan_ray.settings import flatten
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_example_in_python_asks_its_question_and_prints_the_verdict(tiny, tmp_path):
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8"), re.DOTALL)
+    (example,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8"), re.DOTALL
+    )
     tiny_example = example.replace('{"training.steps": 300}', repr(flatten(tiny))).replace(
         '"seeds": 3', '"seeds": 2'
     )

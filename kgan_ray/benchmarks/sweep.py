@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import torch
+
 from kgan_ray.data.prepare.service import open_dataset
+from kgan_ray.devices import line_of_runs, with_devices
 from kgan_ray.limits import num_cores
 from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.settings import Overrides, UserError
@@ -27,7 +30,7 @@ def estimate_sweep(
     if workers < 1:
         raise UserError(f"--workers {workers}: at least 1 is needed")
     request = new_request(space, preset=preset, overrides=overrides, data=data)
-    settings = request.settings
+    settings = with_devices(request.settings, {"CPU": num_cores()})
     view = open_dataset(settings.data.path).view(settings.data)
     cpus = settings.resources.needed_by(settings.resources.num_workers)["CPU"]
     at_once = max(1, int(num_cores() // cpus))
@@ -38,6 +41,7 @@ def estimate_sweep(
         span(*(duration(max(per_run, total / machines)) for total in totals)) for machines in (1, workers)
     )
     return [
+        line_of_runs(settings.resources, at_once, {"CPU": num_cores(), "GPU": torch.cuda.device_count()}),
         f"{num_explored(request.space)} explored and {span(*confirmed)} confirming trials "
         f"of {settings.training.steps} steps, some {per_run:.0f} s each",
         f"here, {at_once} at a time: about {here}",
