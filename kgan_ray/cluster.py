@@ -34,18 +34,21 @@ QUIET = {
 }
 
 WORKER_BYTES = 600 << 20  # that a training process takes, its data aside; 350 to 500 MiB were measured
+_STORE_BYTES = 512 << 20  # of the object store, beside what is shared: Ray Data's blocks on their way
 _SECONDS_BETWEEN_LOOKS = 5.0
 _SECONDS_TO_ANSWER = 10.0
 _LONGEST_TEMPORARY = 30
 
 
-def connect(*, dashboard: bool = False, object_store_bytes: int = 512 << 20) -> ray_module:
+def connect(*, dashboard: bool = False, bytes_to_share: int = 0) -> ray_module:
     """Join the cluster that $RAY_ADDRESS names, or start one on this machine's loopback; twice is harmless.
 
-    `dashboard` is needed where driver trials are stopped early: Ray frees their workers through it.
+    `dashboard` is needed where driver trials are stopped early: Ray frees their workers through it. A Ray that is started
+    here has room in its object store for `bytes_to_share`, if the machine has; what does not fit goes to the disk.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    import psutil  # type: ignore[import-untyped]
     import ray
 
     if ray.is_initialized():
@@ -63,7 +66,7 @@ def connect(*, dashboard: bool = False, object_store_bytes: int = 512 << 20) -> 
                 num_cpus=num_cores(),
                 include_dashboard=dashboard,
                 dashboard_host="127.0.0.1",
-                object_store_memory=object_store_bytes,
+                object_store_memory=_STORE_BYTES + min(bytes_to_share, psutil.virtual_memory().available // 2),
                 _temp_dir=_temporary_folder(),
                 **quiet,
             )
@@ -133,7 +136,7 @@ def on_this_node() -> NodeAffinitySchedulingStrategy:
 
 def end_everything(code: int) -> None:
     """Kill every process that this one has started, Ray's among them, and end this one at once."""
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
@@ -188,11 +191,11 @@ def cluster_resources() -> dict[str, float]:
     return have
 
 
-def runs_that_fit(resources: ResourceSettings, *, where: str, bytes_each: int = 0) -> int:
+def runs_that_fit(resources: ResourceSettings, *, where: str) -> int:
     """Return how many training runs of these resources the connected cluster can hold at once, at least 1.
 
-    An autoscaling cluster counts as grown to its limits: its workers start when the runs ask for them. `bytes_each` is the
-    memory that one run takes beside its processes: a container of many cores may have memory for a few runs only.
+    An autoscaling cluster counts as grown to its limits: its workers start when the runs ask for them. A container of many
+    cores may have memory for a few runs only.
 
     Raises UserError where not even one fits, for which Ray would wait for ever: it says what the cluster has, and blames
     `where`, or the GPUs if it is these that are missing.
@@ -210,5 +213,5 @@ def runs_that_fit(resources: ResourceSettings, *, where: str, bytes_each: int = 
             f"{blamed}: {fewest} worker{'s need' if fewest > 1 else ' needs'} {need['CPU']:g} CPUs and {need.get('GPU', 0.0):g} GPUs; "
             f"the cluster has {have.get('CPU', 0.0):g} CPUs and {gpus:g} GPUs on {len(ray.nodes())} node(s)"
         )
-    by_memory = have.get("memory", math.inf) / (resources.num_workers * WORKER_BYTES + bytes_each)
+    by_memory = have.get("memory", math.inf) / (resources.num_workers * WORKER_BYTES)
     return max(1, math.floor(min(fit * fewest / resources.num_workers + 1e-9, by_memory)))

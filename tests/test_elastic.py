@@ -10,9 +10,9 @@ import mlflow
 import pytest
 
 from helpers.commands import command
+from kgan_ray.data.batches import sharing_workers
 from kgan_ray.settings import UserError, override
 from kgan_ray.train import main
-from kgan_ray.training.launch import sharing_workers
 
 RESIZE_SOON = "import kgan_ray.training.launch as launch; launch.SECONDS_BETWEEN_RESIZES = 3.0; "
 RUN = f"import sys; {RESIZE_SOON} from kgan_ray.train import main; sys.exit(main(sys.argv[1:]))"

@@ -13,6 +13,7 @@ import torch
 
 from helpers.recordings import ntu_names, write_ntu
 from kgan_ray.data import loading
+from kgan_ray.data.motion_tables import training_motions
 from kgan_ray.data.prepare.ingest import ingest
 from kgan_ray.data.sources.ntu_files import SkeletonFiles
 from kgan_ray.data.windows import centred, first_frames, middle_frames, resampled, value_ranges
@@ -95,6 +96,24 @@ def test_every_window_and_centre_stays_in_range(dataset, window, centre):
     if centre == "frame":
         zero = -view.spec.to_metres(0) * 2 / np.subtract(*view.spec.value_range[::-1])
         assert motions[:, :, :, 20].sub(zero).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("benchmark", ["xsub", "xview", "all"])
+@pytest.mark.parametrize("split", [None, "hash"])
+def test_a_task_of_rays_makes_the_motions_that_reading_gives(tmp_path, benchmark, split):
+    source = SkeletonFiles(write_ntu(tmp_path / "files", ntu_names(30), num_frames=12, lengths=11))
+    source.split = split  # "hash": all rows are split by a column of their own
+    view = ingest([source], tmp_path / "data")[0].view(settings(benchmark=benchmark))
+    table = training_motions(
+        pq.read_table(f"{view.path}/motions", partitioning=None),
+        id_columns=view.dataset.id_columns,
+        benchmark=benchmark,
+        splits=view.dataset.manifest.splits,
+        spec=view.spec,
+        window="first",
+    )
+    made = np.stack(table["motion"].to_pylist()).reshape(-1, *view.spec.shape)
+    assert np.array_equal(made, view.load("train").motions.numpy())
 
 
 def test_shares_of_a_split_join_to_the_whole(dataset):

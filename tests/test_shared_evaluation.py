@@ -70,7 +70,7 @@ def evaluate_together(rank, folder, settings):
 def train_together(rank, folder, settings):
     join(rank, folder)
     context = Worker(rank)
-    outcome = train(settings, settings.data.path, f"{folder}/run", context)
+    outcome = train(settings, Dataset.open(settings.data.path), f"{folder}/run", context)
     torch.save((dataclasses.asdict(outcome), context.reports), f"{folder}/rank{rank}")
     distributed.end_worker()
 

@@ -14,6 +14,7 @@ import torch
 from helpers.commands import command, options
 from helpers.loops import PlainContext
 from kgan_ray.cli import run_verb
+from kgan_ray.data.dataset import Dataset
 from kgan_ray.settings import flatten
 from kgan_ray.train import main
 from kgan_ray.training.checkpoint import read_checkpoint
@@ -114,7 +115,7 @@ def test_a_run_is_started_from_python_and_says_where_its_record_is(tiny, tmp_pat
 
 @pytest.mark.slow
 def test_two_workers_train_what_one_does(tiny, tmp_path):
-    train(tiny, tiny.data.path, str(tmp_path / "one"), PlainContext())
+    train(tiny, Dataset.open(tiny.data.path), str(tmp_path / "one"), PlainContext())
     printed = finished([*command(tiny, tmp_path / "two"), "--workers", "2"])
     assert "finished at step 6" in printed
     one, two = (read_checkpoint(tmp_path / name) for name in ("one", "two/results/run"))

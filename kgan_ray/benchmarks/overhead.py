@@ -18,6 +18,7 @@ from kgan_ray.settings import Settings
 from kgan_ray.training.progress import Outcome
 
 if TYPE_CHECKING:
+    from kgan_ray.data.dataset import Dataset
     from kgan_ray.tracking.run import Run
     from kgan_ray.tuning.running.runner import Runner
     from kgan_ray.tuning.running.trial import TuneContext
@@ -30,7 +31,7 @@ class Sleeper:
         self.seconds, self.marks = seconds, marks
 
     def __call__(
-        self, settings: Settings, dataset_path: str, folder: str, context: TuneContext, run: Run | None
+        self, settings: Settings, dataset: Dataset, folder: str, context: TuneContext, run: Run | None
     ) -> Outcome:
         Path(self.marks, Path(folder).name).write_text(repr(time.time()))  # the first step
         time.sleep(self.seconds)

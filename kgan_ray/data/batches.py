@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kgan_ray.data.loading import MotionTensors, load_motions, load_recordings
+from kgan_ray.data.windows import WHOLE
 from kgan_ray.settings import UserError
 
 if TYPE_CHECKING:
@@ -51,12 +51,13 @@ class Batches:
     ) -> None:
         """Load the rows of this worker's lanes; `DataView.batches` says what the arguments mean."""
         self._frames = view.spec.frames
-        self._lanes = _lanes(view.rows("train"), batch_size)
+        num_rows = len(view.rows("train"))
+        self._lanes = _lanes(num_rows, batch_size)
         self._own = _own_lanes(batch_size, rank, world_size)
-        rows = np.unique(self._lanes[self._own])
-        self._own_rows = rows[rows >= 0]
+        held = rows_of_worker(num_rows, batch_size, rank, world_size)
+        self._first_row = held.start
         self.batches_per_epoch = int((self._lanes >= 0).sum(axis=1).min())
-        self._weights = self._class_weights(view.dataset.ids["label"]) if balanced else None
+        self._weights = self._class_weights(view.labels("train")) if balanced else None
         self._entropy = (int(view.hash, 16), seed)
         self._device = torch.device(device)
         self._home = self._device if view.settings.held_in == "memory" else torch.device("cpu")
@@ -64,7 +65,10 @@ class Batches:
         self._rows = torch.empty(0)  # (batches per epoch, B/W): rows of the held tensors
         self._starts = torch.empty(0)  # the same shape: first frames of random crops
         self._is_random = view.settings.window == "random"
-        loaded = self._load_recordings(view) if self._is_random else load_motions(view, self._own_rows)
+        if self._is_random:  # to crop from
+            lengths = view.lengths(view.rows("train")[held])
+            self._first_frame, self._num_starts = np.cumsum(lengths) - lengths, lengths - self._frames + 1
+        loaded = view.motions("train", held, training_window(view))
         self._motions, self._labels = loaded.motions.to(self._home), loaded.labels.to(self._home)
         self._file = loaded.file
         # A batch that was asked for before its time, of one step; `_cut` runs in the one thread then.
@@ -129,8 +133,8 @@ class Batches:
             places = np.stack(
                 [np.searchsorted(w, u, side="right") for w, u in zip(self._weights, uniform, strict=True)]
             )
-        rows = np.take_along_axis(self._lanes[self._own], places, axis=1)  # (B/W, batches): rows of the dataset
-        rows = np.searchsorted(self._own_rows, rows).T
+        rows = np.take_along_axis(self._lanes[self._own], places, axis=1)  # (B/W, batches): rows of the split
+        rows = rows.T - self._first_row
         self._rows = torch.from_numpy(rows).to(self._home)
         if self._is_random:
             part = random.random((self.batches_per_epoch, len(self._lanes)))[:, self._own]
@@ -148,24 +152,42 @@ class Batches:
         sums = chances.cumsum(axis=1)
         return sums / sums[:, -1:]
 
-    def _load_recordings(self, view: DataView) -> MotionTensors:
-        """Load whole recordings to crop from, each padded to at least T frames."""
-        lengths = np.maximum(view.dataset.ids["num_frames"][self._own_rows], self._frames)
-        self._first_frame = np.cumsum(lengths) - lengths
-        self._num_starts = lengths - self._frames + 1
-        return load_recordings(view, self._own_rows, lengths)
+
+def training_window(view: DataView) -> str:
+    """Return how recordings are cut when they are read to train on: those of random crops are kept whole."""
+    return WHOLE if view.settings.window == "random" else view.settings.window
 
 
-def _lanes(rows: np.ndarray, batch_size: int) -> np.ndarray:
-    """Cut rows into lanes: (B, longest lane), -1 after a shorter lane's end.
+def sharing_workers(batch_size: int, workers: int) -> int:
+    """Return how many of the workers can share a batch evenly; the others wait for the next resize."""
+    return max(number for number in range(1, workers + 1) if batch_size % number == 0)
+
+
+def rows_of_worker(num_rows: int, batch_size: int, rank: int, world_size: int) -> slice:
+    """Return the rows of a training split that this worker's lanes lie in.
+
+    Raises UserError for workers that cannot share a batch evenly.
+    """
+    own = _lanes(num_rows, batch_size)[_own_lanes(batch_size, rank, world_size)]
+    return slice(int(own[own >= 0].min()), int(own.max()) + 1)
+
+
+def lane_bounds(num_rows: int, batch_size: int) -> np.ndarray:
+    """Return the first row of each lane of a training split, and the number of rows. Where rows are few, each is a lane."""
+    lanes = min(batch_size, num_rows)
+    return np.arange(lanes + 1) * num_rows // lanes
+
+
+def _lanes(num_rows: int, batch_size: int) -> np.ndarray:
+    """Cut the rows of a split into lanes: (B, longest lane), -1 after a shorter lane's end.
 
     Fewer rows than lanes: lane i holds row i modulo their number.
     """
-    if len(rows) < batch_size:
-        return rows[np.arange(batch_size) % len(rows)][:, None]
-    bounds = np.arange(batch_size + 1) * len(rows) // batch_size
-    index = bounds[:-1, None] + np.arange(np.diff(bounds).max())
-    return np.where(index < bounds[1:, None], rows[np.minimum(index, len(rows) - 1)], -1)
+    if num_rows < batch_size:
+        return (np.arange(batch_size) % num_rows)[:, None]
+    bounds = lane_bounds(num_rows, batch_size)
+    rows = bounds[:-1, None] + np.arange(np.diff(bounds).max())
+    return np.where(rows < bounds[1:, None], rows, -1)
 
 
 def _own_lanes(batch_size: int, rank: int, world_size: int) -> slice:

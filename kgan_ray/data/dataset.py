@@ -6,10 +6,11 @@ Content before form: the content hash covers rows, classes and layout, not how t
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -23,11 +24,14 @@ from kgan_ray.storage import StorePath, describe
 from kgan_ray.validation import FrozenModel
 
 if TYPE_CHECKING:
+    from kgan_ray.data.loading import MotionTensors
     from kgan_ray.data.view import DataView
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 REJECTED = "rejected.jsonl"
+# So many parts are written or read by the process that needs them: starting Ray's tasks would take longer.
+FEW_PARTS = 8
 
 
 class SourceRecord(FrozenModel):
@@ -81,12 +85,23 @@ class Manifest(FrozenModel):
     options: Mapping[str, Any]  # of prepare, as far as they shape the content
 
 
-class Dataset:
-    """An opened dataset. Cheap to open and to pickle: it holds the manifest only."""
+class HeldMotions(Protocol):
+    """Motions of a dataset that need not be read any more."""
 
-    def __init__(self, folder: StorePath, manifest: Manifest) -> None:
+    def motions(self, view: DataView, split: str, rows: slice, window: str) -> MotionTensors | None:
+        """Return these rows of a split, or None where they are not among those that are held."""
+
+
+class Dataset:
+    """An opened dataset. Cheap to open and to send: it holds the manifest, and the `ids` of its rows once they are read.
+
+    `held` are the motions that a sweep or Ray Train has read for this process.
+    """
+
+    def __init__(self, folder: StorePath, manifest: Manifest, held: HeldMotions | None = None) -> None:
         self.folder = folder
         self.manifest = manifest
+        self.held = held
 
     @classmethod
     def open(cls, path: str | Path | StorePath) -> Dataset:
@@ -142,12 +157,16 @@ class Dataset:
         """Return the indices of a split's rows, in file order."""
         return split_rows(benchmark, split, self.manifest.splits, self.ids)
 
+    @property
+    def id_columns(self) -> list[str]:
+        """Name the columns of whole numbers that loading needs."""
+        by_fold = any(rule.column == "fold" for rule in self.manifest.splits.values())
+        return ["label", "setup", "camera", "subject", "num_frames", *(["fold"] if by_fold else [])]
+
     @functools.cached_property
     def ids(self) -> dict[str, np.ndarray]:
-        """Read the columns of whole numbers that loading needs, as int64 (n,); -1 where a row has none."""
-        columns = ["label", "setup", "camera", "subject", "num_frames"]
-        if any(rule.column == "fold" for rule in self.manifest.splits.values()):
-            columns.append("fold")
+        """Read the `id_columns`, as int64 (n,); -1 where a row has none."""
+        columns = self.id_columns
         tables = []
         for part in self.manifest.parts:
             with self.reading(part) as file:
@@ -166,8 +185,11 @@ class Dataset:
         except (OSError, pa.ArrowInvalid) as error:
             raise UserError(f"{file}: missing or damaged ({describe(error)})") from None
 
-    def __getstate__(self) -> dict[str, object]:
-        return {"folder": self.folder, "manifest": self.manifest}
+    def holding(self, held: HeldMotions) -> Dataset:
+        """Return the same dataset, whose motions are taken from `held` where they are there."""
+        dataset = copy.copy(self)
+        dataset.held = held
+        return dataset
 
 
 def parse_manifest(data: bytes, where: str) -> Manifest:

@@ -45,12 +45,12 @@ def rows_table(recordings: Sequence[Recording], schema: pa.Schema) -> pa.Table:
         for name in schema.names
         if not name.startswith("motion")
     }
-    columns["motion"] = _lists([recording.motion for recording in recordings])
-    columns["motion_second"] = _lists([recording.motion_second for recording in recordings])
+    columns["motion"] = lists_of([recording.motion for recording in recordings])
+    columns["motion_second"] = lists_of([recording.motion_second for recording in recordings])
     return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
 
 
-def _lists(motions: Sequence[np.ndarray | None]) -> pa.Array:
+def lists_of(motions: Sequence[np.ndarray | None]) -> pa.Array:
     """Make a list<float32> array: the values of each motion, null for None."""
     sizes = [0 if motion is None else motion.size for motion in motions]
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)

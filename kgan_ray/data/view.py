@@ -66,14 +66,26 @@ class DataView:
         count = getattr(self.dataset.manifest.counts.per_benchmark[self.settings.benchmark], split)
         return 4 * int(np.prod((count, *self.spec.shape)))
 
+    def lengths(self, rows: np.ndarray) -> np.ndarray:
+        """Return the frames that each of the dataset's `rows` has as a whole recording, at least a motion's."""
+        return np.maximum(self.dataset.ids["num_frames"][rows], self.settings.frames)
+
     def load(self, split: str, *, rank: int = 0, world_size: int = 1) -> MotionTensors:
         """Load the motions of a split in file order, or the part of them that is this worker's.
 
         The window "random" gives the middle of each recording here, so that statistics of a split are always the
         same. Values beyond the range of the training split are clamped to it.
         """
-        rows = self.rows(split)
-        return load_motions(self, rows[len(rows) * rank // world_size : len(rows) * (rank + 1) // world_size])
+        count = len(self.rows(split))
+        rows = slice(count * rank // world_size, count * (rank + 1) // world_size)
+        return self.motions(split, rows, self.settings.window)
+
+    def motions(self, split: str, rows: slice, window: str) -> MotionTensors:
+        """Return these rows of a split, as other processes have read them already or else from the dataset's files."""
+        held = self.dataset.held
+        return (held.motions(self, split, rows, window) if held else None) or load_motions(
+            self, split, rows, window
+        )
 
     def batches(
         self,

@@ -50,6 +50,11 @@ def middle_frames(recording: np.ndarray, frames: int) -> np.ndarray:
     return first_frames(recording[start : start + frames], frames)
 
 
+def whole_recording(recording: np.ndarray, frames: int) -> np.ndarray:
+    """Keep all frames, (L, V, C), or (T, V, C) with zeros after the end of a shorter recording: what crops are cut from."""
+    return first_frames(recording, max(len(recording), frames))
+
+
 def resampled(recording: np.ndarray, frames: int) -> np.ndarray:
     """Resample the time from the first to the last frame that holds the body linearly, to (T, V, C).
 
@@ -65,4 +70,5 @@ def resampled(recording: np.ndarray, frames: int) -> np.ndarray:
     return recording[before] * (1 - part) + recording[after] * part
 
 
-WINDOWS = {"first": first_frames, "resample": resampled, "random": middle_frames}
+WHOLE = "whole"
+WINDOWS = {"first": first_frames, "resample": resampled, "random": middle_frames, WHOLE: whole_recording}

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from kgan_ray.data.dataset import Dataset
+from kgan_ray.data.cache import kept_file
 from kgan_ray.data.loading import MotionTensors
 from kgan_ray.data.view import DataView
 from kgan_ray.devices import products
@@ -26,7 +23,7 @@ from kgan_ray.metrics.extractor_training import train_classifier
 from kgan_ray.publishing import write_whole
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import MotionSpec
-from kgan_ray.storage import StorePath, describe
+from kgan_ray.storage import StorePath
 
 # Counts up with every change of network or training: an extractor of another recipe is another extractor.
 RECIPE = 3
@@ -43,14 +40,18 @@ class Extractor:
     confusion: tuple[tuple[int, ...], ...]  # [true class][predicted class], test split
     path: str
 
+    @property
+    def device(self) -> torch.device:
+        """Return where features are computed."""
+        return self.classifier.scale.device
+
     @torch.no_grad()
     @products()
     def features(self, motions: Tensor, batch_size: int = 512) -> Tensor:
         """Compute (N, D), float32 proper, of motions (N, C, T, V), on the classifier's device; batch sizes change its rounding."""
-        device = self.classifier.scale.device
         if not len(motions):
-            return motions.new_zeros(0, FEATURES, device=device)
-        return torch.cat([self.classifier.features(part.to(device)) for part in motions.split(batch_size)])
+            return motions.new_zeros(0, FEATURES, device=self.device)
+        return torch.cat([self.classifier.features(part.to(self.device)) for part in motions.split(batch_size)])
 
     @torch.no_grad()
     @products()
@@ -74,54 +75,19 @@ def find_extractor(
     view: DataView,
     device: torch.device,
     progress: Callable[[str], None],
-    path: str | None = None,
+    path: str | Path | None = None,
 ) -> Extractor:
     """Load the extractor at `path`, or the dataset's own, which is trained now unless it is cached.
 
-    Several processes may ask at once: one trains, the others wait for it. A dataset behind a URI keeps its extractor
-    beside it too, so that every machine measures with the same one. Raises UserError for a file at `path` that is
-    no extractor, or one of other motions.
+    Raises UserError for a file at `path` that is no extractor, or one of other motions.
     """
-    dataset = view.dataset
-    if path is not None:
-        return _load(Path(path), view.spec, device)
-    file = cache_folder(dataset) / f"extractor-{_key(view)}.safetensors"
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{file}.lock"):
-            if not file.exists() and not _fetched(dataset, file):
-                _train_and_save(view, device, progress, file)
-                _keep_beside(dataset, file)
-    except OSError as error:
-        raise UserError(f"{file.parent}: cannot keep the extractor there ({describe(error)})") from None
-    return _load(file, view.spec, device)
-
-
-def cache_folder(dataset: Dataset) -> Path:
-    """Name the dataset's folder `cache` or, behind a URI and where nobody may write, one in the user's own cache."""
-    if dataset.folder.is_local and os.access(dataset.path, os.W_OK):
-        return Path(dataset.path) / "cache"
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "kgan_ray" / dataset.hash
-
-
-def _fetched(dataset: Dataset, file: Path) -> bool:
-    """Copy the file from the dataset's store, if it is there. Say whether it is here now."""
-    if dataset.folder.is_local:
-        return False
-    try:
-        data = (dataset.folder / "cache" / file.name).read_bytes()
-    except OSError:
-        return False
-    write_whole(StorePath(file), data)
-    return True
-
-
-def _keep_beside(dataset: Dataset, file: Path) -> None:
-    """Put the file into the dataset's store, unless this machine may not write there."""
-    if not dataset.folder.is_local:
-        with contextlib.suppress(UserError):
-            write_whole(dataset.folder / "cache" / file.name, file.read_bytes())
+    if path is None:
+        path = kept_file(
+            view.dataset,
+            f"extractor-{_key(view)}.safetensors",
+            lambda file: _train_and_save(view, device, progress, file),
+        )
+    return _load(Path(path), view.spec, device)
 
 
 def _key(view: DataView) -> str:

@@ -20,6 +20,7 @@ from kgan_ray.devices import products
 from kgan_ray.metrics.extractor import find_extractor
 from kgan_ray.metrics.features import FewMotionsWarning
 from kgan_ray.metrics.names import METRICS, check_metric_name
+from kgan_ray.metrics.real import SplitSide
 from kgan_ray.metrics.sides import Side, check_finite
 from kgan_ray.settings import EvaluationSettings, UserError
 from kgan_ray.skeleton import MotionSpec
@@ -56,19 +57,14 @@ class Evaluator:
     @cached_property
     def real(self) -> Side:
         """The training split."""
-        return self._split("train")
+        return SplitSide(self.view, "train", self.extractor)
 
     @cached_property
     def test(self) -> Side:
-        return self._split("test")
+        return SplitSide(self.view, "test", self.extractor)
 
     def side(self, motions: Tensor, labels: Tensor) -> Side:
         return Side(labels.to(self.device), self.extractor, motions=motions.to(self.device))
-
-    def _split(self, split: str) -> Side:
-        """Load a split, whose motions stay where they are: a GPU has those already that it trains on."""
-        loaded = self.view.load(split)
-        return Side(loaded.labels.to(self.device), self.extractor, motions=loaded.motions)
 
     def labels(self) -> Tensor:
         """Return the labels of generated motions: as many of every class that the training split has, in turn."""

@@ -1,4 +1,4 @@
-"""Training on Ray Train: one or more workers, on one machine or many. The only module that imports ray.train."""
+"""Training on Ray Train: one or more workers, on one machine or many."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 from kgan_ray.cluster import connect, node_watched, runs_that_fit
+from kgan_ray.data.batches import rows_of_worker, sharing_workers
+from kgan_ray.data.dataset import Dataset
 from kgan_ray.settings import Settings, UserError
 from kgan_ray.tracking.run import start_run
 from kgan_ray.training.progress import Ending, Outcome, Progress, ProgressBoard, start_board, watched
 
+LANES = "lanes"  # the name of the training split among Ray Train's datasets
 FAILURES = 3  # of workers or nodes, before a run is given up
 ELASTIC_FAILURES = 100  # a run that may lose nodes will lose some
 SECONDS_BETWEEN_RESIZES = 60.0
@@ -33,7 +36,7 @@ class WorkerTask:
 
     name: str
     settings: Settings
-    dataset: str
+    dataset: Dataset
     folder: str
     record: RunRecord | None
     board: ProgressBoard
@@ -71,14 +74,15 @@ def train_worker(config: Mapping[str, WorkerTask]) -> None:
         return  # an earlier group of workers met a mistake of the user's
     torch.set_num_threads(task.settings.resources.threads)
     context = TrainContext(task.name, task.board)
-    context.world_size = sharing_workers(task.settings.training.batch_size, context.world_size)
+    batch_size = task.settings.training.batch_size
+    context.world_size = sharing_workers(batch_size, context.world_size)
     if not distributed.take_part(context.world_size):
         return
     run, record = None, task.record
     if context.rank == 0 and record:
         run = start_run(record.uri, experiment=record.experiment, name=record.name, run_id=record.id)
     try:
-        outcome = train(task.settings, task.dataset, task.folder, context, run)
+        outcome = train(task.settings, _dealt_out(task, context), task.folder, context, run)
     except UserError as error:  # a mistake to be told, not a failure to be retried
         task.board.end(task.name, Ending(mistake=str(error)))
         if context.world_size > 1:
@@ -88,14 +92,22 @@ def train_worker(config: Mapping[str, WorkerTask]) -> None:
         task.board.end(task.name, Ending(outcome))
 
 
-def sharing_workers(batch_size: int, workers: int) -> int:
-    """Return how many of the workers can share a batch evenly; the others wait for the next resize."""
-    return max(number for number in range(1, workers + 1) if batch_size % number == 0)
+def _dealt_out(task: WorkerTask, context: TrainContext) -> Dataset:
+    """Return the dataset with the lanes that Ray Train has for this worker, or with what a sweep holds for all."""
+    if task.dataset.held is not None:
+        return task.dataset
+    import ray.train
+
+    from kgan_ray.data.lanes import LaneShare
+
+    num_rows = len(task.dataset.view(task.settings.data).rows("train"))
+    rows = rows_of_worker(num_rows, task.settings.training.batch_size, context.rank, context.world_size)
+    return task.dataset.holding(LaneShare(ray.train.get_dataset_shard(LANES), rows))
 
 
 def launch_training(
     settings: Settings,
-    dataset_path: str,
+    dataset: Dataset,
     folder: str,
     *,
     name: str,
@@ -113,13 +125,15 @@ def launch_training(
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    resources = settings.resources
+    from kgan_ray.data.lanes import LaneShards, by_lanes
+
+    resources, batch_size = settings.resources, settings.training.batch_size
     runs_that_fit(resources, where="--workers")
     is_elastic = resources.min_workers is not None
     board = start_board()
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"task": WorkerTask(name, settings, dataset_path, folder, record, board)},
+        train_loop_config={"task": WorkerTask(name, settings, dataset, folder, record, board)},
         torch_config=TorchConfig(backend="nccl" if resources.device == "cuda" else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=resources.worker_range,
@@ -127,6 +141,8 @@ def launch_training(
             use_gpu=resources.device == "cuda",
             resources_per_worker=resources.needed_by(1),
         ),
+        datasets={} if dataset.held else {LANES: by_lanes(dataset.view(settings.data), batch_size)},
+        dataset_config=LaneShards(batch_size),
         run_config=ray.train.RunConfig(
             # Ray's own record of the run is of no use to us: checkpoints are in `folder`, and a fresh name
             # keeps Train from resuming from a record that a kill left half-written.

@@ -45,7 +45,7 @@ class Due:
         return cls(log=save or step % training.log_every == 0, evaluate=evaluate, save=save)
 
 
-def train(settings: Settings, dataset_path: str, folder: str, context: Context, run: Run | None = None) -> Outcome:
+def train(settings: Settings, dataset: Dataset, folder: str, context: Context, run: Run | None = None) -> Outcome:
     """Train until `training.steps`, continuing from the newest checkpoint in `folder`/checkpoints.
 
     `folder` is a local path or a URI that every worker can reach. Raises UserError for settings, data or a
@@ -53,7 +53,7 @@ def train(settings: Settings, dataset_path: str, folder: str, context: Context, 
     """
     if settings.resources.device == "cuda":
         usable_device("cuda", where="resources.gpus_per_worker:")
-    view = Dataset.open(dataset_path).view(settings.data)
+    view = dataset.view(settings.data)
     store = CheckpointStore(f"{folder.rstrip('/')}/checkpoints")
     forget_earlier_runs(context.device)
     gan = GAN(settings, view.spec, context.device)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from kgan_ray.cluster import cluster_resources, connect, runs_that_fit
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.prepare.service import open_dataset
+from kgan_ray.data.shared import bytes_to_share
 from kgan_ray.devices import line_of_runs, with_devices
 from kgan_ray.metrics.names import check_metric_name
 from kgan_ray.ownership import owned
@@ -84,7 +85,7 @@ def train_run(
     view = dataset.view(settings.data)
     asked = with_whole_paths(settings, dataset)
     _refuse_other_settings(folder, asked)
-    connect()
+    connect(bytes_to_share=bytes_to_share([view]))
     have = cluster_resources()
     settings = with_devices(asked, have)
     runs_that_fit(settings.resources, where="--workers")
@@ -103,7 +104,7 @@ def train_run(
         started = time.perf_counter()
         try:
             outcome = launch_training(
-                settings, dataset.path, str(folder.absolute()), name=name, record=record, show=show
+                settings, dataset, str(folder.absolute()), name=name, record=record, show=show
             )
         except BaseException as error:
             run.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")

@@ -20,6 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from kgan_ray.data.prepare.service import open_dataset
+from kgan_ray.data.shared import SharedMotions, bytes_to_share
 from kgan_ray.ownership import owned
 from kgan_ray.settings import Overrides, UserError, validated
 from kgan_ray.storage import StoreError, StorePath, describe
@@ -34,7 +35,7 @@ from kgan_ray.tuning.report.mlflow_view import open_parent, record_verdicts, tri
 from kgan_ray.tuning.report.registry import register_best
 from kgan_ray.tuning.request import Request, new_request, resumed_request
 from kgan_ray.tuning.running.jobs import num_missing
-from kgan_ray.tuning.running.preparation import announce_estimate, prepare_extractors
+from kgan_ray.tuning.running.preparation import announce_estimate, group_settings, prepare_measures
 from kgan_ray.tuning.running.runner import Runner
 from kgan_ray.tuning.running.terminal import Display
 from kgan_ray.tuning.state import EXPLORE, FILE, Sweep, load_sweep, other_sweeps, resume_command
@@ -140,7 +141,8 @@ def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) 
         raise UserError(f"{dataset.path}: not the data of sweep {sweep.name} ({sweep.dataset_hash[:12]})")
     sweep.dataset, sweep.dataset_hash = dataset.path, dataset.hash
     sweep.budget |= limits.model_dump(exclude_none=True)
-    view, code = dataset.view(settings.data), code_version()
+    views = [dataset.view(one.data) for one in group_settings(space, settings).values()]
+    code = code_version()
     runner = Runner(
         sweep,
         space,
@@ -150,13 +152,13 @@ def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) 
         started=started,
         undecided=lambda record: Results(record).undecided,
         tags=trial_tags(sweep, code),
-        # The training split twice: to train on, and as the measure's real side.
-        bytes_of_data=2 * view.bytes_of("train") if settings.data.held_in == "memory" else 0,
+        bytes_of_data=bytes_to_share(views),
     )
     # Nothing is recorded before it is known that a trial fits and that there is a measure.
     runner.start()
     prepare_store(uri)
-    guess = announce_estimate(runner, prepare_extractors(runner, dataset))
+    runner.dataset = dataset.holding(SharedMotions(views))
+    guess = announce_estimate(runner, prepare_measures(runner, runner.dataset))
     others = other_sweeps(folder)
     if not record and space.num_comparisons:
         runner.announce(line_before_start(sweep, space.confirm.seeds_at_most, space.num_comparisons, others))

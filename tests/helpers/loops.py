@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from kgan_ray.data.dataset import Dataset
 from kgan_ray.training.loop import train
 from kgan_ray.training.progress import Outcome
 
@@ -25,4 +26,4 @@ class PlainContext:
 
 def run(settings, folder, context=None, record=None) -> Outcome:
     """Train in this process, in `folder`, or go on with what is there."""
-    return train(settings, settings.data.path, str(folder), context or PlainContext(), record)
+    return train(settings, Dataset.open(settings.data.path), str(folder), context or PlainContext(), record)

@@ -24,7 +24,7 @@ def hash_of(settings) -> int:
     return int(settings.training.auxiliary_weight * 1000) + int(settings.training.generator_learning_rate * 1e9)
 
 
-def moving_target(settings, dataset_path, folder, context, run):
+def moving_target(settings, dataset, folder, context, run):
     """Training whose best learning rate falls from 1e-2 to 1e-4: what a step gains depends on how near it is.
 
     It keeps its state, the loss so far, in checkpoints of its own, and continues from the newest.
@@ -48,7 +48,7 @@ def gain(rate: float, step: int) -> float:
     return 0.5 * math.exp(-(((math.log10(rate) - best) / 0.4) ** 2))
 
 
-def stand_in(settings, dataset_path, folder, context, run):
+def stand_in(settings, dataset, folder, context, run):
     """Three evaluations; a gradient penalty of 666 diverges, 667 raises, 668 ends the process, 669 finds the disk full."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     with (Path(folder) / "starts").open("a") as stream:

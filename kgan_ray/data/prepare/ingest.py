@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from kgan_ray.cluster import connect
-from kgan_ray.data.dataset import MANIFEST, Dataset, Manifest, SourceRecord
+from kgan_ray.data.dataset import FEW_PARTS, MANIFEST, Dataset, Manifest, SourceRecord
 from kgan_ray.data.prepare.manifest import WrittenParts, common_traits, summarise, write_manifest
 from kgan_ray.data.prepare.parts import ROWS_PER_PART, PartJob, RowReport, as_row, write_part
 from kgan_ray.data.sources.source import Item, Source, list_sha256
@@ -27,8 +27,6 @@ from kgan_ray.settings import UserError
 from kgan_ray.storage import StoreError, StorePath, describe
 
 Progress = Callable[[str], None]
-# Up to so many parts are written by this process: starting Ray takes longer than they do.
-FEW_PARTS = 8
 
 
 def ingest(

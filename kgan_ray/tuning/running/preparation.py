@@ -1,25 +1,32 @@
-"""What happens once before a sweep's trials start: each group's extractor is there, and the time that they will take is told."""
+"""What happens once before a sweep's trials start: extractors and real features are there, and the time they take is told."""
 
 from __future__ import annotations
 
 from kgan_ray.data.dataset import Dataset
+from kgan_ray.metrics.real import split_features
 from kgan_ray.metrics.suite import Evaluator
-from kgan_ray.settings import UserError, override
+from kgan_ray.settings import Settings, UserError, override
 from kgan_ray.text import duration, span
+from kgan_ray.tuning.question.space import Space
 from kgan_ray.tuning.running.estimate import seconds_in_all, seconds_per_run
 from kgan_ray.tuning.running.jobs import num_confirmed
 from kgan_ray.tuning.running.runner import Runner
 from kgan_ray.tuning.search.proposals import num_explored
 
 
-def prepare_extractors(runner: Runner, dataset: Dataset) -> Evaluator:
-    """Train or load the extractor of each group before any trial needs it; return an evaluator of the last group.
+def group_settings(space: Space, settings: Settings) -> dict[str, Settings]:
+    """Return the settings that each group's trials start from; those of the group "" where the space has none."""
+    return {group: override(settings, changes) for group, changes in (space.groups or {"": {}}).items()}
 
+
+def prepare_measures(runner: Runner, dataset: Dataset) -> Evaluator:
+    """Make or find each group's extractor and real features before any trial needs them; return the last group's evaluator.
+
+    On a GPU the first trial computes the features, so that they are rounded as those of generated motions are.
     Raises UserError where a sweep that goes on began with another extractor.
     """
     sweep = runner.sweep
-    for group, changes in (runner.space.groups or {"": {}}).items():
-        settings = override(runner.settings, changes)
+    for group, settings in group_settings(runner.space, runner.settings).items():
         evaluator = Evaluator(dataset.view(settings.data), settings.evaluation, progress=runner.announce)
         before = sweep.extractors.setdefault(group, evaluator.extractor.hash)
         if before != evaluator.extractor.hash:
@@ -27,6 +34,8 @@ def prepare_extractors(runner: Runner, dataset: Dataset) -> Evaluator:
                 f"the extractor of {dataset.path} is not the one that sweep {sweep.name} began with "
                 f"({evaluator.extractor.hash[:12]}, {before[:12]}): its results could not be compared"
             )
+        if settings.resources.device == "cpu":
+            split_features(evaluator.view, "train", evaluator.extractor)
     return evaluator
 
 

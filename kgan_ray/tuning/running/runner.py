@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from ray import tune
 
 from kgan_ray.cluster import cluster_resources, connect, node_watched, runs_that_fit
+from kgan_ray.data.dataset import Dataset
 from kgan_ray.devices import line_of_runs, with_devices
 from kgan_ray.settings import Settings, UserError, override
 from kgan_ray.storage import StorePath
@@ -72,10 +73,10 @@ class Runner:
     tags: Mapping[str, str] = field(default_factory=dict)
     announce: Callable[[str], None] = print  # gets lines for the user
     on_trial_end: Callable[[Trial], None] = lambda trial: None
-    bytes_of_data: int = 0  # that one trial keeps in memory
-    undecided: Callable[[Sweep], Collection[tuple[str, str]]] = (
-        lambda sweep: ()
-    )  # (group, configuration): gets more seeds
+    dataset: Dataset | None = None  # that trials train on; a stand-in for training needs none
+    bytes_of_data: int = 0  # that its motions take in Ray's object store
+    # Gives each (group, configuration) that gets more seeds.
+    undecided: Callable[[Sweep], Collection[tuple[str, str]]] = lambda sweep: ()
     started: float | None = None  # when this session began, by time.monotonic; its budget counts from there
     is_spent: bool = False  # the budget ended the confirmation
     at_once: int = 0  # trials that may run at the same time
@@ -85,7 +86,8 @@ class Runner:
         """Start or join Ray, and learn on what trials run and how many fit. Raises UserError where not even one does."""
         os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"  # nobody reads Tune's own record
         has_workers = self.settings.resources.num_workers > 1
-        ray = connect(dashboard=has_workers and self.space.scheduler.type != "none")
+        needs_dashboard = has_workers and self.space.scheduler.type != "none"
+        ray = connect(dashboard=needs_dashboard, bytes_to_share=self.bytes_of_data)
         log_ray_to(log_file(self.folder))
         if len([node for node in ray.nodes() if node["Alive"]]) > 1 and is_local_file(self.sweep.uri):
             raise UserError(
@@ -94,7 +96,7 @@ class Runner:
             )
         have = cluster_resources()
         self.settings = with_devices(self.settings, have)
-        fit = runs_that_fit(self.settings.resources, where="resources", bytes_each=self.bytes_of_data)
+        fit = runs_that_fit(self.settings.resources, where="resources")
         self.at_once = min(fit, self.concurrent or fit)
         self.announce(line_of_runs(self.settings.resources, self.at_once, have))
         for line in changes_of_device(self.sweep, self.folder, self.settings.resources.device):
@@ -269,7 +271,7 @@ class Runner:
         resources = self.settings.resources
         return tune.Tuner(
             tune.with_resources(
-                trainable(plan, self.trial_function, self.board),
+                trainable(plan, self.trial_function, self.dataset, self.board),
                 tune.PlacementGroupFactory([resources.needed_by_trial()]),
             ),
             param_space={"job": tune.grid_search(list(plan.jobs))} if plan.jobs else {},

@@ -12,6 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from ray import tune
+
+from kgan_ray.data.dataset import Dataset
 from kgan_ray.settings import Settings, UserError, flatten
 from kgan_ray.storage import StoreError, StorePath
 from kgan_ray.text import described
@@ -31,7 +34,7 @@ class TrialFunction(Protocol):
     """What trains: `train_trial`, or a cheap stand-in of the same signature."""
 
     def __call__(
-        self, settings: Settings, dataset_path: str, folder: str, context: TuneContext, run: Run | None
+        self, settings: Settings, dataset: Dataset, folder: str, context: TuneContext, run: Run | None
     ) -> Outcome: ...
 
 
@@ -101,19 +104,26 @@ def tell_tune(plan: Plan, report: Report) -> None:
 
 
 def trainable(
-    plan: Plan, trial_function: TrialFunction, board: ProgressBoard | None
+    plan: Plan, trial_function: TrialFunction, dataset: Dataset | None, board: ProgressBoard | None
 ) -> Callable[[dict[str, Any]], None]:
-    """Return what Tune runs. The plan is packed: Tune unpickles its trainable for every trial, a plan may list a thousand."""
+    """Return what Tune runs. The plan is packed: Tune unpickles its trainable for every trial, a plan may list a thousand.
+
+    The dataset goes by the object store, like the motions that it holds.
+    """
     packed = pickle.dumps(plan)
 
-    def trial(config: dict[str, Any]) -> None:
-        run_trial(config, unpacked(packed), trial_function, board)
+    def trial(config: dict[str, Any], dataset: Dataset) -> None:
+        run_trial(config, unpacked(packed), trial_function, dataset, board)
 
-    return trial
+    return tune.with_parameters(trial, dataset=dataset)
 
 
 def run_trial(
-    config: Mapping[str, Any], plan: Plan, trial_function: TrialFunction, board: ProgressBoard | None = None
+    config: Mapping[str, Any],
+    plan: Plan,
+    trial_function: TrialFunction,
+    dataset: Dataset,
+    board: ProgressBoard | None = None,
 ) -> None:
     """Train one configuration and report how it ended; Tune calls it. Only bugs and lost machines raise.
 
@@ -125,11 +135,11 @@ def run_trial(
     job = plan.jobs[config["job"]] if plan.jobs else plan.proposed_job(name, config)
     folder = f"{plan.folder.rstrip('/')}/{job.name}"
     with failure_recorded(StorePath(folder)):
-        _run_job(plan, job, folder, trial_function, board)
+        _run_job(plan, job, folder, trial_function, dataset, board)
 
 
 def _run_job(
-    plan: Plan, job: Job, folder: str, trial_function: TrialFunction, board: ProgressBoard | None
+    plan: Plan, job: Job, folder: str, trial_function: TrialFunction, dataset: Dataset, board: ProgressBoard | None
 ) -> None:
     import torch
 
@@ -143,7 +153,7 @@ def _run_job(
             if run and job.schedule:
                 record_schedule(run, job, start)
             outcome = trial_function(
-                part, plan.dataset, folder, context, run if is_last or run is None else RunWithoutArtifacts(run)
+                part, dataset, folder, context, run if is_last or run is None else RunWithoutArtifacts(run)
             )
             if outcome.status != "finished":
                 break
@@ -226,18 +236,18 @@ def was_started(folder: StorePath) -> bool:
 
 
 def train_trial(
-    settings: Settings, dataset_path: str, folder: str, context: TuneContext, run: Run | None
+    settings: Settings, dataset: Dataset, folder: str, context: TuneContext, run: Run | None
 ) -> Outcome:
     """Train in this process, or with several workers on Ray Train, as `resources.num_workers` says."""
     if settings.resources.num_workers == 1:
         from kgan_ray.training.loop import train
 
-        return train(settings, dataset_path, folder, context, run)
-    return _train_on_workers(settings, dataset_path, folder, context, run)
+        return train(settings, dataset, folder, context, run)
+    return _train_on_workers(settings, dataset, folder, context, run)
 
 
 def _train_on_workers(
-    settings: Settings, dataset_path: str, folder: str, context: TuneContext, run: Run | None
+    settings: Settings, dataset: Dataset, folder: str, context: TuneContext, run: Run | None
 ) -> Outcome:
     from kgan_ray.training.launch import RunRecord, launch_training
 
@@ -256,4 +266,4 @@ def _train_on_workers(
             reported = value
             context.report({**progress.metrics, "step": float(step)})
 
-    return launch_training(settings, dataset_path, folder, name=job.name, record=record, show=show)
+    return launch_training(settings, dataset, folder, name=job.name, record=record, show=show)

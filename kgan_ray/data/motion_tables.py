@@ -1,0 +1,55 @@
+"""The way from stored recordings to motions, for tables of any rows and without PyTorch: Ray Data's tasks go it too.
+
+Shapes: C coordinates, T frames, V joints; L frames of a recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from kgan_ray.data.rows import lists_of
+from kgan_ray.data.splits import NOT_GIVEN, SplitRule, split_rows
+from kgan_ray.data.windows import WHOLE, WINDOWS, centred
+from kgan_ray.skeleton import MotionSpec
+
+# Columns of a table of recordings that a motion is made of.
+NEEDED = ("label", "motion")
+
+
+def motion_table(recordings: pa.Table, rows: np.ndarray, spec: MotionSpec, window: str) -> pa.Table:
+    """Return labels and motions of these rows of a table of recordings, centred, cut by `window` and scaled to [-1, 1].
+
+    A motion is the list of its values, row-major (C, T, V); of a recording that is kept whole, (L, C, V).
+    """
+    column = recordings["motion"].combine_chunks()
+    offsets, values = column.offsets.to_numpy(), column.values.to_numpy()
+    axes = (0, 2, 1) if window == WHOLE else (2, 0, 1)
+    motions = []
+    for row in rows:
+        metres = values[offsets[row] : offsets[row + 1]].reshape(-1, spec.layout.num_joints, spec.coordinates)
+        cut = WINDOWS[window](centred(metres, spec.layout.root, spec.centre), spec.frames)
+        motions.append(_scaled(cut, spec).transpose(axes))
+    return pa.table({"label": recordings["label"].take(pa.array(rows)), "motion": lists_of(motions)})
+
+
+def training_motions(
+    recordings: pa.Table,
+    *,
+    id_columns: Sequence[str],
+    benchmark: str,
+    splits: Mapping[str, SplitRule],
+    spec: MotionSpec,
+    window: str,
+) -> pa.Table:
+    """Make motions of those recordings of a table that train, in one of Ray Data's tasks."""
+    ids = {name: recordings[name].fill_null(NOT_GIVEN).to_numpy() for name in id_columns}
+    return motion_table(recordings, split_rows(benchmark, "train", splits, ids), spec, window)
+
+
+def _scaled(metres: np.ndarray, spec: MotionSpec) -> np.ndarray:
+    """Scale metres to [-1, 1], clamped: the inverse of `MotionSpec.to_metres`."""
+    low, high = spec.value_range
+    return np.clip((metres - low) * (2.0 / (high - low)) - 1.0, -1.0, 1.0).astype(np.float32)

@@ -1,0 +1,69 @@
+"""The training split as a Ray Dataset, which all CPUs of the cluster read.
+
+    Parquet parts -> ray.data.read_parquet -> windows and scaling in map_batches -> labels and motions in file order
+      -> `lanes`: a block for each lane, which Ray Train deals out to its workers
+      -> `shared`: one array in the object store, which every trial of a sweep maps
+
+The driver reads, before workers or trials have taken the CPUs that Ray Data's tasks need: they would wait for ever.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import ray.data
+from ray.exceptions import RayTaskError
+
+from kgan_ray.data.dataset import FEW_PARTS
+from kgan_ray.data.loading import read_tables
+from kgan_ray.data.motion_tables import NEEDED, training_motions
+from kgan_ray.settings import UserError
+from kgan_ray.storage import describe
+
+if TYPE_CHECKING:
+    from kgan_ray.data.view import DataView
+
+
+def motion_dataset(view: DataView, window: str) -> ray.data.Dataset:
+    """Return the training split, labels and motions, which is read when it is asked for."""
+    ray.data.DataContext.get_current().execution_options.preserve_order = True
+    folder, id_columns = view.dataset.folder, view.dataset.id_columns
+    work = functools.partial(
+        training_motions,
+        id_columns=id_columns,
+        benchmark=view.settings.benchmark,
+        splits=view.dataset.manifest.splits,
+        spec=view.spec,
+        window=window,
+    )
+    return (
+        ray.data.read_parquet(
+            [(folder / part.file).path for part in view.dataset.manifest.parts],
+            filesystem=folder.filesystem,
+            partitioning=None,
+        )
+        .select_columns(sorted({*NEEDED, *id_columns}))
+        .map_batches(work, batch_format="pyarrow", batch_size=None)
+    )
+
+
+@contextmanager
+def tables_of(view: DataView, window: str) -> Iterator[Iterator[pa.Table]]:
+    """Give the training split's tables, while the cluster reads them. Raises UserError for a lost or damaged part."""
+    if len(view.dataset.manifest.parts) <= FEW_PARTS:
+        yield read_tables(view, view.rows("train"), window)
+        return
+    try:
+        yield blocks(motion_dataset(view, window))
+    except (OSError, pa.ArrowInvalid, RayTaskError) as error:
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        raise UserError(f"{view.path}: a part is missing or damaged ({describe(cause)})") from None
+
+
+def blocks(dataset: ray.data.Dataset | ray.data.DataIterator) -> Iterator[pa.Table]:
+    """Give a Ray Dataset's blocks, one after the other."""
+    return iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow"))

@@ -1,0 +1,40 @@
+"""The real side of a comparison: its features are computed once for a dataset, and follow what they are made from."""
+
+import pytest
+import torch
+
+from kgan_ray.data.view import DataView
+from kgan_ray.metrics.extractor import find_extractor
+from kgan_ray.metrics.real import SplitSide
+from kgan_ray.settings import override
+
+
+@pytest.fixture
+def view(demo, tiny):
+    return demo.view(tiny.data)
+
+
+@pytest.fixture
+def extractor(view):
+    return find_extractor(view, torch.device("cpu"), print)
+
+
+def test_features_are_those_of_the_splits_motions(view, extractor):
+    for split in ("train", "test"):
+        loaded, side = view.load(split), SplitSide(view, split, extractor)
+        assert torch.equal(side.features.values, extractor.features(loaded.motions))
+        assert torch.equal(side.features.labels, loaded.labels)
+        assert torch.equal(side.motions.values, loaded.motions)
+
+
+def test_features_are_computed_once_for_all_processes(view, extractor, monkeypatch):
+    first = SplitSide(view, "train", extractor).features.values
+    monkeypatch.setattr(DataView, "load", lambda *_, **__: pytest.fail("the motions were loaded again"))
+    assert torch.equal(SplitSide(view, "train", extractor).features.values, first)
+
+
+@pytest.mark.parametrize(("setting", "value"), [("window", "random"), ("centre", "first"), ("benchmark", "xsub")])
+def test_motions_of_other_settings_have_features_of_their_own(demo, tiny, extractor, setting, value):
+    other = demo.view(override(tiny, {f"data.{setting}": value}).data)
+    side = SplitSide(other, "train", extractor)
+    assert torch.equal(side.features.values, extractor.features(other.load("train").motions))
