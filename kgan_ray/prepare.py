@@ -22,7 +22,7 @@ from kgan_ray.cli import ProgressLine, run_verb, verb_parser
 from kgan_ray.settings import UserError
 
 if TYPE_CHECKING:
-    from kgan_ray.data.dataset import Dataset
+    from kgan_ray.data.dataset import Dataset, Manifest
     from kgan_ray.data.prepare.manifest import Column
 
 _DEMO_SEQUENCES = 2000
@@ -143,6 +143,16 @@ def _train_ids(options: argparse.Namespace) -> dict[Column, list[int]]:
     return ids
 
 
+def _of_pairs(manifest: Manifest) -> str:
+    """Say what `data.bodies=2` would train on."""
+    pairs = manifest.pairs
+    if pairs is None or not pairs.labels:
+        return ""
+    names = [manifest.class_names[label] for label in pairs.labels]
+    lacking = f" (less {pairs.dropped} with one body)" if pairs.dropped else ""
+    return f", and with data.bodies=2 both, of {len(names)} classes: {names[0]} to {names[-1]}{lacking}"
+
+
 def _print_summary(dataset: Dataset, seconds: float) -> None:
     manifest, counts = dataset.manifest, dataset.manifest.counts
     print(
@@ -152,9 +162,7 @@ def _print_summary(dataset: Dataset, seconds: float) -> None:
     if counts.rejected:
         print(f"set aside: {counts.rejected} of {counts.read}, with reasons in rejected.jsonl")
     if counts.second_body:
-        print(
-            f"second body: in {counts.second_body} sequences; kept as motion_second, training uses the main body"
-        )
+        print(f"second body: in {counts.second_body} sequences; training uses the main body{_of_pairs(manifest)}")
     if counts.joined_tracks:
         print(
             f"tracking: in {counts.joined_tracks} sequences a person changed the tracking id; the pieces were joined"

@@ -34,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="which motions (default: 0)")
     parser.add_argument("--fps", type=int, default=30, metavar="N", help="frames a second (default: 30)")
     parser.add_argument("--layout", metavar="NAME", help="of a .npy file: a skeleton's name, or its FILE.yaml")
+    parser.add_argument(
+        "--bodies", type=int, choices=(1, 2), default=1, help="of a dataset or recording (default: 1)"
+    )
     parser.add_argument("--variation", action="store_true", help="of a checkpoint: what its noise moves")
     parser.add_argument("--draws", type=int, default=64, metavar="N", help="of the noise (default: 64)")
     parser.add_argument(
@@ -48,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from kgan_ray.training.drawing import Choice, draw_motions, draw_noise
 
     say = cache(print)  # the line of the device once, however many checkpoints
-    choice = Choice(options.classes, options.count, options.seed, options.layout, options.device, say)
+    choice = Choice(
+        options.classes, options.count, options.seed, options.layout, options.device, options.bodies, say
+    )
     if options.variation:
         points = draw_noise(options.sources[0], output, choice, draws=options.draws, quantile=options.quantile)
         print(f"{output}: {options.draws} draws of the noise for each of {points} latent points")

@@ -49,6 +49,7 @@ class DataSettings(FrozenModel):
     frames: PositiveInt = 64  # T, a multiple of 16
     window: Literal["first", "resample", "random"] = "first"  # first = the published protocol
     centre: Literal["none", "first", "frame"] = "none"  # root joint moved to 0 in the first or in every frame
+    bodies: Literal[1, 2] = 1  # 2 = both persons as one skeleton, of the classes that have two; 1 = published
     held_in: Literal["memory", "disk"] = "memory"  # disk = mapped from a temporary file: more data than memory
 
     @model_validator(mode="after")

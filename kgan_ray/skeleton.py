@@ -11,15 +11,13 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
-import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from kgan_ray.layouts import TABLES
-from kgan_ray.settings import UserError, validated
+from kgan_ray.settings import UserError
 from kgan_ray.text import close_match
 from kgan_ray.validation import FrozenModel
 
@@ -39,10 +37,28 @@ class SkeletonLayout(FrozenModel):
     bones: tuple[Bone, ...]
     root: int = Field(ge=0)
     always_kept: tuple[int, ...] = ()  # joints that the first coarsening must not remove
+    bodies: int = Field(default=1, ge=1)  # persons whose joints these are, one person after the other
 
     @property
     def num_joints(self) -> int:
         return len(self.joints)
+
+    @property
+    def roots(self) -> list[int]:
+        """Return the root of each body."""
+        return [self.root + first for first in range(0, self.num_joints, self.num_joints // self.bodies)]
+
+    @property
+    def limbs(self) -> list[Bone]:
+        """Return the bones within a body; those that join two bodies are none that could be seen."""
+        size = self.num_joints // self.bodies
+        return [(a, b) for a, b in self.bones if a // size == b // size]
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_were_pairs(self, serialise: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Leave out one body: the hashes of datasets are made of this text."""
+        fields: dict[str, object] = serialise(self)
+        return fields if self.bodies > 1 else {name: fields[name] for name in fields if name != "bodies"}
 
     @model_validator(mode="after")
     def _is_a_tree(self) -> SkeletonLayout:
@@ -82,6 +98,23 @@ LAYOUTS = {
 NTU25, H36M16, UCLA20 = LAYOUTS["ntu25"], LAYOUTS["h36m16"], LAYOUTS["ucla20"]
 
 
+def pair_layout(layout: SkeletonLayout) -> SkeletonLayout:
+    """Join the skeletons of two persons by a bone between their roots: ntu25x2 of ntu25."""
+    size = layout.num_joints
+    return SkeletonLayout(
+        name=f"{layout.name}x2",
+        joints=tuple(f"{person}_{joint}" for person in ("first", "second") for joint in layout.joints),
+        bones=(
+            *layout.bones,
+            *((a + size, b + size) for a, b in layout.bones),
+            (layout.root, layout.root + size),
+        ),
+        root=layout.root,
+        always_kept=(*layout.always_kept, *(joint + size for joint in layout.always_kept)),
+        bodies=2,
+    )
+
+
 def find_layout(layout: str | SkeletonLayout) -> SkeletonLayout:
     """Return a layout by name, or the layout itself. Raises UserError for an unknown name."""
     if isinstance(layout, SkeletonLayout):
@@ -91,52 +124,6 @@ def find_layout(layout: str | SkeletonLayout) -> SkeletonLayout:
             f"unknown skeleton layout {layout!r}.{close_match(layout, LAYOUTS)} Known: {', '.join(LAYOUTS)}"
         )
     return LAYOUTS[layout]
-
-
-def named_layout(wanted: str) -> SkeletonLayout:
-    """Return the layout that `--layout` names: a built-in one, or a YAML file. Raises UserError if it is neither."""
-    if wanted not in LAYOUTS and not Path(wanted).suffix and not Path(wanted).exists():
-        raise UserError(
-            f"--layout {wanted}: neither a file nor a layout.{close_match(wanted, LAYOUTS)} Known: {', '.join(LAYOUTS)}"
-        )
-    return LAYOUTS[wanted] if wanted in LAYOUTS else read_layout(wanted)
-
-
-def layouts_of(num_joints: int, coordinates: int) -> list[str]:
-    """Name the built-in layouts of so many joints; in space, those that are found in images do not count."""
-    return [
-        name
-        for name, layout in LAYOUTS.items()
-        if layout.num_joints == num_joints and (coordinates == 2 or not TABLES[name].flat)
-    ]
-
-
-def read_layout(path: str | Path) -> SkeletonLayout:
-    """Read a user's layout from YAML: `name`, `joints` (names, or their number), `bones` (pairs), `root`.
-
-    In `bones`, `root` and `always_kept` a joint is its name or its 0-based index. Raises UserError.
-    """
-    try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]})") from None
-    if not isinstance(tree, dict) or "joints" not in tree:
-        raise UserError(f"{path}: a layout needs the keys name, joints, bones and root")
-    if isinstance(tree["joints"], int):
-        tree["joints"] = [f"joint_{i}" for i in range(tree["joints"])]
-    names = {str(name): index for index, name in enumerate(tree["joints"])}
-
-    def index(joint: object) -> object:
-        if isinstance(joint, str) and joint not in names:
-            raise UserError(f"{path}: unknown joint {joint!r}.{close_match(joint, names)}")
-        return names[joint] if isinstance(joint, str) else joint
-
-    for key in ("bones", "always_kept"):
-        if isinstance(tree.get(key), list):
-            tree[key] = [[index(j) for j in item] if isinstance(item, list) else index(item) for item in tree[key]]
-    tree["root"] = index(tree.get("root"))
-    tree.setdefault("name", Path(path).stem)
-    return validated(SkeletonLayout, tree, where=str(path))
 
 
 @dataclass(frozen=True)

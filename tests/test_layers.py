@@ -17,7 +17,7 @@ FLOORS = [
     ["settings"],
     ["devices"],
     ["storage", "skeleton", "classes", "cluster", "cli"],
-    ["publishing"],
+    ["publishing", "named_layouts"],
     ["ownership"],
     ["model", "tracking"],
     ["data"],

@@ -109,6 +109,7 @@ def test_a_task_of_rays_makes_the_motions_that_reading_gives(tmp_path, benchmark
         id_columns=view.dataset.id_columns,
         benchmark=benchmark,
         splits=view.dataset.manifest.splits,
+        pair_labels=None,
         spec=view.spec,
         window="first",
     )

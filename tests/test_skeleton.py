@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kgan_ray.named_layouts import read_layout
 from kgan_ray.settings import UserError
-from kgan_ray.skeleton import LAYOUTS, MotionSpec, SkeletonGraph, SkeletonLayout, find_layout, read_layout
+from kgan_ray.skeleton import LAYOUTS, MotionSpec, SkeletonGraph, SkeletonLayout, find_layout
 
 GOLDEN = Path(__file__).parent / "data/golden_ntu25_mlp4.npz"
 

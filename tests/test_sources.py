@@ -11,8 +11,9 @@ from kgan_ray.data.recording import RejectedRecording
 from kgan_ray.data.sources.recognise import find_sources
 from kgan_ray.data.sources.source import Item
 from kgan_ray.data.sources.ucla_files import UclaFiles, mend_broken_frames
+from kgan_ray.named_layouts import read_layout
 from kgan_ray.settings import UserError
-from kgan_ray.skeleton import H36M16, NTU25, UCLA20, SkeletonLayout, read_layout
+from kgan_ray.skeleton import H36M16, NTU25, UCLA20, SkeletonLayout
 
 
 def read_all(path, layout=None):

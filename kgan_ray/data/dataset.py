@@ -62,6 +62,15 @@ class Counts(FrozenModel):
     per_benchmark: Mapping[str, SplitCounts]
 
 
+class Pairs(FrozenModel):
+    """The recordings that `data.bodies=2` trains on: two bodies seen together, in a class where most are so."""
+
+    labels: tuple[int, ...]  # the classes
+    dropped: int  # recordings of these classes in which two are never seen together
+    per_benchmark: Mapping[str, SplitCounts]
+    ranges: Mapping[str, Mapping[str, tuple[float, float]]]  # as a manifest's, of both bodies
+
+
 class Part(FrozenModel):
     """One Parquet file and the rows of each of its row groups."""
 
@@ -80,6 +89,7 @@ class Manifest(FrozenModel):
     splits: Mapping[str, SplitRule]
     counts: Counts
     ranges: Mapping[str, Mapping[str, tuple[float, float]]]  # [benchmark][centre], metres, training split
+    pairs: Pairs | None = None  # None = prepared before pairs were counted
     parts: tuple[Part, ...]
     sources: tuple[SourceRecord, ...]
     options: Mapping[str, Any]  # of prepare, as far as they shape the content
@@ -139,29 +149,49 @@ class Dataset:
         """Bind the dataset to data settings. Raises UserError for a benchmark that this dataset does not have."""
         from kgan_ray.data.view import DataView  # with torch, which `prepare` and its workers do without
 
-        self.check_benchmark(data.benchmark)
+        self.split_counts(data)
         return DataView(self, data)
 
-    def check_benchmark(self, benchmark: str) -> None:
-        """Raise UserError, naming those that work, unless both splits of the benchmark hold rows."""
-        counts = self.manifest.counts.per_benchmark
+    def split_counts(self, data: DataSettings) -> SplitCounts:
+        """Return how many recordings train and test. Raises UserError, naming the benchmarks that work, unless both do."""
+        counts = self.pairs.per_benchmark if data.bodies == 2 else self.manifest.counts.per_benchmark
         works = [name for name in BENCHMARKS if name in counts and counts[name].train and counts[name].test]
-        if benchmark not in works:
-            split = counts.get(benchmark)
+        split = counts.get(data.benchmark)
+        if split is None or data.benchmark not in works:
             rows = f"{split.train} training and {split.test} test rows" if split else "no such split"
+            of_two = " of two bodies" if data.bodies == 2 else ""
             raise UserError(
-                f"data.benchmark={benchmark}: {self.path} has {rows} for it; these work: {', '.join(works)}"
+                f"data.benchmark={data.benchmark}: {self.path} has {rows}{of_two} for it; "
+                f"these work: {', '.join(works) or 'none'}"
             )
+        return split
 
-    def rows_of(self, benchmark: str, split: str) -> np.ndarray:
+    @property
+    def pairs(self) -> Pairs:
+        """Return what is known of recordings of two bodies. Raises UserError for a dataset that has none."""
+        pairs = self.manifest.pairs
+        if pairs is None:
+            raise UserError(
+                f"data.bodies=2: {self.path} was prepared before second bodies were counted; prepare it again with --force"
+            )
+        if not pairs.labels:
+            raise UserError(f"data.bodies=2: {self.path} has no class of which most recordings show two bodies")
+        return pairs
+
+    def pair_labels(self, bodies: int) -> tuple[int, ...] | None:
+        """Return the classes that motions of so many bodies have; None = all of the dataset's."""
+        return self.pairs.labels if bodies == 2 else None
+
+    def rows_of(self, benchmark: str, split: str, *, bodies: int = 1) -> np.ndarray:
         """Return the indices of a split's rows, in file order."""
-        return split_rows(benchmark, split, self.manifest.splits, self.ids)
+        return split_rows(benchmark, split, self.manifest.splits, self.ids, self.pair_labels(bodies))
 
     @property
     def id_columns(self) -> list[str]:
         """Name the columns of whole numbers that loading needs."""
         by_fold = any(rule.column == "fold" for rule in self.manifest.splits.values())
-        return ["label", "setup", "camera", "subject", "num_frames", *(["fold"] if by_fold else [])]
+        later = ["fold"] * by_fold + ["pair_frames"] * (self.manifest.pairs is not None)
+        return ["label", "setup", "camera", "subject", "num_frames", *later]
 
     @functools.cached_property
     def ids(self) -> dict[str, np.ndarray]:

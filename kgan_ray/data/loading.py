@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from kgan_ray.data.motion_tables import NEEDED, motion_table
+from kgan_ray.data.motion_tables import motion_columns, motion_table
 from kgan_ray.data.windows import WHOLE
 from kgan_ray.settings import UserError
 from kgan_ray.storage import describe
@@ -58,7 +58,7 @@ def collected(tables: Iterable[pa.Table], view: DataView, split: str, rows: slic
             part = chunk.flatten().to_numpy()
             values[at : at + len(part)] = part
             at += len(part)
-    return MotionTensors(motions, torch.from_numpy(view.dataset.ids["label"][numbers]), file)
+    return MotionTensors(motions, torch.from_numpy(view.labels_of(numbers)), file)
 
 
 def read_tables(view: DataView, rows: np.ndarray, window: str) -> Iterator[pa.Table]:
@@ -78,7 +78,7 @@ def read_tables(view: DataView, rows: np.ndarray, window: str) -> Iterator[pa.Ta
                 inside = rows[(rows >= start) & (rows < start + size)] - start
                 start += size
                 if len(inside):
-                    recordings = file.read_row_group(group, columns=list(NEEDED))
+                    recordings = file.read_row_group(group, columns=motion_columns(view.spec.layout.bodies))
                     num_tables = 1 + len(inside) * int(np.prod(view.spec.shape)) // VALUES_PER_TABLE
                     for few in np.array_split(inside, num_tables):
                         yield motion_table(recordings, few, view.spec, window)

@@ -5,7 +5,7 @@ Shapes: N motions, C coordinates, T frames, V joints; metres unless said otherwi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import torch
 
 from kgan_ray.data.loading import MotionTensors
+from kgan_ray.data.motion_tables import motion_columns
 from kgan_ray.data.recording import Recording
 from kgan_ray.data.rows import part_schema, rows_table
 from kgan_ray.settings import UserError
@@ -45,9 +46,11 @@ def published_labels_beside(path: Path) -> Path:
 
 
 def write_parquet(path: Path, motions: np.ndarray, labels: Sequence[int], layout: SkeletonLayout) -> None:
-    """Write motions (N, C, T, V) as rows of the data contract."""
-    rows = [
-        Recording(
+    """Write motions (N, C, T, V) as rows of the data contract, in which each of two bodies has a column."""
+    rows = []
+    for number, (motion, label) in enumerate(zip(motions, labels, strict=True)):
+        first, *second = np.split(motion.transpose(1, 2, 0), layout.bodies, axis=1)
+        row = Recording(
             name=f"generated-{number:06}",
             label=int(label),
             setup=None,
@@ -55,11 +58,11 @@ def write_parquet(path: Path, motions: np.ndarray, labels: Sequence[int], layout
             subject=None,
             replication=None,
             num_frames=motion.shape[1],
-            num_bodies=1,
-            motion=motion.transpose(1, 2, 0),
+            num_bodies=layout.bodies,
+            motion=first,
+            motion_second=second[0] if second else None,
         )
-        for number, (motion, label) in enumerate(zip(motions, labels, strict=True))
-    ]
+        rows.append(row)
     schema = part_schema(layout, motions.shape[1])
     schema = schema.with_metadata({**schema.metadata, _SKELETON: layout.model_dump_json().encode()})
     pq.write_table(rows_table(rows, schema), path, compression="zstd")
@@ -84,16 +87,18 @@ def open_motions(path: Path) -> MotionFile:
     each of its motions is of a class of its own. Raises UserError for everything else.
     """
     if path.suffix == ".parquet":
-        rows, labels, metadata = _parquet(path)
+        table = _parquet(path)
+        metadata = table.schema.metadata or {}
         try:
             shape = (-1, int(metadata[b"kgan_ray.joints"]), int(metadata[b"kgan_ray.coordinates"]))
             layout = SkeletonLayout.model_validate_json(metadata[_SKELETON])
-            motions = [row.reshape(shape).transpose(2, 0, 1) for row in rows]
+            rows = _rows(path, table, layout.bodies)
+            motions = [np.concatenate([body.reshape(shape) for body in row], axis=1) for row in rows]
         except (KeyError, ValueError) as error:
             raise UserError(
                 f"{path}: not a file of motions that `generate` wrote ({str(error).splitlines()[0]})"
             ) from None
-        return MotionFile(motions, labels.tolist(), layout)
+        return MotionFile([motion.transpose(2, 0, 1) for motion in motions], table["label"].to_pylist(), layout)
     array = _array(path, in_place=True)
     if array.ndim == 5:
         array = array[..., 0]
@@ -111,8 +116,8 @@ def read_motions(path: Path, labels: Path | None, spec: MotionSpec, *, units: st
     for classes that the dataset does not have.
     """
     if path.suffix == ".parquet":
-        rows, classes, _ = _parquet(path)
-        motions = _shaped(path, rows, spec)
+        table = _parquet(path)
+        motions, classes = _shaped(path, _rows(path, table, spec.layout.bodies), spec), table["label"].to_numpy()
     else:
         if labels is None:
             raise UserError(f"{path}: an array of motions needs --labels FILE.npy, a class number for each")
@@ -155,8 +160,8 @@ def _labels_beside(path: Path, count: int) -> list[int]:
     return list(range(count))
 
 
-def _parquet(path: Path) -> tuple[list[np.ndarray], np.ndarray, Mapping[bytes, bytes]]:
-    """Read the flat values of each motion, the labels (N,) and the metadata."""
+def _parquet(path: Path) -> pa.Table:
+    """Read a table that has motions and labels."""
     try:
         table = pq.read_table(path, partitioning=None)
     except FileNotFoundError:
@@ -165,21 +170,32 @@ def _parquet(path: Path) -> tuple[list[np.ndarray], np.ndarray, Mapping[bytes, b
         raise UserError(f"{path}: not a Parquet file ({str(error).splitlines()[0]})") from None
     if missing := {"motion", "label"} - set(table.column_names):
         raise UserError(f"{path}: no column {' and no column '.join(sorted(missing))}")
-    rows = [np.asarray(row.as_py(), dtype=np.float32) for row in table["motion"]]
-    return rows, table["label"].to_numpy(), table.schema.metadata or {}
+    return table
 
 
-def _shaped(path: Path, rows: Sequence[np.ndarray], spec: MotionSpec) -> np.ndarray:
+def _rows(path: Path, table: pa.Table, bodies: int) -> list[list[np.ndarray]]:
+    """Return the flat values of each body of each motion."""
+    names = motion_columns(bodies)
+    for name in names:
+        if name not in table.column_names or table[name].null_count:
+            raise UserError(f"{path}: expected {bodies} bodies in every row; the column {name} lacks some")
+    columns = [[np.asarray(row.as_py(), dtype=np.float32) for row in table[name]] for name in names]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _shaped(path: Path, rows: Sequence[Sequence[np.ndarray]], spec: MotionSpec) -> np.ndarray:
     """Stack flat motions of one length to (N, C, T, V)."""
     coordinates, frames, joints = spec.shape
+    joints //= spec.layout.bodies
     for number, row in enumerate(rows):
-        if row.size != frames * joints * coordinates:
-            raise UserError(
-                f"{path}: row {number} holds {row.size} values, expected {frames} frames * {joints} joints * "
-                f"{coordinates} coordinates = {frames * joints * coordinates}"
-            )
-    stacked = np.array(rows, dtype=np.float32)
-    return stacked.reshape(-1, frames, joints, coordinates).transpose(0, 3, 1, 2)
+        for body in row:
+            if body.size != frames * joints * coordinates:
+                raise UserError(
+                    f"{path}: row {number} holds {body.size} values, expected {frames} frames * {joints} joints * "
+                    f"{coordinates} coordinates = {frames * joints * coordinates}"
+                )
+    stacked = np.array(rows, dtype=np.float32).reshape(len(rows), -1, frames, joints, coordinates)
+    return np.concatenate([*stacked.swapaxes(0, 1)], axis=2).transpose(0, 3, 1, 2)
 
 
 def _check(path: Path, motions: np.ndarray, classes: np.ndarray, spec: MotionSpec) -> None:

@@ -1,6 +1,6 @@
 """The training split as a Ray Dataset, which all CPUs of the cluster read.
 
-    Parquet parts -> ray.data.read_parquet -> windows and scaling in map_batches -> labels and motions in file order
+    Parquet parts -> ray.data.read_parquet -> windows and scaling in map_batches -> motions in file order
       -> `lanes`: a block for each lane, which Ray Train deals out to its workers
       -> `shared`: one array in the object store, which every trial of a sweep maps
 
@@ -20,7 +20,7 @@ from ray.exceptions import RayTaskError
 
 from kgan_ray.data.dataset import FEW_PARTS
 from kgan_ray.data.loading import read_tables
-from kgan_ray.data.motion_tables import NEEDED, training_motions
+from kgan_ray.data.motion_tables import motion_columns, training_motions
 from kgan_ray.settings import UserError
 from kgan_ray.storage import describe
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def motion_dataset(view: DataView, window: str) -> ray.data.Dataset:
-    """Return the training split, labels and motions, which is read when it is asked for."""
+    """Return the motions of the training split, which is read when it is asked for."""
     ray.data.DataContext.get_current().execution_options.preserve_order = True
     folder, id_columns = view.dataset.folder, view.dataset.id_columns
     work = functools.partial(
@@ -37,6 +37,7 @@ def motion_dataset(view: DataView, window: str) -> ray.data.Dataset:
         id_columns=id_columns,
         benchmark=view.settings.benchmark,
         splits=view.dataset.manifest.splits,
+        pair_labels=view.dataset.pair_labels(view.settings.bodies),
         spec=view.spec,
         window=window,
     )
@@ -46,7 +47,7 @@ def motion_dataset(view: DataView, window: str) -> ray.data.Dataset:
             filesystem=folder.filesystem,
             partitioning=None,
         )
-        .select_columns(sorted({*NEEDED, *id_columns}))
+        .select_columns([*id_columns, *motion_columns(view.settings.bodies)])
         .map_batches(work, batch_format="pyarrow", batch_size=None)
     )
 

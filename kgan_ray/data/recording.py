@@ -6,9 +6,12 @@ Shapes: T frames, V joints, C coordinates.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from kgan_ray.data.windows import together
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,16 @@ class Recording:
     fold: int | None = None  # the source's own split: 0 trains, 1 tests
     cut_frames: int = 0  # empty frames before the first body and after the last, which are not kept
     joined_tracks: int = 0  # pieces of a person whose tracking id changed, beyond the first
+
+    @cached_property
+    def pair(self) -> np.ndarray:
+        """Both bodies as one, (L, 2 V, C), without a frame where two are never seen together."""
+        second = np.zeros_like(self.motion) if self.motion_second is None else self.motion_second
+        return together([self.motion, second])
+
+    @property
+    def pair_frames(self) -> int:
+        return len(self.pair)
 
 
 class RejectedRecording(Exception):

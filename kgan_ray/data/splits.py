@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -30,13 +30,26 @@ def hashed_fold(name: str) -> int:
 
 
 def split_rows(
-    benchmark: str, split: str, rules: Mapping[str, SplitRule], ids: Mapping[str, np.ndarray]
+    benchmark: str,
+    split: str,
+    rules: Mapping[str, SplitRule],
+    ids: Mapping[str, np.ndarray],
+    pair_labels: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Return the indices of a split's rows, in file order. `ids` holds the int columns setup, camera, subject, fold (n,).
 
     With "all", every row is in both splits, which is the published protocol, unless `prepare` split it by fold. Empty
-    where no rule is known.
+    where no rule is known. With `pair_labels`, only rows of these classes in which two bodies are seen together.
     """
+    rows = _rows_of_rule(benchmark, split, rules, ids)
+    if pair_labels is None:
+        return rows
+    return rows[np.isin(ids["label"][rows], pair_labels) & (ids["pair_frames"][rows] > 0)]
+
+
+def _rows_of_rule(
+    benchmark: str, split: str, rules: Mapping[str, SplitRule], ids: Mapping[str, np.ndarray]
+) -> np.ndarray:
     if benchmark == "all" and benchmark not in rules:
         return np.arange(len(ids["subject"]))
     if benchmark not in rules:

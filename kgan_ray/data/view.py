@@ -15,7 +15,7 @@ import torch
 from kgan_ray.data.batches import Batches
 from kgan_ray.data.loading import MotionTensors, load_motions
 from kgan_ray.settings import DataSettings
-from kgan_ray.skeleton import MotionSpec
+from kgan_ray.skeleton import MotionSpec, pair_layout
 
 if TYPE_CHECKING:
     from kgan_ray.data.dataset import Dataset
@@ -44,31 +44,42 @@ class DataView:
     def spec(self) -> MotionSpec:
         """Describe the motions, as the networks need to know them."""
         manifest, settings = self.dataset.manifest, self.settings
+        layout, class_names, ranges = manifest.layout, manifest.class_names, manifest.ranges
+        if settings.bodies == 2:
+            pairs = self.dataset.pairs
+            layout, ranges = pair_layout(layout), pairs.ranges
+            class_names = tuple(class_names[label] for label in pairs.labels)
         return MotionSpec(
-            layout=manifest.layout,
+            layout=layout,
             coordinates=manifest.coordinates,
             frames=settings.frames,
-            class_names=manifest.class_names,
-            value_range=manifest.ranges[settings.benchmark][settings.centre],
+            class_names=class_names,
+            value_range=ranges[settings.benchmark][settings.centre],
             centre=settings.centre,
         )
 
     def rows(self, split: str) -> np.ndarray:
         """Return the indices (N,) of a split's rows ("train" or "test") in the dataset, in file order."""
-        return self.dataset.rows_of(self.settings.benchmark, split)
+        return self.dataset.rows_of(self.settings.benchmark, split, bodies=self.settings.bodies)
 
     def labels(self, split: str) -> np.ndarray:
         """Return the labels (N,) of a split, in file order, without reading its motions."""
-        return self.dataset.ids["label"][self.rows(split)]
+        return self.labels_of(self.rows(split))
+
+    def labels_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return the labels of the dataset's `rows`; those of pairs are counted anew."""
+        labels = self.dataset.ids["label"][rows]
+        return np.searchsorted(self.dataset.pairs.labels, labels) if self.settings.bodies == 2 else labels
 
     def bytes_of(self, split: str) -> int:
         """Return the bytes that a split's motions take as float32, without reading any."""
-        count = getattr(self.dataset.manifest.counts.per_benchmark[self.settings.benchmark], split)
+        count = getattr(self.dataset.split_counts(self.settings), split)
         return 4 * int(np.prod((count, *self.spec.shape)))
 
     def lengths(self, rows: np.ndarray) -> np.ndarray:
         """Return the frames that each of the dataset's `rows` has as a whole recording, at least a motion's."""
-        return np.maximum(self.dataset.ids["num_frames"][rows], self.settings.frames)
+        column = "pair_frames" if self.settings.bodies == 2 else "num_frames"
+        return np.maximum(self.dataset.ids[column][rows], self.settings.frames)
 
     def load(self, split: str, *, rank: int = 0, world_size: int = 1) -> MotionTensors:
         """Load the motions of a split in file order, or the part of them that is this worker's.

@@ -5,6 +5,8 @@ Shapes: L frames of a recording, T frames of a motion, V joints, C coordinates. 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 CENTRES = ("none", "first", "frame")
@@ -13,6 +15,20 @@ CENTRES = ("none", "first", "frame")
 def frames_with_body(recording: np.ndarray) -> np.ndarray:
     """Mark the frames of a recording (L, V, C) that are not all zeros: bool (L,)."""
     return np.asarray(recording.any(axis=(1, 2)))
+
+
+def together(bodies: Sequence[np.ndarray]) -> np.ndarray:
+    """Put the bodies (L, V, C) of a recording side by side: (l, bodies * V, C). One alone stays as it is.
+
+    Of two, the frames from the first to the last in which both are seen are kept. Between these, a frame that lacks one
+    of them is all zeros, as a frame without a body is.
+    """
+    if len(bodies) == 1:
+        return bodies[0]
+    seen = np.logical_and.reduce([frames_with_body(body) for body in bodies])
+    frames = np.flatnonzero(seen)
+    span = slice(frames[0], frames[-1] + 1) if len(frames) else slice(0)
+    return np.concatenate(bodies, axis=1)[span] * seen[span, None, None]
 
 
 def centred(recording: np.ndarray, root: int, centre: str) -> np.ndarray:

@@ -93,6 +93,7 @@ def find_extractor(
 def _key(view: DataView) -> str:
     data = view.settings
     made_from = [RECIPE, view.hash, data.benchmark, data.frames, data.window, data.centre]
+    made_from += [data.bodies] if data.bodies > 1 else []  # as before there were pairs: extractors are there
     return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
 
 

@@ -47,8 +47,8 @@ def split_features(view: DataView, split: str, extractor: Extractor) -> Tensor:
         write_whole(StorePath(file), save({"features": values}))
 
     data = view.settings
-    made_from = [RECIPE, extractor.hash, view.hash, data.benchmark, split, data.frames, data.window, data.centre]
-    made_from += [extractor.device.type]  # each kind rounds in its own way
+    made_from = [RECIPE, extractor.hash, view.hash, data.benchmark, split, data.frames, data.window]
+    made_from += [data.centre, data.bodies, extractor.device.type]  # each kind rounds in its own way
     key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
     file = kept_file(view.dataset, f"features-{key}.safetensors", make)
     return load_file(file)["features"].to(extractor.device)

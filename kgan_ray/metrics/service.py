@@ -123,7 +123,7 @@ def _about(evaluator: Evaluator, source: str, repeats: int, num_motions: int) ->
 def _check_same_motions(source: str, theirs: MotionSpec, evaluator: Evaluator) -> None:
     """Refuse a generator of other motions than the dataset's: its scores would not mean anything."""
     ours = evaluator.spec
-    for name in ("coordinates", "frames", "centre", "class_names", "value_range", "layout"):
+    for name in ("layout", "coordinates", "frames", "centre", "class_names", "value_range"):
         there, here = getattr(theirs, name), getattr(ours, name)
         if there != here:
             if name == "layout":

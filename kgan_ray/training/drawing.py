@@ -19,9 +19,10 @@ from kgan_ray.data.recording import RejectedRecording
 from kgan_ray.data.sources.ntu_files import SkeletonFiles
 from kgan_ray.devices import line_of_device, usable_device
 from kgan_ray.model.variation import stochastic_variation
+from kgan_ray.named_layouts import BUILT_IN, layouts_of, named_layout
 from kgan_ray.publishing import writing_output
 from kgan_ray.settings import DataSettings, UserError
-from kgan_ray.skeleton import LAYOUTS, SkeletonLayout, layouts_of, named_layout
+from kgan_ray.skeleton import SkeletonLayout, pair_layout
 from kgan_ray.storage import StorePath
 from kgan_ray.training.checkpoint import load_generator
 from kgan_ray.training.gan import GAN
@@ -38,6 +39,7 @@ class Choice:
     seed: int = 0
     layout: str | None = None  # of an array, which does not say whose joints they are
     device: str = "cpu"  # that generates them, where the place is a checkpoint
+    bodies: int = 1  # of a recording or a dataset: 2 = those that show two
     say: Callable[[str], None] = lambda line: None  # takes the line that names it
 
     def generator(self, place: str) -> GAN:
@@ -118,14 +120,15 @@ def _motions_of(place: str, choice: Choice) -> tuple[Titled, SkeletonLayout]:
     if path.suffix in SUFFIXES:
         return _of_file(path, choice)
     if path.suffix == ".skeleton":
-        return _of_recording(path)
+        return _of_recording(path, choice.bodies)
     if (StorePath(place) / MANIFEST).exists():
         return _of_dataset(place, choice)
     return _of_checkpoint(place, choice)
 
 
 def _of_dataset(place: str, choice: Choice) -> tuple[Titled, SkeletonLayout]:
-    view = Dataset.open(place).view(DataSettings(window="resample"))
+    data = DataSettings(window="resample", bodies=2 if choice.bodies == 2 else 1)
+    view = Dataset.open(place).view(data)
     train, spec = view.load("train"), view.spec
     order = torch.randperm(len(train.labels), generator=torch.Generator().manual_seed(choice.seed))
     chosen = []
@@ -167,13 +170,13 @@ def _layout_of_array(path: Path, shape: tuple[int, ...], wanted: str | None) -> 
             raise UserError(f"--layout {wanted}: {layout.num_joints} joints, but {path} has {num_joints}")
         return layout
     if len(names := layouts_of(num_joints, coordinates)) == 1:
-        return LAYOUTS[names[0]]
+        return BUILT_IN[names[0]]
     raise UserError(
-        f"{path}: {num_joints} joints; say whose with --layout {' | '.join(names or LAYOUTS)} | FILE.yaml"
+        f"{path}: {num_joints} joints; say whose with --layout {' | '.join(names or BUILT_IN)} | FILE.yaml"
     )
 
 
-def _of_recording(path: Path) -> tuple[Titled, SkeletonLayout]:
+def _of_recording(path: Path, bodies: int) -> tuple[Titled, SkeletonLayout]:
     if not path.exists():
         raise UserError(f"{path}: no such file")
     source = SkeletonFiles(path)
@@ -182,5 +185,9 @@ def _of_recording(path: Path) -> tuple[Titled, SkeletonLayout]:
         recording = source.parse(item, source.fetch(item))
     except RejectedRecording as error:
         raise UserError(f"{path}: {error}") from None
-    title = source.traits.class_names[recording.label]
-    return [(title, recording.motion.transpose(2, 0, 1))], source.traits.layout
+    title, layout = source.traits.class_names[recording.label], source.traits.layout
+    if bodies == 1:
+        return [(title, recording.motion.transpose(2, 0, 1))], layout
+    if not recording.pair_frames:
+        raise UserError(f"--bodies 2: {path} never shows two bodies together")
+    return [(title, recording.pair.transpose(2, 0, 1))], pair_layout(layout)

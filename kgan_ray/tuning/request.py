@@ -77,8 +77,7 @@ class Request:
         if data.path is None:
             return "data: the demo's synthetic motion"
         dataset = Dataset.open(data.path)
-        dataset.check_benchmark(data.benchmark)
-        split = dataset.manifest.counts.per_benchmark[data.benchmark]
+        split = dataset.split_counts(data)
         return (
             f"data: {dataset.path}, {data.benchmark}: {split.train} motions to train on, {split.test} to test on"
         )

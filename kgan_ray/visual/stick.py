@@ -98,7 +98,8 @@ class _Figure:
         self.cell, self.layout, self.title = cell, layout, title
         self.num_frames = motion.shape[1]
         across, up = motion[0], motion[1]  # (T, V)
-        middle = across[:, layout.root]  # the view follows the person sideways, not up and down
+        # The view follows the person sideways, not up and down; of two persons, the middle between them.
+        middle = across[:, layout.roots].mean(axis=1)
         low, high = np.percentile(up, 1), np.percentile(up, 99)
         self.floor = cell * 0.93
         # A camera's x grows to its own left: mirrored, so that left and right are as a viewer sees them.
@@ -114,14 +115,14 @@ class _Figure:
             (float(x) * _SMOOTH, float(y) * _SMOOTH) for x, y in zip(self.x[frame], self.y[frame], strict=True)
         ]
         finite = [math.isfinite(x) and math.isfinite(y) for x, y in points]
-        for a, b in self.layout.bones:
+        for a, b in self.layout.limbs:
             if finite[a] and finite[b]:
                 pen.line([points[a], points[b]], fill=_colour(self.layout, a, b), width=self.width * _SMOOTH)
-        head = self._head()
-        if head is not None and finite[head]:
-            r = self.cell * 0.035 * _SMOOTH
-            x, y = points[head]
-            pen.ellipse([x - r, y - r, x + r, y + r], fill=COLOURS["middle"])
+        for head in self._heads():
+            if finite[head]:
+                r = self.cell * 0.035 * _SMOOTH
+                x, y = points[head]
+                pen.ellipse([x - r, y - r, x + r, y + r], fill=COLOURS["middle"])
         picture = picture.resize((self.cell, self.cell), Image.Resampling.BOX)
         pen = ImageDraw.Draw(picture)
         pen.line([(0, self.cell - 1), (self.cell, self.cell - 1)], fill=_FLOOR)
@@ -129,8 +130,9 @@ class _Figure:
             pen.text((4, 2), self.title, fill=_TEXT, font=_font(12))
         return picture
 
-    def _head(self) -> int | None:
-        return self.layout.joints.index("head") if "head" in self.layout.joints else None
+    def _heads(self) -> list[int]:
+        names = ("head", "first_head", "second_head")
+        return [number for number, name in enumerate(self.layout.joints) if name in names]
 
 
 def _colour(layout: SkeletonLayout, a: int, b: int) -> tuple[int, int, int]:

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import orjson
 
-from kgan_ray.data.dataset import MANIFEST, REJECTED, Counts, Manifest, Part, SourceRecord, SplitCounts
+from kgan_ray.data.dataset import MANIFEST, REJECTED, Counts, Manifest, Pairs, Part, SourceRecord, SplitCounts
 from kgan_ray.data.prepare.parts import RowReport
 from kgan_ray.data.sources.source import Source, Traits
 from kgan_ray.data.splits import BENCHMARKS, BY_FOLD, NOT_GIVEN, SplitRule, every_second, split_rows
@@ -20,6 +20,8 @@ from kgan_ray.settings import UserError
 from kgan_ray.storage import StorePath
 
 Column = Literal["setup", "camera", "subject"]
+Halves = dict[str, np.ndarray]  # rows by split
+Ranges = dict[str, tuple[float, float]]  # by centre
 COLUMN_OF: dict[str, Column] = {"xsub": "subject", "xview": "camera", "xset": "setup"}
 
 
@@ -52,14 +54,10 @@ def summarise(
         )
     ids: dict[str, np.ndarray] = {
         column: np.array([_or_not_given(getattr(row, column)) for row in kept], np.int64)
-        for column in (*COLUMN_OF.values(), "fold")
+        for column in (*COLUMN_OF.values(), "fold", "label", "pair_frames")
     }
     splits = _splits(traits, ids, train_ids or {}, sources[0].split)
-    rows = {
-        benchmark: {split: split_rows(benchmark, split, splits, ids) for split in ("train", "test")}
-        for benchmark in BENCHMARKS
-    }
-    rows = {benchmark: halves for benchmark, halves in rows.items() if len(halves["train"]) + len(halves["test"])}
+    rows = _rows_of_benchmarks(splits, ids)
     per_class = Counter(row.label for row in kept)
     _check_classes(per_class, traits, min_per_class)
     manifest = Manifest(
@@ -76,12 +74,10 @@ def summarise(
             cut_frames=sum(row.cut_frames for row in kept),
             joined_tracks=sum(row.joined_tracks > 0 for row in kept),
             per_class={name: per_class[label] for label, name in enumerate(traits.class_names)},
-            per_benchmark={
-                benchmark: SplitCounts(train=len(halves["train"]), test=len(halves["test"]))
-                for benchmark, halves in rows.items()
-            },
+            per_benchmark=_counts(rows),
         ),
-        ranges={benchmark: _ranges(kept, halves["train"]) for benchmark, halves in rows.items()},
+        ranges=_ranges([row.ranges for row in kept], rows),
+        pairs=_pairs(kept, splits, ids),
         parts=tuple(Part(file=file, row_groups=tuple(groups)) for file, groups in written.parts.items() if groups),
         sources=tuple(written.sources),
         options=written.options,
@@ -164,14 +160,54 @@ def _check_classes(per_class: Counter[int], traits: Traits, min_per_class: int |
         )
 
 
-def _ranges(kept: Sequence[RowReport], train: np.ndarray) -> dict[str, tuple[float, float]]:
+def _rows_of_benchmarks(
+    splits: Mapping[str, SplitRule], ids: Mapping[str, np.ndarray], pair_labels: Sequence[int] | None = None
+) -> dict[str, Halves]:
+    """Return the rows of both splits of every benchmark that has any."""
+    rows = {
+        benchmark: {split: split_rows(benchmark, split, splits, ids, pair_labels) for split in ("train", "test")}
+        for benchmark in BENCHMARKS
+    }
+    return {benchmark: halves for benchmark, halves in rows.items() if len(halves["train"]) + len(halves["test"])}
+
+
+def _counts(rows: Mapping[str, Halves]) -> dict[str, SplitCounts]:
+    return {
+        benchmark: SplitCounts(train=len(halves["train"]), test=len(halves["test"]))
+        for benchmark, halves in rows.items()
+    }
+
+
+def _ranges(row_ranges: Sequence[Ranges | None], rows: Mapping[str, Halves]) -> dict[str, Ranges]:
+    """Return the smallest and the largest value of each benchmark's training rows for every centring."""
+    return {
+        benchmark: _range_of([row_ranges[row] for row in halves["train"]]) for benchmark, halves in rows.items()
+    }
+
+
+def _range_of(row_ranges: Sequence[Ranges | None]) -> Ranges:
     ranges = {}
     for centre in CENTRES:
-        bounds = [row.ranges[centre] for row in (kept[i] for i in train) if row.ranges]
+        bounds = [each[centre] for each in row_ranges if each]
         low = min((low for low, _ in bounds), default=0.0)
         high = max((high for _, high in bounds), default=0.0)
         ranges[centre] = (low, high if high > low else low + 1.0)
     return ranges
+
+
+def _pairs(kept: Sequence[RowReport], splits: Mapping[str, SplitRule], ids: Mapping[str, np.ndarray]) -> Pairs:
+    """Find the classes of two persons: those of which most recordings are pairs. A stray second body makes no such class."""
+    count, num_pairs = (
+        Counter(row.label for row in kept if row.pair_frames >= least_frames) for least_frames in (0, 1)
+    )
+    labels = tuple(sorted(label for label in num_pairs if 2 * num_pairs[label] > count[label]))
+    rows = _rows_of_benchmarks(splits, ids, labels)
+    return Pairs(
+        labels=labels,
+        dropped=sum(count[label] - num_pairs[label] for label in labels),
+        per_benchmark=_counts(rows),
+        ranges=_ranges([row.pair_ranges for row in kept], rows),
+    )
 
 
 def _content_hash(kept: Sequence[RowReport], traits: Traits) -> str:

@@ -42,6 +42,8 @@ class RowReport:
     joined_tracks: int = 0
     digest: str = ""  # SHA-256 of the row's content
     ranges: dict[str, tuple[float, float]] | None = None
+    pair_frames: int = 0
+    pair_ranges: dict[str, tuple[float, float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,9 @@ def _fill(report: RowReport, recording: Recording, root: int) -> None:
     report.cut_frames, report.joined_tracks = recording.cut_frames, recording.joined_tracks
     report.digest = row_digest(recording)
     report.ranges = value_ranges(recording.motion, root)
+    report.pair_frames = recording.pair_frames
+    if report.pair_frames:
+        report.pair_ranges = value_ranges(recording.pair, root)
 
 
 def as_row(groups: list[int], reports: list[RowReport]) -> dict[str, object]:

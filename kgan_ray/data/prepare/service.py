@@ -15,8 +15,8 @@ from kgan_ray.data.sources.ntu_files import SkeletonFiles
 from kgan_ray.data.sources.recognise import find_sources
 from kgan_ray.data.sources.source import Source
 from kgan_ray.data.sources.units import check_units
+from kgan_ray.named_layouts import named_layout
 from kgan_ray.settings import UserError
-from kgan_ray.skeleton import named_layout
 from kgan_ray.storage import StorePath
 
 DEMO_FOLDER = Path("datasets/demo")
