@@ -63,16 +63,20 @@ def test_shared_motions_are_those_of_the_files(cluster, dataset, window):
 
 
 @pytest.mark.parametrize(
-    ("window", "batch_size"), [("first", 8), ("random", 8), ("first", 64)]
+    ("window", "batch_size", "balanced"),
+    [("first", 8, False), ("random", 8, False), ("first", 64, False), ("random", 8, True)],
 )  # 46 training rows
 @pytest.mark.parametrize("num_workers", [1, 2, 3, 4])
-def test_workers_are_dealt_the_rows_of_their_lanes(cluster, dataset, lanes, window, batch_size, num_workers):
+def test_workers_are_dealt_the_rows_of_their_lanes(
+    cluster, dataset, lanes, window, batch_size, balanced, num_workers
+):
     view = view_of(dataset, window=window)
-    shares = LaneShards(batch_size).configure({"lanes": lanes(window, batch_size)}, num_workers, None, None)
+    shards = LaneShards(batch_size, balanced=balanced)
+    shares = shards.configure({"lanes": lanes(window, batch_size)}, num_workers, None, None)
     sharing = sharing_workers(batch_size, num_workers)
     assert len(shares) == num_workers
     for rank, share in enumerate(shares[:sharing]):
-        rows = rows_of_worker(len(view.rows("train")), batch_size, rank, sharing)
+        rows = rows_of_worker(len(view.rows("train")), batch_size, rank, sharing, balanced=balanced)
         held = view_of(dataset.holding(LaneShare(share["lanes"], rows)), window=window)
         dealt = held.dataset.held.motions(held, "train", rows, training_window(view))
         read = view.motions("train", rows, training_window(view))
@@ -80,7 +84,8 @@ def test_workers_are_dealt_the_rows_of_their_lanes(cluster, dataset, lanes, wind
         assert torch.equal(dealt.labels, read.labels)
         assert held.dataset.held.motions(held, "test", rows, window) is None
         ours, theirs = (
-            one.batches(batch_size=batch_size, seed=3, rank=rank, world_size=sharing) for one in (held, view)
+            one.batches(batch_size=batch_size, seed=3, rank=rank, world_size=sharing, balanced=balanced)
+            for one in (held, view)
         )
         assert all(torch.equal(*pair) for pair in zip(ours.batch(2), theirs.batch(2), strict=True))
 

@@ -5,7 +5,8 @@ Shapes: C coordinates, T frames, V joints; B = global batch size, W = workers.
 A global batch does not depend on the number of workers. The training rows, in file order, are cut into B
 contiguous lanes of equal length (one longer here and there); every epoch each lane shuffles its own rows, and
 batch b takes the b-th row of every lane. Worker r holds the lanes from r B/W to (r + 1) B/W, hence a contiguous
-range of the file, and reads no other row group.
+range of the file, and reads no other row group. Balanced classes need every class in every lane: there the rows of
+each class are dealt out to the lanes in turn, and a worker holds the whole training split.
 """
 
 from __future__ import annotations
@@ -51,13 +52,14 @@ class Batches:
     ) -> None:
         """Load the rows of this worker's lanes; `DataView.batches` says what the arguments mean."""
         self._frames = view.spec.frames
-        num_rows = len(view.rows("train"))
-        self._lanes = _lanes(num_rows, batch_size)
+        labels = view.labels("train")
+        num_rows = len(labels)
+        self._lanes = _balanced_lanes(labels, batch_size) if balanced else _lanes(num_rows, batch_size)
         self._own = _own_lanes(batch_size, rank, world_size)
-        held = rows_of_worker(num_rows, batch_size, rank, world_size)
+        held = rows_of_worker(num_rows, batch_size, rank, world_size, balanced=balanced)
         self._first_row = held.start
         self.batches_per_epoch = int((self._lanes >= 0).sum(axis=1).min())
-        self._weights = self._class_weights(view.labels("train")) if balanced else None
+        self._weights = self._class_weights(labels) if balanced else None
         self._entropy = (int(view.hash, 16), seed)
         self._device = torch.device(device)
         self._home = self._device if view.settings.held_in == "memory" else torch.device("cpu")
@@ -163,12 +165,15 @@ def sharing_workers(batch_size: int, workers: int) -> int:
     return max(number for number in range(1, workers + 1) if batch_size % number == 0)
 
 
-def rows_of_worker(num_rows: int, batch_size: int, rank: int, world_size: int) -> slice:
-    """Return the rows of a training split that this worker's lanes lie in.
+def rows_of_worker(num_rows: int, batch_size: int, rank: int, world_size: int, *, balanced: bool) -> slice:
+    """Return the rows of a training split that this worker's lanes lie in: with balanced classes all.
 
     Raises UserError for workers that cannot share a batch evenly.
     """
-    own = _lanes(num_rows, batch_size)[_own_lanes(batch_size, rank, world_size)]
+    lanes = _own_lanes(batch_size, rank, world_size)
+    if balanced:
+        return slice(0, num_rows)
+    own = _lanes(num_rows, batch_size)[lanes]
     return slice(int(own[own >= 0].min()), int(own.max()) + 1)
 
 
@@ -188,6 +193,21 @@ def _lanes(num_rows: int, batch_size: int) -> np.ndarray:
     bounds = lane_bounds(num_rows, batch_size)
     rows = bounds[:-1, None] + np.arange(np.diff(bounds).max())
     return np.where(rows < bounds[1:, None], rows, -1)
+
+
+def _balanced_lanes(labels: np.ndarray, batch_size: int) -> np.ndarray:
+    """Deal the rows of each class of a split out to lanes in turn: (B, longest lane), -1 after a shorter lane's end.
+
+    Every lane has every class, so a batch has each class in B / classes of its motions on average. A class of fewer
+    rows than lanes has each of them in several lanes.
+    """
+    classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    lanes = [
+        np.concatenate([own[lane::batch_size] if lane < len(own) else own[[lane % len(own)]] for own in classes])
+        for lane in range(batch_size)
+    ]
+    longest = max(map(len, lanes))
+    return np.stack([np.pad(lane, (0, longest - len(lane)), constant_values=-1) for lane in lanes])
 
 
 def _own_lanes(batch_size: int, rank: int, world_size: int) -> slice:

@@ -46,14 +46,14 @@ def _cut(tables: Iterator[pa.Table], sizes: Iterable[int]) -> Iterator[pa.Table]
 
 
 class LaneShards(DataConfig):
-    """Gives every worker its own lanes of a dataset that holds a lane a block.
+    """Gives every worker its own lanes of a dataset that holds a lane a block, or all where classes are balanced.
 
     Ray Train asks anew whenever the number of workers changes. Nothing is computed here: the workers have all the CPUs.
     """
 
-    def __init__(self, batch_size: int) -> None:
+    def __init__(self, batch_size: int, *, balanced: bool) -> None:
         super().__init__()
-        self.batch_size = batch_size
+        self.batch_size, self.balanced = batch_size, balanced
 
     def configure(
         self, datasets: dict[str, Dataset], world_size: int, *args: Any, **kwargs: Any
@@ -68,7 +68,7 @@ class LaneShards(DataConfig):
     def _share(self, dataset: Dataset, rank: int, workers: int) -> DataIterator:
         lanes = dataset.split(dataset.num_blocks())
         ends = list(accumulate(lane.count() for lane in lanes))
-        rows = rows_of_worker(ends[-1], self.batch_size, rank, workers)
+        rows = rows_of_worker(ends[-1], self.batch_size, rank, workers, balanced=self.balanced)
         own = [lane for lane, end in zip(lanes, ends, strict=True) if rows.start < end <= rows.stop]
         return own[0].union(*own[1:]).iterator()
 

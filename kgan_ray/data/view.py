@@ -110,7 +110,7 @@ class DataView:
     ) -> Batches:
         """Load what this worker trains on, and return its slice of the endless sequence of global batches.
 
-        With `balanced`, every lane draws its rows with replacement, all classes as often as one another. Raises
+        With `balanced`, rows are drawn with replacement, all classes as often as one another in the batch. Raises
         UserError for workers that cannot share a batch evenly.
         """
         return Batches(

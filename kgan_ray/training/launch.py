@@ -100,8 +100,10 @@ def _dealt_out(task: WorkerTask, context: TrainContext) -> Dataset:
 
     from kgan_ray.data.lanes import LaneShare
 
-    num_rows = len(task.dataset.view(task.settings.data).rows("train"))
-    rows = rows_of_worker(num_rows, task.settings.training.batch_size, context.rank, context.world_size)
+    num_rows, training = len(task.dataset.view(task.settings.data).rows("train")), task.settings.training
+    rows = rows_of_worker(
+        num_rows, training.batch_size, context.rank, context.world_size, balanced=training.balanced_classes
+    )
     return task.dataset.holding(LaneShare(ray.train.get_dataset_shard(LANES), rows))
 
 
@@ -142,7 +144,7 @@ def launch_training(
             resources_per_worker=resources.needed_by(1),
         ),
         datasets={} if dataset.held else {LANES: by_lanes(dataset.view(settings.data), batch_size)},
-        dataset_config=LaneShards(batch_size),
+        dataset_config=LaneShards(batch_size, balanced=settings.training.balanced_classes),
         run_config=ray.train.RunConfig(
             # Ray's own record of the run is of no use to us: checkpoints are in `folder`, and a fresh name
             # keeps Train from resuming from a record that a kill left half-written.
