@@ -17,7 +17,7 @@ from kgan_ray.data.batches import _balanced_lanes
 from kgan_ray.data.motion_tables import training_motions
 from kgan_ray.data.prepare.ingest import ingest
 from kgan_ray.data.sources.ntu_files import SkeletonFiles
-from kgan_ray.data.windows import centred, first_frames, middle_frames, resampled, value_ranges
+from kgan_ray.data.windows import centred, first_frames, resampled, some_frames, value_ranges
 from kgan_ray.settings import DataSettings, UserError
 
 
@@ -31,9 +31,11 @@ def test_first_frames_cut_or_pad_with_zeros():
     assert first_frames(line(1, 2, 3), 5).ravel().tolist() == [1, 2, 3, 0, 0]
 
 
-def test_middle_frames():
-    assert middle_frames(line(1, 2, 3, 4, 5), 3).ravel().tolist() == [2, 3, 4]
-    assert middle_frames(line(1, 2), 3).ravel().tolist() == [1, 2, 0]
+def test_some_frames_begin_anywhere_and_short_recordings_at_their_beginning():
+    starts = [some_frames(line(*range(first, first + 5)), 3)[0].item() - first for first in range(50)]
+    assert set(starts) == {0, 1, 2}
+    assert some_frames(line(1, 2, 3, 4, 5), 3).tolist() == some_frames(line(1, 2, 3, 4, 5), 3).tolist()
+    assert some_frames(line(1, 2), 3).ravel().tolist() == [1, 2, 0]
 
 
 def test_resampling_is_linear_and_bridges_gaps():
@@ -166,6 +168,17 @@ def test_an_epoch_shows_no_motion_twice_and_epochs_show_all(dataset):
     assert all(len(set(rows)) == len(rows) for rows in epochs)
     assert {row for rows in epochs for row in rows} == set(range(len(held)))
     assert epochs[0] != epochs[1]
+
+
+def test_a_split_is_cropped_at_random_as_its_batches_are_and_always_alike(dataset):
+    view = dataset.view(settings(window="random"))
+    loaded = view.load("train").motions
+    first = dataset.view(settings(window="first")).load("train").motions
+    is_moved = (loaded != first).flatten(1).any(dim=1)
+    lengths = dataset.ids["num_frames"][view.rows("train")]
+    assert torch.equal(loaded, dataset.view(settings(window="random")).load("train").motions)
+    assert not is_moved[lengths <= 16].any()
+    assert is_moved[lengths > 18].double().mean() > 0.5
 
 
 def test_random_crops_vary_and_lie_inside_their_recording(dataset):
