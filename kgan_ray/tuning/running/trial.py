@@ -61,6 +61,7 @@ class TuneContext:
         self.plan, self.job, self.run = plan, job, run
         self._board = board
         self._last_step = settings.training.steps
+        self._extractor = ""
 
     def report(self, metrics: dict[str, float]) -> None:
         """Tell Tune; a trial that the scheduler gives up never returns from here. What is last is told by `end`."""
@@ -69,19 +70,23 @@ class TuneContext:
 
     def progress(self, progress: Progress) -> None:
         """Show the progress of the whole run, of which this stage may train a round."""
+        self._extractor = progress.extractor
         if self._board is not None:
-            steps = self.plan.total_steps
+            steps = self.plan.steps or self._last_step
             seconds_left = (steps - progress.step) / progress.steps_per_second
             self._board.put(self.job.name, replace(progress, steps=steps, seconds_left=seconds_left))
 
-    def end(self, status: str, step: int, metrics: Mapping[str, float], reason: str = "") -> None:
+    def end(
+        self, status: str, step: int, metrics: Mapping[str, float], reason: str = "", extractor: str = ""
+    ) -> None:
         """Send the trial's last report."""
+        self._extractor = extractor
         self._tell(status, {**metrics, "step": float(step)}, reason)
 
     def _tell(self, status: str, metrics: Mapping[str, float], reason: str = "") -> None:
         measured = {name: float(value) for name, value in metrics.items() if name != "step"}
         run_id = self.run.id if self.run else ""
-        tell_tune(self.plan, Report(status, int(metrics.get("step", 0)), measured, reason, run_id))
+        tell_tune(self.plan, Report(status, int(metrics.get("step", 0)), measured, reason, run_id, self._extractor))
 
 
 def tell_tune(plan: Plan, report: Report) -> None:
@@ -98,6 +103,7 @@ def tell_tune(plan: Plan, report: Report) -> None:
             "status": report.status,
             "reason": report.reason,
             "run_id": report.run_id,
+            "extractor": report.extractor,
             "measured": dict(report.metrics),
         }
     )
@@ -149,7 +155,7 @@ def _run_job(
     try:
         run = context.run = open_run(plan, job, settings, StorePath(folder))
         for part, start in job.segments(settings, plan.from_step):
-            is_last = part.training.steps == plan.total_steps
+            is_last = part.training.steps == (plan.steps or settings.training.steps)  # a group may have its own
             if run and job.schedule:
                 record_schedule(run, job, start)
             outcome = trial_function(
@@ -163,7 +169,7 @@ def _run_job(
     except UserError as error:  # a mistake that trying again cannot mend
         context.end("failed", 0, {}, str(error))
         return
-    context.end(outcome.status, outcome.step, outcome.metrics, outcome.reason)
+    context.end(outcome.status, outcome.step, outcome.metrics, outcome.reason, outcome.extractor)
 
 
 def record_schedule(run: Run, job: Job, start: int) -> None:
