@@ -181,7 +181,9 @@ def _print_summary(dataset: Dataset, seconds: float) -> None:
             if rule is None or rule.column != "fold"
             else f", {_fold_in_words(manifest.options, manifest.splits)}"
         )
-        print(f"benchmark {benchmark}: {split.train} train, {split.test} test{how}")
+        holds_out = benchmark != "all" or rule is not None
+        test = f"{split.test} test" if holds_out else "nothing is held out"
+        print(f"benchmark {benchmark}: {split.train} train, {test}{how}")
 
 
 def _fold_in_words(options: Mapping[str, object], splits: Mapping[str, object]) -> str:

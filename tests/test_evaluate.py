@@ -111,6 +111,16 @@ def test_the_test_split_as_a_file_scores_the_floor(files, like_tiny, tmp_path):
     assert written["scores"]["accuracy"]["mean"] == pytest.approx(written["floor"]["test"]["accuracy"])
 
 
+def test_a_file_of_other_classes_is_told_so(files, motions, like_tiny, tmp_path, capsys):
+    many = 1 + 9 * (motions[1] == motions[1][0])
+    np.save(tmp_path / "motions.npy", motions[0].repeat(many, axis=0))
+    np.save(tmp_path / "labels.npy", motions[1].repeat(many))
+    main([*files[:1], "--labels", files[1], *like_tiny, "--metrics", "accuracy", "--no-floor"])
+    assert (
+        "of its motions are of other classes than in the training split's proportions" in capsys.readouterr().out
+    )
+
+
 def test_a_table_can_be_written_as_csv(checkpoint, tmp_path):
     main([checkpoint, "--metrics", "fid", "--num-motions", "24", "--output", str(tmp_path / "table.csv")])
     (row,) = csv.DictReader((tmp_path / "table.csv").open())

@@ -16,11 +16,12 @@ from kgan_ray.metrics.frechet import (
     Gaussian,
     RunningGaussian,
     _trace_of_root,
+    expected_distance,
     frechet_distance,
     frechet_distance_infinity,
 )
 from kgan_ray.metrics.kernel import kernel_distance
-from kgan_ray.metrics.manifold import manifold_overlap
+from kgan_ray.metrics.manifold import expected_coverage, manifold_overlap
 from kgan_ray.metrics.one_sided import mean_distance, mean_distance_within_classes
 
 
@@ -116,8 +117,30 @@ def test_fid_infinity_is_closer_to_the_truth_than_fid():
     fake = random.normal(size=(300, 32))
     biased, extrapolated = frechet_distance(real, Gaussian.of(fake)), frechet_distance_infinity(real, fake)
     assert biased > 0.8
-    assert abs(extrapolated) < 0.3 * biased
+    assert abs(extrapolated) < 0.05 * biased
     assert frechet_distance_infinity(real, fake) == extrapolated
+
+
+def test_fid_infinity_needs_four_motions_a_feature():
+    real = Gaussian(10**9, torch.zeros(32).double(), torch.eye(32).double())
+    with pytest.raises(ValueError, match="found 127 generated motions; fid_infinity of 32 features needs 128"):
+        frechet_distance_infinity(real, np.zeros((127, 32)))
+
+
+def test_what_few_motions_make_of_a_perfect_generator_is_told():
+    random = np.random.default_rng(0)
+    scales = np.sqrt(1 / np.arange(1, 33))
+    pairs = [[Gaussian.of(random.normal(size=(200, 32)) * scales) for _ in range(2)] for _ in range(20)]
+    measured = np.mean([frechet_distance(*pair) for pair in pairs])
+    assert expected_distance(pairs[0][0], 200) == pytest.approx(measured, rel=0.1)
+
+
+def test_the_coverage_of_a_perfect_generator_is_expected():
+    random = np.random.default_rng(0)
+    real, fake = (torch.from_numpy(random.normal(size=(count, 8))) for count in (1000, 200))
+    measured = manifold_overlap(real, fake)["coverage"]
+    assert expected_coverage(1000, 200) == pytest.approx(measured, abs=0.03)
+    assert expected_coverage(10_000, 2000) == pytest.approx(0.598, abs=1e-3)
 
 
 def test_kernel_distance_agrees_with_scikit_learn(monkeypatch):

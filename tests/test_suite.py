@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from kgan_ray.metrics.names import METRICS, best_is_lowest, check_metric_name, lower_is_better
+from kgan_ray.metrics.names import METRICS, best_is_lowest, check_metric_name, check_objective, lower_is_better
 from kgan_ray.metrics.sides import DivergedError
 from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.settings import EvaluationSettings, UserError, override
 
-ALWAYS = [name for name in METRICS if name not in ("fid_inception", "fid_per_class")]
+ALWAYS = [name for name in METRICS if name not in ("fid_inception", "fid_per_class", "fid_infinity")]
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +64,12 @@ def test_the_documentation_says_of_every_metric_what_the_table_says():
         for names, _, measures, better in rows[1:]
         for name in re.findall(r"`(\w+)`", names)
     }
+    better = {True: "lower", False: "higher"}
     assert documented == {
-        name: ("lower" if metric.lower_is_better else "higher", "motions" if metric.needs_motions else "features")
+        name: (
+            better[metric.lower_is_better] if metric.is_objective else "as real",
+            "motions" if metric.needs_motions else "features",
+        )
         for name, metric in METRICS.items()
     }
 
@@ -149,20 +153,85 @@ def test_too_few_motions_for_a_covariance_are_said_once(evaluator, real, notes):
     assert sum("covariance of 40 motions in 128 dimensions" in note for note in notes) == 1
 
 
-def test_generated_labels_are_even_and_the_seed_reaches_the_generator(evaluator, demo, tiny, real):
-    asked = {}
+class Resampling:
+    """A perfect generator: it gives real motions of the labels that it is asked for, and records how it was asked."""
 
-    class Zeros:
-        spec = evaluator.spec
+    def __init__(self, evaluator):
+        self.spec = evaluator.spec
+        self.motions, self.labels = evaluator.real.motions.values, evaluator.real.labels
 
-        def sample(self, labels, **ways):
-            asked.update(labels=labels, **ways)
-            return torch.zeros(len(labels), *evaluator.spec.shape)
+    def sample(self, labels, **ways):
+        self.asked = {"labels": labels, **ways}
+        random = torch.Generator().manual_seed(ways["seed"])
+        rows = [torch.nonzero(self.labels == label).flatten() for label in labels]
+        return torch.stack([self.motions[own[torch.randint(len(own), (), generator=random)]] for own in rows])
 
-    evaluator.evaluate(Zeros(), ["accuracy"], seed=7)
-    counts = asked["labels"].bincount()
-    assert asked["seed"] == 7
-    assert counts[counts > 0].unique().numel() == 1
+
+@pytest.fixture
+def unbalanced(demo, tiny):
+    """An evaluator of two classes, one eight times as frequent as the other."""
+    evaluator = Evaluator(demo.view(tiny.data), tiny.evaluation, progress=str)
+    labels = evaluator.real.labels
+    frequent, rare = labels.bincount().topk(2).indices
+    rows = torch.cat([torch.nonzero(labels == frequent)[:8], torch.nonzero(labels == rare)[:1]]).flatten()
+    evaluator.real = evaluator.real.subset(rows.repeat(8))
+    return evaluator
+
+
+def test_each_metric_takes_the_classes_that_it_is_defined_for(unbalanced, monkeypatch):
+    generator = Resampling(unbalanced)
+    counts = {}
+
+    def count(real, generated, names):
+        counts[names[0]] = sorted(generated.labels.unique(return_counts=True)[1].tolist())
+        return {}
+
+    monkeypatch.setattr(unbalanced, "compare", count)
+    unbalanced.evaluate(generator, ["fid", "accuracy"], seed=7)
+    assert generator.asked["seed"] == 7
+    assert counts == {"accuracy": [16, 16], "fid": [4, 28]}
+
+
+def test_a_perfect_generator_of_unbalanced_classes_is_not_far_away(unbalanced):
+    generator = Resampling(unbalanced)
+    labels = unbalanced.real.labels.unique().repeat(16)
+    even = unbalanced.score(generator.sample(labels, seed=0), labels, ["fid", "kid"])
+    matched = unbalanced.evaluate(generator, ["fid", "kid"], seed=0)
+    assert matched["fid"] < even["fid"] / 4
+    assert matched["kid"] < even["kid"] / 4
+
+
+def test_copies_of_training_motions_are_seen(evaluator, real):
+    copies = evaluator.score(*real, ["fid", "coverage", "nearest_ratio"])
+    floor = evaluator.floor(["nearest_ratio"])
+    assert copies["fid"] < 1e-6 < 1 - 1e-6 < copies["coverage"]  # nothing else sees them
+    assert copies["nearest_ratio"] < 1e-3
+    assert floor["nearest_ratio"] > 1
+    half = torch.cat([real[0][::2], evaluator.test.motions.values])
+    labels = torch.cat([real[1][::2], evaluator.test.labels])
+    assert evaluator.score(half, labels, ["nearest_ratio"])["nearest_ratio"] < 0.7 * floor["nearest_ratio"]
+
+
+def test_distances_to_both_splits_stand_beside_each_other_at_equal_counts(evaluator, real):
+    scores = evaluator.score(*real, ["fid_test"])
+    assert scores["fid_train"] < 1e-6
+    assert scores["fid_test"] == scores["fid_train_test"] > 0.1
+    assert "fid_test" not in evaluator.floor(["fid_test", "accuracy"])
+
+
+def test_a_benchmark_that_holds_nothing_out_has_no_floor_and_tells_what_accuracy_is_of(demo, tiny):
+    data = override(tiny, {"data.benchmark": "all"}).data
+    evaluator = Evaluator(demo.view(data), tiny.evaluation, progress=str)
+    with pytest.raises(UserError, match=r"data\.benchmark=all trains on every motion"):
+        evaluator.floor(["fid"])
+    assert evaluator.extractor.tested_on == "16 motions held out of its training (the generator trains on them)"
+    assert sum(map(sum, evaluator.extractor.confusion)) == 16
+
+
+def test_what_ranks_nothing_is_no_objective():
+    check_objective("fid", "objective")
+    with pytest.raises(UserError, match="objective: diversity ranks nothing"):
+        check_objective("diversity", "objective")
 
 
 def test_a_second_evaluator_loads_the_same_extractor(evaluator, demo, tiny):

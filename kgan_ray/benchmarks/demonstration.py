@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,9 +24,23 @@ from kgan_ray.publishing import writing_output
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import MotionSpec
 
-SHOWN = ("fid", "coverage", "accuracy", "mmd_avg", "mmd_seq", "mmd_avg_published", "mmd_seq_published")
+SHOWN = (
+    "fid",
+    "coverage",
+    "accuracy",
+    "nearest_ratio",
+    "mmd_avg",
+    "mmd_seq",
+    "mmd_avg_published",
+    "mmd_seq_published",
+)
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-MOST_NOISE = 0.1  # metres, at strength 1
+# At strength 1:
+MOST_NOISE = 0.1  # metres
+MOST_TURN = 90.0  # degrees
+MOST_GROWTH = 0.5
+MOST_SHIFT = 1.0  # metres
+MOST_THINNING = 0.9
 Spoil = Callable[[MotionTensors, float, torch.Generator, MotionSpec], MotionTensors]
 ScoresByStrength = dict[str, dict[float, dict[str, Estimate]]]  # [way of spoiling][strength][metric]
 
@@ -66,12 +81,71 @@ def reverse(clean: MotionTensors, strength: float, random: torch.Generator, spec
     return MotionTensors(torch.where(chosen, clean.motions.flip(2), clean.motions), clean.labels)
 
 
+def turn(clean: MotionTensors, strength: float, random: torch.Generator, spec: MotionSpec) -> MotionTensors:
+    """Turn all bodies about the vertical, by up to 90 degrees."""
+    angle = torch.tensor(strength * MOST_TURN).deg2rad()
+    x, y, z = spec.to_metres(clean.motions).unbind(dim=1)
+    turned = torch.stack([angle.cos() * x + angle.sin() * z, y, angle.cos() * z - angle.sin() * x], dim=1)
+    return MotionTensors(_scaled(turned, spec) if strength else clean.motions, clean.labels)
+
+
+def grow(clean: MotionTensors, strength: float, random: torch.Generator, spec: MotionSpec) -> MotionTensors:
+    """Make all bodies larger, by up to a half."""
+    larger = _scaled(spec.to_metres(clean.motions) * (1 + strength * MOST_GROWTH), spec)
+    return MotionTensors(larger if strength else clean.motions, clean.labels)
+
+
+def shift(clean: MotionTensors, strength: float, random: torch.Generator, spec: MotionSpec) -> MotionTensors:
+    """Move all bodies sideways, by up to a metre."""
+    low, high = spec.value_range
+    motions = clean.motions.clone()
+    motions[:, 0] += strength * MOST_SHIFT * 2 / (high - low)
+    return MotionTensors(motions, clean.labels)
+
+
+def thin_classes(
+    clean: MotionTensors, strength: float, random: torch.Generator, spec: MotionSpec
+) -> MotionTensors:
+    """Drop motions of every other class, up to nine of ten."""
+    spared = clean.labels % 2 == 0
+    kept = spared | ~_share(len(clean.labels), strength * MOST_THINNING, random)
+    return MotionTensors(clean.motions[kept], clean.labels[kept])
+
+
+def copy_training(
+    clean: MotionTensors, strength: float, random: torch.Generator, spec: MotionSpec, *, train: MotionTensors
+) -> MotionTensors:
+    """Replace a share of the motions by training motions of the same class."""
+    motions = clean.motions.clone()
+    for row in torch.nonzero(_share(len(clean.labels), strength, random)).flatten():
+        own = torch.nonzero(train.labels == clean.labels[row]).flatten()
+        motions[row] = train.motions[own[torch.randint(len(own), (), generator=random)]]
+    return MotionTensors(motions, clean.labels)
+
+
+def _scaled(metres: Tensor, spec: MotionSpec) -> Tensor:
+    low, high = spec.value_range
+    return (metres - low) * (2 / (high - low)) - 1
+
+
 SPOILS: dict[str, Spoil] = {
     "added noise": add_noise,
     "frozen motion": freeze,
     "swapped labels": swap_labels,
     "mode collapse": collapse,
     "time reversal": reverse,
+    "turned bodies": turn,
+    "larger bodies": grow,
+    "moved bodies": shift,
+    "thinned classes": thin_classes,
+}
+COPIES = "training motions"
+AMOUNTS: dict[str, tuple[float, str]] = {  # at strength 1; of the others, all motions or frames
+    "added noise": (MOST_NOISE * 100, " cm"),
+    "turned bodies": (MOST_TURN, "°"),
+    "larger bodies": (MOST_GROWTH * 100, "%"),
+    "moved bodies": (MOST_SHIFT * 100, " cm"),
+    "thinned classes": (MOST_THINNING * 100, "%"),
 }
 
 
@@ -92,11 +166,11 @@ class Demonstration:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(13, 6.6), layout="constrained")
+        figure = Figure(figsize=(13, 9.6), layout="constrained")
         FigureCanvasAgg(figure)
-        grid = figure.subplots(2, 4).flat
+        grid = figure.subplots(3, 3).flat
         for name, axes in zip(SHOWN, grid, strict=False):
-            for (spoil, rows), marker in zip(self.results.items(), "os^Dv", strict=True):
+            for (spoil, rows), marker in zip(self.results.items(), "os^DvPX*<>", strict=True):
                 scores = [row[name] for row in rows.values()]
                 means = torch.tensor([score.mean for score in scores])
                 stds = torch.tensor([score.std or 0.0 for score in scores])
@@ -109,16 +183,10 @@ class Demonstration:
         legend.axis("off")
         handles, names = axes.get_legend_handles_labels()
         legend.legend(handles, names, loc="upper left", frameon=False)
-        legend.text(
-            0.02,
-            0.32,
-            "strength: share of the motions\n"
-            "frozen motion: share of the frames\n"
-            f"added noise: strength x {MOST_NOISE * 100:.0f} cm\n\n"
-            f"band: one standard deviation of {self.repeats} draws",
-            transform=legend.transAxes,
-            va="center",
-        )
+        units = [f"{spoil}: strength x {most:g}{unit}" for spoil, (most, unit) in AMOUNTS.items()]
+        lines = ["strength: share of the motions", "frozen motion: of the frames", *units]
+        lines += ["", f"band: one standard deviation of {self.repeats} draws"]
+        legend.text(0.45, 0.98, "\n".join(lines), transform=legend.transAxes, va="top")
         figure.savefig(path, dpi=100)
 
     def table(self) -> str:
@@ -129,7 +197,8 @@ class Demonstration:
         lines.append(_row("nothing", "0", untouched))
         for spoil, rows in self.results.items():
             for strength, scores in rows.items():
-                amount = f"{strength * MOST_NOISE * 100:g} cm" if spoil == "added noise" else f"{strength:.0%}"
+                most, unit = AMOUNTS.get(spoil, (100.0, "%"))
+                amount = f"{strength * most:g}{unit}"
                 if strength:
                     lines.append(_row(spoil, amount, scores))
         return "\n".join(lines)
@@ -150,7 +219,8 @@ def demonstrate(evaluator: Evaluator, *, repeats: int, progress: Callable[[str],
     Each draw puts the motions in another order: so the published MMD, which looks at the first motion of a class, looks at
     another one, and a collapsed class is collapsed onto another.
     """
-    test = evaluator.test
+    test, train = evaluator.test, evaluator.view.load("train")
+    spoils: dict[str, Spoil] = {**SPOILS, COPIES: partial(copy_training, train=train)}
 
     def score(spoil: Spoil, strength: float) -> dict[str, Estimate]:
         draws = []
@@ -163,8 +233,8 @@ def demonstrate(evaluator: Evaluator, *, repeats: int, progress: Callable[[str],
         return estimates(draws)
 
     untouched = score(add_noise, 0.0)
-    results: ScoresByStrength = {spoil: {0.0: untouched} for spoil in SPOILS}
-    for spoil, function in SPOILS.items():
+    results: ScoresByStrength = {spoil: {0.0: untouched} for spoil in spoils}
+    for spoil, function in spoils.items():
         for strength in STRENGTHS[1:]:
             results[spoil][strength] = score(function, strength)
             progress(f"{spoil} {strength:.0%}: fid {results[spoil][strength]['fid'].mean:.4g}")

@@ -58,6 +58,11 @@ class DataView:
             centre=settings.centre,
         )
 
+    @property
+    def holds_out(self) -> bool:
+        """Whether the test split has motions that are not trained on: "all" has none unless `prepare` split it by fold."""
+        return self.settings.benchmark != "all" or "all" in self.dataset.manifest.splits
+
     def rows(self, split: str) -> np.ndarray:
         """Return the indices (N,) of a split's rows ("train" or "test") in the dataset, in file order."""
         return self.dataset.rows_of(self.settings.benchmark, split, bodies=self.settings.bodies)
@@ -84,8 +89,8 @@ class DataView:
     def load(self, split: str, *, rank: int = 0, world_size: int = 1) -> MotionTensors:
         """Load the motions of a split in file order, or the part of them that is this worker's.
 
-        The window "random" gives the middle of each recording here, so that statistics of a split are always the
-        same. Values beyond the range of the training split are clamped to it.
+        The window "random" gives one random crop of each recording here, always the same: a split as training sees it,
+        whose statistics do not change. Values beyond the range of the training split are clamped to it.
         """
         count = len(self.rows(split))
         rows = slice(count * rank // world_size, count * (rank + 1) // world_size)

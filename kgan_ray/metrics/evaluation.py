@@ -16,9 +16,7 @@ from kgan_ray.publishing import writing_output
 from kgan_ray.settings import UserError
 
 # Two evaluations can be compared only where all of these are equal.
-SAME_MEASURE = (
-    "dataset", "benchmark", "extractor", "num_motions", "num_real", "num_test", "truncation", "batch_norm",
-)  # fmt: skip
+SAME_MEASURE = ("dataset", "benchmark", "extractor", "num_motions", "num_real", "num_test", "truncation")
 
 
 @dataclass(frozen=True)
@@ -58,13 +56,13 @@ class About:
     benchmark: str
     extractor: str
     extractor_accuracy: float
+    extractor_tested_on: str
     extractor_confusion: tuple[tuple[int, ...], ...]
     extractor_mistakes: list[str]
     num_real: int
     num_test: int
     num_motions: int
     truncation: float
-    batch_norm: str
     seeds: list[int]
 
 
@@ -85,14 +83,14 @@ class Evaluation:
         """Lay out the measure in a line or two, then a line for each score."""
         about = self.about
         lines = [
-            f"dataset {about.dataset}  extractor {about.extractor} ({about.extractor_accuracy:.1%} of test motions "
-            f"right)  {about.num_real} real motions  {len(about.seeds)} draw(s)"
+            f"dataset {about.dataset}  extractor {about.extractor} ({about.extractor_accuracy:.1%} of "
+            f"{about.extractor_tested_on} right)  {about.num_real} real motions  {len(about.seeds)} draw(s)"
         ]
         if about.extractor_mistakes:
             mistakes = "; ".join(about.extractor_mistakes)
-            lines.append(f"the extractor's most frequent mistakes on test motions: {mistakes}")
+            lines.append(f"the extractor's most frequent mistakes: {mistakes}")
         columns = ["metric", "mean", "std", "95 % interval"]
-        columns += ["floor: test", "floor: halves"] if self.floors else []
+        columns += [f"floor: {side}" for side in self.floors]
         columns += ["earlier"] if self.earlier else []
         rows = [columns]
         for name, score in self.scores.items():

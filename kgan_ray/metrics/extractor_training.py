@@ -36,11 +36,19 @@ def train_classifier(
         classifier.scale.copy_(_spread(train.motions, spec.layout.root).clamp(min=1e-6))
         classifier.to(device)
         random = torch.Generator().manual_seed(seed)
-        order = torch.randperm(len(train.labels), generator=random)
-        num_validation = max(1, len(order) // 10)
-        validation, training = order[:num_validation], order[num_validation:] if len(order) > 20 else order
+        validation, training = held_out_rows(len(train.labels), random)
         _fit(classifier, train, training, validation, random, torch.device(device))
     return classifier.eval()
+
+
+def held_out_rows(count: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Divide `count` motions at random into a tenth that ends training early, and those that are trained on.
+
+    Of 20 motions or fewer all are trained on.
+    """
+    order = torch.randperm(count, generator=random)
+    num_held_out = max(1, count // 10)
+    return order[:num_held_out], order[num_held_out:] if count > 20 else order
 
 
 def _spread(motions: Tensor, root: int) -> Tensor:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kgan_ray.metrics.classes import stratified
 from kgan_ray.metrics.features import FeatureLike, FewMotionsWarning, as_features, warn_of_few
 
 if TYPE_CHECKING:
@@ -113,12 +114,16 @@ def frechet_distance_infinity(
     """Extrapolate the Fréchet distance to endless generated motions (Chong and Forsyth, 2020, arXiv 1911.07023).
 
     The bias falls as 1/m: a line through the distances of `num_points` random subsets, from a tenth of the
-    motions to all, is read off at 1/m = 0. It may come out slightly negative for a perfect generator.
+    motions to all, is read off at 1/m = 0. It may come out slightly negative for a perfect generator. Below twice as
+    many motions as features the bias is steeper than 1/m and the line would be read off too low: no subset is smaller.
     """
     features = as_features(generated)
-    if len(features) < 20:
-        raise ValueError(f"found {len(features)} generated motions; fid_infinity needs at least 20")
-    sizes = np.linspace(max(len(features) // 10, 2), len(features), num_points).astype(int)
+    fewest = 2 * features.shape[1]
+    if len(features) < 2 * fewest:
+        raise ValueError(
+            f"found {len(features)} generated motions; fid_infinity of {features.shape[1]} features needs {2 * fewest}"
+        )
+    sizes = np.linspace(max(len(features) // 10, fewest), len(features), num_points).astype(int)
     random = torch.Generator().manual_seed(seed)
     distances = []
     with warnings.catch_warnings():
@@ -130,6 +135,20 @@ def frechet_distance_infinity(
     return float(intercept)
 
 
+def expected_distance(real: Gaussian, num_generated: int) -> float:
+    """Return the Fréchet distance of `num_generated` motions of the very same Gaussian on average: what their number makes.
+
+    To second order in the error of the estimates. With L the covariance's eigenvalues it is (1/n + 1/m) (sum of L_i +
+    sum over i, j of L_i L_j (1 + [i = j]) / (2 (L_i + L_j))): the variance of a mean, and Bures' distance between
+    covariances that differ by E[D_ij²] = L_i L_j (1 + [i = j]) (1/n + 1/m).
+    """
+    values = torch.linalg.eigvalsh(real.covariance).clamp(min=0)
+    products, sums = torch.outer(values, values), values[:, None] + values
+    pairs = torch.where(sums > 0, products / (2 * sums), 0.0)
+    per_motion = values.sum() + pairs.sum() + pairs.diagonal().sum()
+    return float(per_motion) * (1 / real.count + 1 / num_generated)
+
+
 def _gaussian(side: Features) -> Gaussian:
     return Gaussian.of(side.values)
 
@@ -138,20 +157,44 @@ def fid(real: Features, generated: Features) -> dict[str, float]:
     return {"fid": frechet_distance(real.once(_gaussian), generated.once(_gaussian))}
 
 
+def fid_test(real: Features, generated: Features, test: Features) -> dict[str, float]:
+    """Compute `fid` between each two of generated, training and test motions, of as many a side as the smallest has.
+
+    At equal counts fid_test (generated, test) and fid_train (generated, training) can be compared, and fid_train_test
+    is what a generator that gives the training split has against the test split.
+    """
+    size = min(len(side.values) for side in (real, generated, test))
+    train, fake, unseen = (side.once(_gaussian_of, size) for side in (real, generated, test))
+    return {
+        "fid_test": frechet_distance(unseen, fake),
+        "fid_train": frechet_distance(train, fake),
+        "fid_train_test": frechet_distance(train, unseen),
+    }
+
+
+def _gaussian_of(side: Features, size: int) -> Gaussian:
+    rows = stratified(side.labels, size, torch.Generator().manual_seed(0))
+    return Gaussian.of(side.values[rows.to(side.values.device)])
+
+
 def fid_infinity(real: Features, generated: Features) -> dict[str, float]:
     return {"fid_infinity": frechet_distance_infinity(real.once(_gaussian), generated.values)}
 
 
 def fid_per_class(real: Features, generated: Features) -> dict[str, float]:
-    """Compute `fid` within each class, as fid/<class>, and the mean over classes."""
-    values = {}
+    """Compute `fid` within each class, as fid/<class>, and the mean over classes.
+
+    fid_per_class_expected is the mean that a perfect generator would have, for no other reason than few motions.
+    """
+    values, biases = {}, []
     classes = real.labels.unique().tolist()
     dimensions = real.values.shape[1]
     for label in classes:
         pair = [side.values[side.labels == label] for side in (real, generated)]
         if min(len(features) for features in pair) > dimensions:
-            distance = frechet_distance(*(Gaussian.of(features) for features in pair))
-            values[f"fid/{real.class_names[label]}"] = distance
+            own, other = (Gaussian.of(features) for features in pair)
+            values[f"fid/{real.class_names[label]}"] = frechet_distance(own, other)
+            biases.append(expected_distance(own, other.count))
     if not values:
         raise ValueError(
             f"no class has more than {dimensions} motions on both sides, the number of features; "
@@ -161,4 +204,5 @@ def fid_per_class(real: Features, generated: Features) -> dict[str, float]:
         warn_of_few(
             f"{len(classes) - len(values)} of {len(classes)} classes have too few motions and are left out"
         )
-    return {"fid_per_class": sum(values.values()) / len(values), **values}
+    expected = sum(biases) / len(biases)
+    return {"fid_per_class": sum(values.values()) / len(values), "fid_per_class_expected": expected, **values}

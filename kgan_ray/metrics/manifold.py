@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from kgan_ray.metrics.classes import stratified
 from kgan_ray.metrics.features import BLOCK, FeatureLike, as_features
 
 if TYPE_CHECKING:
@@ -73,6 +74,17 @@ def radii(features: FeatureLike, neighbours: int = NEIGHBOURS) -> Tensor:
     return torch.cat(rows)
 
 
+def expected_coverage(num_real: int, num_generated: int, neighbours: int = NEIGHBOURS) -> float:
+    """Return the coverage of a perfect generator on average (Naeem et al., 2020, their appendix).
+
+    A real motion is missed where all of its k nearest among both sets are real.
+    """
+    missed = 1.0
+    for number in range(1, neighbours + 1):
+        missed *= (num_real - number) / (num_real + num_generated - number)
+    return 1.0 - missed
+
+
 def precision(real: Features, generated: Features) -> dict[str, float]:
     return {"precision": generated.once(_overlap_with, real)["precision"]}
 
@@ -86,7 +98,10 @@ def density(real: Features, generated: Features) -> dict[str, float]:
 
 
 def coverage(real: Features, generated: Features) -> dict[str, float]:
-    return {"coverage": generated.once(_overlap_with, real)["coverage"]}
+    """Compute coverage, and beside it what a perfect generator has at these counts."""
+    counts = (min(len(side.values), MOST_MOTIONS) for side in (real, generated))
+    value = generated.once(_overlap_with, real)["coverage"]
+    return {"coverage": value, "coverage_expected": expected_coverage(*counts)}
 
 
 def _overlap_with(generated: Features, real: Features) -> dict[str, float]:
@@ -98,8 +113,8 @@ def _radii(side: Features) -> Tensor:
 
 
 def _some(side: Features) -> Tensor:
-    """Return at most MOST_MOTIONS of the features, evenly spread."""
-    count = len(side.values)
-    if count <= MOST_MOTIONS:
+    """Return the features, or a random MOST_MOTIONS of them, the same each time, each class with its share."""
+    if len(side.values) <= MOST_MOTIONS:
         return side.values
-    return side.values[torch.linspace(0, count - 1, MOST_MOTIONS).long()]
+    random = torch.Generator().manual_seed(0)
+    return side.values[stratified(side.labels, MOST_MOTIONS, random).to(side.values.device)]

@@ -22,7 +22,8 @@ class Metric:
 
     The function is named, "module:function", so that names can be checked without waiting for PyTorch. It takes the real
     and the generated side, as Features or, if it `needs_motions`, as Motions, and returns its value by the metric's name;
-    values of single classes, by <name>/<class>, and an error may stand beside it. It raises ValueError for too few motions.
+    values of single classes, by <name>/<class>, an error or what to expect of a perfect generator may stand beside it. It
+    raises ValueError for too few motions.
     """
 
     function: str
@@ -30,15 +31,21 @@ class Metric:
     lower_is_better: bool
     needs_motions: bool = False
     is_above_zero: bool = False  # always: a ratio of two values means something
+    # Of the generated motions as many of every class; the others take them in the training split's proportions.
+    takes_even_classes: bool = False
+    needs_test: bool = False  # as a third side; it has its own floor beside it
+    is_objective: bool = True  # whether less, or more, of it is better
 
     @property
     def mode(self) -> Literal["min", "max"]:
         return "min" if self.lower_is_better else "max"
 
-    def compute(self, real: Side, generated: Side) -> dict[str, float]:
+    def compute(self, real: Side, generated: Side, test: Side | None = None) -> dict[str, float]:
         function = pkgutil.resolve_name(self.function)
-        pair = (real.motions, generated.motions) if self.needs_motions else (real.features, generated.features)
-        scores: dict[str, float] = function(*pair)
+        sides = [side for side in (real, generated, test) if side]
+        scores: dict[str, float] = function(
+            *(side.motions if self.needs_motions else side.features for side in sides)
+        )
         return scores
 
 
@@ -49,6 +56,13 @@ METRICS: dict[str, Metric] = {
         lower_is_better=True,
         is_above_zero=True,
     ),
+    "fid_test": Metric(
+        "kgan_ray.metrics.frechet:fid_test",
+        "`fid` against the test split; fid_train and fid_train_test beside it, all of equally many motions a side.",
+        lower_is_better=True,
+        is_above_zero=True,
+        needs_test=True,
+    ),
     "fid_infinity": Metric(
         "kgan_ray.metrics.frechet:fid_infinity",
         "`fid`, extrapolated to endless generated motions.",
@@ -56,9 +70,10 @@ METRICS: dict[str, Metric] = {
     ),
     "fid_per_class": Metric(
         "kgan_ray.metrics.frechet:fid_per_class",
-        "The mean of `fid` within each class that has more motions than features; fid/<class> beside it.",
+        "The mean of `fid` within each class that has more motions than features; fid/<class> and its bias beside it.",
         lower_is_better=True,
         is_above_zero=True,
+        takes_even_classes=True,
     ),
     "kid": Metric(
         "kgan_ray.metrics.kernel:kid",
@@ -89,47 +104,63 @@ METRICS: dict[str, Metric] = {
         "kgan_ray.metrics.one_sided:accuracy",
         "The share of generated motions that the extractor gives the class they were asked for.",
         lower_is_better=False,
+        takes_even_classes=True,
     ),
     "accuracy_per_class": Metric(
         "kgan_ray.metrics.one_sided:accuracy_per_class",
         "The mean over classes of `accuracy` within a class; accuracy/<class> beside it.",
         lower_is_better=False,
+        takes_even_classes=True,
+    ),
+    "nearest_ratio": Metric(
+        "kgan_ray.metrics.memorisation:nearest_ratio",
+        "The mean distance to the nearest training motion, over that between training motions: 0 for copies.",
+        lower_is_better=False,
+        is_above_zero=True,
+        is_objective=False,
     ),
     "diversity": Metric(
         "kgan_ray.metrics.one_sided:diversity",
         "The mean feature distance of 200 random pairs of generated motions.",
         lower_is_better=False,
         is_above_zero=True,
+        is_objective=False,
     ),
     "multimodality": Metric(
         "kgan_ray.metrics.one_sided:multimodality",
         "The mean feature distance of 20 random pairs of generated motions of a class, averaged over classes.",
         lower_is_better=False,
         is_above_zero=True,
+        is_objective=False,
+        takes_even_classes=True,
     ),
     "mmd_avg": Metric(
         "kgan_ray.metrics.mmd:mmd_avg",
         "The frame-wise MMD of all motions of a class, the largest over 14 kernel widths, averaged over classes.",
         lower_is_better=True,
         needs_motions=True,
+        takes_even_classes=True,
     ),
     "mmd_seq": Metric(
         "kgan_ray.metrics.mmd:mmd_seq",
         "The MMD of whole sequences of a class, the largest over 14 kernel widths, averaged over classes.",
         lower_is_better=True,
         needs_motions=True,
+        takes_even_classes=True,
     ),
     "mmd_avg_published": Metric(
         "kgan_ray.metrics.mmd:mmd_avg_published",
         "The public script's MMDa: the first motion of each class, its joints as samples, NaN dropped.",
         lower_is_better=True,
         needs_motions=True,
+        takes_even_classes=True,
     ),
     "mmd_seq_published": Metric(
         "kgan_ray.metrics.mmd:mmd_seq_published",
         "The public script's MMDs: the first motion of each class, its joints as samples, NaN dropped.",
         lower_is_better=True,
         needs_motions=True,
+        takes_even_classes=True,
     ),
     "fid_inception": Metric(
         "kgan_ray.metrics.inception:fid_inception",
@@ -137,6 +168,7 @@ METRICS: dict[str, Metric] = {
         lower_is_better=True,
         needs_motions=True,
         is_above_zero=True,
+        takes_even_classes=True,
     ),
 }
 
@@ -146,6 +178,16 @@ def check_metric_name(name: str, where: str) -> None:
     if name not in METRICS:
         raise UserError(
             f"{where}: unknown metric {name!r}.{close_match(name, METRICS)} Known: {', '.join(METRICS)}"
+        )
+
+
+def check_objective(name: str, where: str) -> None:
+    """Raise UserError unless `name` is a metric by which runs can be ranked. `where` says who asked."""
+    check_metric_name(name, where)
+    if not METRICS[name].is_objective:
+        raise UserError(
+            f"{where}: {name} ranks nothing: noise is diverse too, and far from every training motion. "
+            "Read it beside the floor of real motions"
         )
 
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.motions_file import read_motions
+from kgan_ray.metrics.classes import other_classes
 from kgan_ray.metrics.evaluation import About, Evaluation, read_scores
 from kgan_ray.metrics.sides import DivergedError
 from kgan_ray.metrics.suite import Evaluator, Generates
 from kgan_ray.settings import Settings, UserError
 from kgan_ray.skeleton import MotionSpec
 
+MOST_OTHER_CLASSES = 0.05  # of a file's motions, before a note says so
 Draw = Callable[[int, tuple[str, ...]], dict[str, float]]  # (seed, metrics) -> scores
 
 
@@ -64,6 +66,12 @@ def evaluate_motions(
     """
     evaluator = _evaluator(settings, device, progress)
     loaded = read_motions(file, labels, evaluator.spec, units=units)
+    other = other_classes(loaded.labels, evaluator.real.labels)
+    if other > MOST_OTHER_CLASSES:
+        progress(
+            f"note: {file}: {other:.0%} of its motions are of other classes than in the training split's proportions; "
+            "fid, kid and the scores of neighbours see that too"
+        )
 
     def draw(seed: int, metrics: tuple[str, ...]) -> dict[str, float]:
         return evaluator.score(loaded.motions, loaded.labels, metrics)
@@ -97,8 +105,15 @@ def _evaluation(
         draws = [draw(seed, metrics) for seed in about.seeds]
     except DivergedError as error:
         raise UserError(f"{source}: {error}; the generator has diverged") from None
-    measured_floors = {"test": evaluator.floor(metrics), "halves": evaluator.halves(metrics)} if floors else {}
-    return Evaluation(about, draws, measured_floors, earlier)
+    return Evaluation(about, draws, _floors(evaluator, metrics) if floors else {}, earlier)
+
+
+def _floors(evaluator: Evaluator, metrics: tuple[str, ...]) -> dict[str, dict[str, float]]:
+    """Measure the real data against itself; where nothing is held out, say that no floor of a test split can be."""
+    if not evaluator.view.holds_out:
+        evaluator.progress("note: data.benchmark=all holds nothing out: there is no floor of a test split")
+        return {"halves": evaluator.halves(metrics)}
+    return {"test": evaluator.floor(metrics), "halves": evaluator.halves(metrics)}
 
 
 def _about(evaluator: Evaluator, source: str, repeats: int, num_motions: int) -> About:
@@ -109,13 +124,13 @@ def _about(evaluator: Evaluator, source: str, repeats: int, num_motions: int) ->
         benchmark=evaluator.view.settings.benchmark,
         extractor=extractor.hash,
         extractor_accuracy=extractor.accuracy,
+        extractor_tested_on=extractor.tested_on,
         extractor_confusion=extractor.confusion,
         extractor_mistakes=extractor.mistakes(),
         num_real=len(evaluator.real.labels),
-        num_test=len(evaluator.test.labels),
+        num_test=len(evaluator.test.labels) if evaluator.view.holds_out else 0,
         num_motions=num_motions,
         truncation=settings.truncation,
-        batch_norm=settings.batch_norm,
         seeds=[settings.seed + repeat for repeat in range(repeats)],
     )
 

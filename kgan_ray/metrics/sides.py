@@ -85,6 +85,30 @@ class Side:
         values = self.extractor.features(self.motions.values) if self._features is None else self._features
         return Features(values, self.labels.to(values.device), self.extractor)
 
+    def subset(self, rows: Tensor) -> Side:
+        """Return the side of these rows (a mask or indices) alone, whose features are extracted with those of all."""
+        return _Subset(self, rows)
+
+
+class _Subset(Side):
+    """Some rows of a side, which are taken from it when a metric asks for them."""
+
+    def __init__(self, whole: Side, rows: Tensor) -> None:
+        super().__init__(whole.labels[rows.to(whole.labels.device)], whole.extractor)
+        self._whole, self._rows = whole, rows
+
+    @cached_property
+    def motions(self) -> Motions:
+        whole = self._whole.motions
+        rows = self._rows.to(whole.values.device)
+        return Motions(whole.values[rows], whole.labels[rows], whole.device)
+
+    @cached_property
+    def features(self) -> Features:
+        whole = self._whole.features
+        rows = self._rows.to(whole.values.device)
+        return Features(whole.values[rows], whole.labels[rows], whole.extractor)
+
 
 def check_finite(motions: Tensor, over_workers: Callable[[Tensor], Tensor] = lambda counts: counts) -> None:
     """Raise DivergedError where motions (N, C, T, V) hold NaN or infinity.

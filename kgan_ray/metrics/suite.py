@@ -1,8 +1,9 @@
 """The Evaluator: measures motions against a dataset, by any metrics of METRICS.
 
-Motions are (N, C, T, V) in [-1, 1]. Generated motions are as many of every class as `evaluation.num_motions` allows, from
-the seed in `evaluation.seed`; the real side is the training split. Numbers are comparable only between equal extractor
-and dataset hashes.
+Motions are (N, C, T, V) in [-1, 1]. Generated motions come from the seed in `evaluation.seed`; the real side is the training
+split. Metrics that compare all classes at once take `evaluation.num_motions` with each class's share of the training split:
+otherwise a perfect generator would differ from it by its classes alone. Metrics of single classes take as many of every
+class. Numbers are comparable only between equal extractor and dataset hashes.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from kgan_ray.data.view import DataView
 from kgan_ray.devices import products
+from kgan_ray.metrics.classes import in_turn, places_in_class, proportional, stratified_halves
 from kgan_ray.metrics.extractor import find_extractor
 from kgan_ray.metrics.features import FewMotionsWarning
 from kgan_ray.metrics.names import METRICS, check_metric_name
@@ -31,9 +33,7 @@ class Generates(Protocol):
 
     spec: MotionSpec
 
-    def sample(
-        self, labels: Tensor, *, seed: int, truncation: float, batch_norm: Literal["running", "batch"]
-    ) -> Tensor: ...
+    def sample(self, labels: Tensor, *, seed: int, truncation: float) -> Tensor: ...
 
 
 class Evaluator:
@@ -61,16 +61,28 @@ class Evaluator:
 
     @cached_property
     def test(self) -> Side:
+        """The test split. Raises UserError where the benchmark holds nothing out."""
+        if not self.view.holds_out:
+            raise UserError(
+                f"data.benchmark=all trains on every motion of {self.view.path}: none is left to be a floor; "
+                "choose a benchmark that holds some out"
+            )
         return SplitSide(self.view, "test", self.extractor)
 
     def side(self, motions: Tensor, labels: Tensor) -> Side:
         return Side(labels.to(self.device), self.extractor, motions=motions.to(self.device))
 
+    @cached_property
+    def _counts(self) -> tuple[Tensor, Tensor]:
+        """The numbers of generated motions of each class: even, and in the training split's proportions, (K,) each."""
+        trained = self.real.labels.cpu().bincount()
+        present = trained > 0
+        even = present * max(1, self.settings.num_motions // int(present.sum()))
+        return even, proportional(trained, int(even.sum()))
+
     def labels(self) -> Tensor:
-        """Return the labels of generated motions: as many of every class that the training split has, in turn."""
-        present = self.real.labels.unique().cpu()
-        per_class = max(1, self.settings.num_motions // len(present))
-        return present.repeat(per_class)
+        """Return the labels of generated motions, classes in turn: enough of each for either kind of metric."""
+        return in_turn(torch.maximum(*self._counts))
 
     def evaluate(
         self, generator: Generates, metrics: Iterable[str] | None = None, seed: int | None = None
@@ -81,9 +93,23 @@ class Evaluator:
             labels,
             seed=settings.seed if seed is None else seed,
             truncation=settings.truncation,
-            batch_norm=settings.batch_norm,
         )
-        return self.score(motions, labels, settings.metrics if metrics is None else metrics)
+        check_finite(motions)
+        return self.measure(self.side(motions, labels), settings.metrics if metrics is None else metrics)
+
+    def measure(self, generated: Side, metrics: Iterable[str]) -> dict[str, float]:
+        """Measure motions of `labels()`, by each metric those that it takes."""
+        labels = generated.labels.cpu()
+        places = places_in_class(labels)
+        even, as_trained = (
+            generated if bool(wanted.all()) else generated.subset(wanted)
+            for wanted in (places < counts[labels] for counts in self._counts)
+        )
+        values: dict[str, float] = {}
+        for name in metrics:
+            check_metric_name(name, "metrics")
+            values |= self.compare(self.real, even if METRICS[name].takes_even_classes else as_trained, [name])
+        return values
 
     def score(self, motions: Tensor, labels: Tensor, metrics: Iterable[str]) -> dict[str, float]:
         """Measure motions (N, C, T, V) in [-1, 1] with labels (N,).
@@ -99,17 +125,13 @@ class Evaluator:
 
     def floor(self, metrics: Iterable[str]) -> dict[str, float]:
         """Measure the real test split against the training split: what a perfect generator may reach."""
-        return self.compare(self.real, self.test, metrics)
+        return self.compare(self.real, self.test, _without_own_floor(metrics))
 
     def halves(self, metrics: Iterable[str]) -> dict[str, float]:
-        """Measure two random halves of the training split against each other."""
+        """Measure two random halves of the training split, with the same share of every class, against each other."""
         random = torch.Generator().manual_seed(0)
-        order = torch.randperm(len(self.real.labels), generator=random)
-        first, second = (
-            Side(self.real.labels[part.to(self.device)], self.extractor, motions=self.real.motions.values[part])
-            for part in order.tensor_split(2)
-        )
-        return self.compare(first, second, metrics)
+        first, second = (self.real.subset(half) for half in stratified_halves(self.real.labels, random))
+        return self.compare(first, second, _without_own_floor(metrics))
 
     @products()
     def compare(self, real: Side, generated: Side, metrics: Iterable[str]) -> dict[str, float]:
@@ -120,7 +142,8 @@ class Evaluator:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", FewMotionsWarning)
                 try:
-                    values |= METRICS[name].compute(real, generated)
+                    metric = METRICS[name]
+                    values |= metric.compute(real, generated, self.test if metric.needs_test else None)
                 except ValueError as error:  # too few motions
                     raise UserError(f"{name}: {error}") from None
             self._note(name, [str(warning.message) for warning in caught])
@@ -132,3 +155,7 @@ class Evaluator:
             if (name, note) not in self._noted:
                 self._noted.add((name, note))
                 self.progress(f"note: {name}: {note}")
+
+
+def _without_own_floor(metrics: Iterable[str]) -> list[str]:
+    return [name for name in metrics if name not in METRICS or not METRICS[name].needs_test]

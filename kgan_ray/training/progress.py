@@ -26,6 +26,7 @@ class Progress:
     steps_per_second: float
     seconds_left: float
     metrics: Mapping[str, float]
+    extractor: str = ""  # the hash of what measures the run
 
     def line(self) -> str:
         """Describe it in one line: step, speed, time left and the scores that all runs have."""
@@ -45,6 +46,7 @@ class Outcome:
     step: int
     metrics: dict[str, float]
     reason: str = ""
+    extractor: str = ""  # the hash of what measured them
 
 
 class Context(Protocol):

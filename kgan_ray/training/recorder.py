@@ -96,9 +96,13 @@ class Recorder:
         self.step = gan.step_count  # the last one whose losses were read
         self._kept = KeptLosses()
         if run:
-            run.set_tags({Tag.DATASET: view.hash, Tag.EXTRACTOR: self.evaluator.extractor.hash})
+            run.set_tags({Tag.DATASET: view.hash, Tag.EXTRACTOR: self.extractor_hash})
             if resumed and (change := change_of_device(gan.step_count, resumed.device, gan.device.type)):
                 run.set_tags({Tag.RESEEDED: change})
+
+    @property
+    def extractor_hash(self) -> str:
+        return self.evaluator.extractor.hash
 
     @property
     def objective(self) -> str:
@@ -142,7 +146,8 @@ class Recorder:
         self._record([*history, (self.step, speed)])
         self.metrics["steps_per_second"] = rate
         steps = self.settings.training.steps
-        context.progress(Progress(self.step, steps, rate, (steps - self.step) / rate, dict(self.metrics)))
+        left = (steps - self.step) / rate
+        context.progress(Progress(self.step, steps, rate, left, dict(self.metrics), self.extractor_hash))
         watch.restart()
         self.read_at = time.perf_counter()
         return ""
@@ -159,7 +164,7 @@ class Recorder:
             "metrics": self.metrics,
             "measured_at": self.measured_at,
             "dataset": self.view.hash,
-            "extractor": self.evaluator.extractor.hash,
+            "extractor": self.extractor_hash,
             "run": self.run.id if self.run else None,
         }
         self.store.save(self.gan, state)
@@ -173,7 +178,7 @@ class Recorder:
             return
         spec = self.gan.spec
         labels = torch.arange(min(spec.num_classes, 12))
-        motions = spec.to_metres(self.gan.sample_few(labels, seed=self.settings.evaluation.seed).cpu()).numpy()
+        motions = spec.to_metres(self.gan.sample(labels, seed=self.settings.evaluation.seed).cpu()).numpy()
         with tempfile.TemporaryDirectory() as scratch:
             sheet = Path(scratch) / f"samples-step-{self.gan.step_count:08d}.png"
             contact_sheet(list(zip(spec.class_names, motions, strict=False)), spec.layout, sheet)

@@ -12,7 +12,7 @@ from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.prepare.service import open_dataset
 from kgan_ray.data.shared import bytes_to_share
 from kgan_ray.devices import line_of_runs, with_devices
-from kgan_ray.metrics.names import check_metric_name
+from kgan_ray.metrics.names import check_metric_name, check_objective
 from kgan_ray.ownership import owned
 from kgan_ray.publishing import write_whole
 from kgan_ray.settings import (
@@ -80,6 +80,7 @@ def train_run(
     folder = home / name
     for metric in settings.evaluation.metrics:
         check_metric_name(metric, where="evaluation.metrics")
+    check_objective(settings.evaluation.metrics[0], where="evaluation.metrics: the first, which ranks checkpoints")
     uri = tracking_uri(settings.tracking, home)
     dataset = open_dataset(settings.data.path, say)
     view = dataset.view(settings.data)

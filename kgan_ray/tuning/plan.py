@@ -48,6 +48,7 @@ class Report:
     metrics: Mapping[str, float]  # the measured ones and the losses
     reason: str = ""
     run_id: str = ""  # in MLflow
+    extractor: str = ""  # the hash of what measured it
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class Trial(_Record):
     seconds: float = 0.0
     earlier_seconds: float = 0.0  # part of `seconds` that was spent in earlier rounds of population based training
     dataset: str = ""  # hashes: what it was trained on and measured with
-    extractor: str = ""
+    extractor: str = ""  # the hash of the one that measured it, as the trial itself reported it
 
     @property
     def has_ended(self) -> bool:

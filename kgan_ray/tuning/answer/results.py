@@ -262,7 +262,8 @@ def check_comparable(trials: Sequence[Trial]) -> None:
     for kind in ("dataset", "extractor"):
         hashes: dict[str, str] = {}
         for trial in trials:
-            hashes.setdefault(getattr(trial, kind), trial.name)
+            if digest := getattr(trial, kind):  # a trial names its extractor when it reports
+                hashes.setdefault(digest, trial.name)
         if len(hashes) > 1:
             (one, first), (other, second) = list(hashes.items())[:2]
             raise UserError(

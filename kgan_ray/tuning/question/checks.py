@@ -13,11 +13,10 @@ from kgan_ray.tuning.question.domains import Domain, plain
 from kgan_ray.tuning.question.sections import Confirm, Objective, Scheduler, Search
 
 # Settings that a sweep's trials must share: they decide what is measured, or what a trial may use.
-_FIXED = ("data.", "resources.", "tracking.", "seed", "evaluation.")
+_FIXED = ("data.", "resources.", "tracking.", "seed", "evaluation.", "training.recalibrate_batch_norm")
 _FIXED_IN_A_SCHEDULE = ("training.steps", "training.ema_decay", "training.precision", "training.cuda_graph")
 _LEAST_POPULATION = 4
 PUBLISHED_NOTE = "note"  # beside the metrics of a published configuration: what its figures are to be read with
-_MAY_VARY = ("evaluation.truncation", "evaluation.batch_norm")
 
 
 def checked_overrides(tree: object, where: str, *, fixed: bool = False) -> dict[str, SettingValue]:
@@ -33,7 +32,7 @@ def checked_overrides(tree: object, where: str, *, fixed: bool = False) -> dict[
 
 def check_may_vary(name: str, where: str) -> None:
     """Raise UserError for a setting without which trials could not be compared."""
-    if name.startswith(_FIXED) and name not in _MAY_VARY:
+    if name.startswith(_FIXED):
         raise UserError(
             f"{where}: trials with different values could not be compared; "
             f"put it under settings or groups, or give it with --set"
@@ -62,7 +61,9 @@ def check_published(published: Mapping[str, Mapping[str, Mapping[str, float | st
 def check_confirm(confirm: Confirm, objective: Objective, where: str) -> None:
     """Raise UserError for verdicts that cannot be given: of ratios that mean nothing, or for want of a baseline."""
     if confirm.compare == "ratio" and not METRICS[objective.metric].is_above_zero:
-        above_zero = ", ".join(name for name, metric in METRICS.items() if metric.is_above_zero)
+        above_zero = ", ".join(
+            name for name, metric in METRICS.items() if metric.is_above_zero and metric.is_objective
+        )
         raise UserError(
             f"{where}: confirm.compare: ratio is for {above_zero}; {objective.metric} may be 0 or below"
         )

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field
 
-from kgan_ray.metrics.names import check_metric_name
+from kgan_ray.metrics.names import check_objective
 from kgan_ray.settings import (
     Overrides,
     Settings,
@@ -204,7 +204,7 @@ def _objectives(tree: object, where: str) -> tuple[Objective, ...]:
     sections = [one if isinstance(one, Mapping) else {"metric": one} for one in trees] or [{}]
     objectives = tuple(validated(_File, {"objective": one}, where=where).objective for one in sections)
     for objective in objectives:
-        check_metric_name(objective.metric, f"{where}: objective.metric")
+        check_objective(objective.metric, f"{where}: objective.metric")
     return objectives
 
 

@@ -176,6 +176,7 @@ class StageRecorder(Callback, Stopper):
             return
         mine.step = max(mine.step, int(result["step"]))
         mine.run_id = result["run_id"]
+        mine.extractor = result["extractor"] or mine.extractor
         mine.metrics = dict(result["measured"]) or mine.metrics
         if "time_total_s" in result:
             mine.seconds = max(mine.seconds, mine.earlier_seconds + float(result["time_total_s"]))
@@ -223,7 +224,6 @@ def new_trial(job: Job, sweep: Sweep) -> Trial:
         group=job.group,
         schedule=[(step, dict(settings)) for step, settings in job.schedule],
         dataset=sweep.dataset_hash,
-        extractor=sweep.extractors.get(job.group, ""),
     )
 
 

@@ -86,7 +86,9 @@ class TuneContext:
     def _tell(self, status: str, metrics: Mapping[str, float], reason: str = "") -> None:
         measured = {name: float(value) for name, value in metrics.items() if name != "step"}
         run_id = self.run.id if self.run else ""
-        tell_tune(self.plan, Report(status, int(metrics.get("step", 0)), measured, reason, run_id, self._extractor))
+        tell_tune(
+            self.plan, Report(status, int(metrics.get("step", 0)), measured, reason, run_id, self._extractor)
+        )
 
 
 def tell_tune(plan: Plan, report: Report) -> None:
