@@ -29,12 +29,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same motions (default: 0)")
     parser.add_argument("--batch-size", type=int, default=512, metavar="N", help="how many at a time")
-    parser.add_argument(
-        "--batch-norm",
-        choices=("running", "batch"),
-        default="running",
-        help="whose statistics BatchNorm uses; with batch, motions depend on those beside them (default: running)",
-    )
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto (default): a GPU where there is one")
     parser.add_argument("--output", metavar="FILE", help="motions.parquet or motions.npy")
     parser.add_argument("--published", action="store_true", help="write Kinetic-GAN's own form (.npy in [-1, 1])")
@@ -62,7 +56,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         truncation_mode=options.truncation_mode,
         seed=options.seed,
         batch_size=options.batch_size,
-        batch_norm=options.batch_norm,
         device=options.device,
         published=options.published,
         export_published=options.export_published,

@@ -95,8 +95,10 @@ class TrainingSettings(FrozenModel):
     gradient_penalty: NonNegativeFloat = 10.0  # weight of the squared distance of the slope from 1
     auxiliary_weight: NonNegativeFloat = 1.0  # of the classification loss, if model.auxiliary_classifier
     auxiliary_generator_weight: NonNegativeFloat = 0.1  # the same in the generator; both as in WGAN-GP's AC-GAN
-    balanced_classes: bool = False  # draw rare classes' motions as often as others'
+    balanced_classes: bool = False  # draw rare classes' motions as often as others', over the batch
     ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)  # generator average; 0 = off, as published
+    # Set the statistics of the generator's BatchNorm anew before it is measured or saved; false = as published.
+    recalibrate_batch_norm: bool = False
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"  # of products in training; scores are float32
     # Launch a step whole: needs a GPU and one worker; auto = where there are these.
     cuda_graph: bool | Literal["auto"] = "auto"
@@ -114,13 +116,18 @@ class EvaluationSettings(FrozenModel):
     """What is measured while training, and on how many generated motions."""
 
     every_steps: PositiveInt = 10_000  # steps between evaluations
-    metrics: tuple[str, ...] = ("fid", "accuracy")  # the first one says which checkpoint is best
+    metrics: tuple[str, ...] = ("fid", "accuracy", "nearest_ratio")  # the first one says which checkpoint is best
     mode: Literal["min", "max"] | None = None  # which value of the first one is best; None = as the metric says
-    num_motions: PositiveInt = 2_000  # generated for each evaluation, spread evenly over the classes
-    batch_norm: Literal["running", "batch"] = "running"  # statistics that the generator's BatchNorm uses
+    num_motions: PositiveInt = 2_000  # generated for each evaluation; docs/metrics.md says of which classes
     truncation: float = Field(default=1.0, gt=0.0, le=1.0)  # psi in w; 1 = off
     extractor: str | None = None  # a classifier of the user's own; None = the one trained on the dataset
     seed: NonNegativeInt = 0  # of the latent points and noise that are evaluated
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_batch_norm(cls, tree: object) -> object:
+        """Drop a setting of earlier records: evaluations had a generator of their own by it."""
+        return {n: v for n, v in tree.items() if n != "batch_norm"} if isinstance(tree, Mapping) else tree
 
 
 class TrackingSettings(FrozenModel):
@@ -141,6 +148,17 @@ class Settings(FrozenModel):
     resources: ResourceSettings = ResourceSettings()
     tracking: TrackingSettings = TrackingSettings()
     seed: NonNegativeInt = 0  # of weights, batches and noise: all that is random in training
+
+    @model_validator(mode="after")
+    def _label_noise_has_a_label(self) -> Settings:
+        noise, model = self.techniques.label_noise_std, self.model
+        if noise and (model.projection or model.auxiliary_classifier):
+            by = "model.projection" if model.projection else "model.auxiliary_classifier"
+            raise ValueError(
+                f"techniques.label_noise_std is {noise}, but with {by} the label does not enter the discriminator "
+                "where the noise is added"
+            )
+        return self
 
     @model_validator(mode="after")
     def _workers_fit(self) -> Settings:

@@ -7,6 +7,7 @@ import torch.multiprocessing
 
 from helpers.networks import NUM_CLASSES, batch, motion_spec, narrow
 from kgan_ray.benchmarks.literal import LiteralDiscriminator, LiteralGAN, LiteralGenerator
+from kgan_ray.model.sampling import BLOCK
 from kgan_ray.model.variation import quantile
 from kgan_ray.settings import Settings, override
 from kgan_ray.skeleton import NTU25, SkeletonGraph
@@ -218,6 +219,33 @@ def test_the_average_follows_the_generator_and_is_what_is_sampled(spec):
     sampled = gan.sample(labels)
     gan.average = None
     assert not torch.equal(sampled, gan.sample(labels))
+
+
+RECALIBRATED = torch.arange(512) % 4
+
+
+@pytest.mark.parametrize("average", [0.0, 0.75])
+def test_recalibration_changes_what_is_sampled_and_not_what_is_trained(spec, average):
+    plain, gan = (GAN(narrow({"training.ema_decay": average}), spec) for _ in range(2))
+    losses_of(plain, 3), losses_of(gan, 3)
+    before = gan.sample(RECALIBRATED[:8])
+    gan.recalibrate(RECALIBRATED)
+    assert not torch.allclose(gan.sample(RECALIBRATED[:8]), before, atol=1e-2)
+    assert losses_of(gan, 4) == losses_of(plain, 4)
+
+
+def test_a_recalibrated_generator_gives_what_its_batches_gave_to_every_motion_alone(spec):
+    gan = GAN(narrow(), spec)
+    losses_of(gan, 3)
+    gan.recalibrate(RECALIBRATED)
+    motions = gan.sample(RECALIBRATED)
+    assert torch.allclose(gan.sample(RECALIBRATED[:3]), motions[:3], atol=1e-6)
+    generator, random = gan.generator, torch.Generator().manual_seed(0)
+    width = generator.latent_dim + generator.noise_width
+    numbers = torch.cat([torch.randn(BLOCK, width, generator=random) for _ in range(512 // BLOCK)])
+    z, noise = numbers.split([generator.latent_dim, generator.noise_width], dim=1)
+    in_batch = generator(z, RECALIBRATED, generator.split_noise(noise))  # in training mode
+    assert (motions - in_batch).abs().mean() < 1e-2
 
 
 def test_the_auxiliary_classifier_learns_the_classes_and_its_loss_counts_by_its_weight(spec):

@@ -137,6 +137,15 @@ def test_batch_norm_of_repeated_values_is_that_of_the_values_told_so():
     torch.testing.assert_close(told.running_var, plain.running_var)
 
 
+def test_running_statistics_can_be_the_mean_over_batches():
+    norm, batches = torch.nn.BatchNorm2d(4), torch.randn(3, 6, 4, 5)
+    for number, x in enumerate(batches):
+        normalised(norm, x, 1, BatchStatistics(momentum=1 / (number + 1)))
+    torch.testing.assert_close(norm.running_mean, batches.mean(dim=(0, 1, 3)))
+    variances = batches.transpose(1, 2).flatten(2).var(dim=2)
+    torch.testing.assert_close(norm.running_var, variances.mean(dim=0))
+
+
 def test_summing_over_one_worker_changes_nothing():
     x = torch.randn(6, 4, 5, requires_grad=True)
     alone, summed = torch.nn.BatchNorm2d(4), torch.nn.BatchNorm2d(4)

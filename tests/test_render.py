@@ -107,22 +107,22 @@ def test_a_skeleton_of_ones_own_is_drawn_from_its_file(tmp_path):
 def test_the_variation_is_that_of_the_noise():
     generator = Generator(8, 3, 4, 16, 2, "ntu25", width=0.0625)
     labels = torch.tensor([0, 3])
-    still = stochastic_variation(generator, labels, draws=4, batch_norm="batch")
+    still = stochastic_variation(generator, labels, draws=4)
     assert still.deviation.max() < 1e-4  # the strength of the noise begins at 0
     with torch.no_grad():
         generator.st_gcn_networks[6].noise.weight.copy_(torch.tensor([0.3, 0.0, 0.0]).view(1, 3, 1, 1))
-    one = stochastic_variation(generator, labels, draws=64, mask_quantile=0.8, batch_norm="batch")
+    one = stochastic_variation(generator, labels, draws=64, mask_quantile=0.8)
     slope = 1 - one.mean[:, 0].square()  # of tanh, after which a motion comes
     assert torch.allclose(one.deviation[:, 0].mean(), (0.3 * slope).mean(), rtol=0.1)
     assert one.deviation[:, 1:].max() < 1e-4
-    again = stochastic_variation(generator, labels, draws=64, mask_quantile=0.8, batch_norm="batch")
+    again = stochastic_variation(generator, labels, draws=64, mask_quantile=0.8)
     assert torch.equal(one.deviation, again.deviation)
 
 
 def test_the_mask_chooses_the_share_that_its_quantile_leaves():
     generator = Generator(8, 3, 4, 16, 2, "ntu25", width=0.0625)
     labels = torch.arange(4).repeat_interleave(128)
-    chosen = stochastic_variation(generator, labels, draws=2, mask_quantile=0.8, batch_norm="batch").chosen
+    chosen = stochastic_variation(generator, labels, draws=2, mask_quantile=0.8).chosen
     assert chosen.shape == (512, 25)
     assert chosen.mean().item() == pytest.approx(0.2, abs=1e-4)
 

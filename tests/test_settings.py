@@ -38,6 +38,22 @@ def test_flattened_settings_come_back_the_same():
     assert set(flatten(settings)) == set(setting_names())
 
 
+def test_records_of_evaluations_that_chose_batch_norm_are_read_and_the_setting_is_gone():
+    recorded = {**flatten(resolve_settings("demo")), "evaluation.batch_norm": "batch"}
+    assert settings_from_flat(recorded, where="test") == resolve_settings("demo")
+    with pytest.raises(UserError, match=r"unknown setting 'evaluation\.batch_norm'"):
+        resolve_settings("demo", {"evaluation.batch_norm": "batch"})
+
+
+@pytest.mark.parametrize("way", ["projection", "auxiliary_classifier"])
+def test_label_noise_is_refused_where_no_label_is_to_be_smoothed(way):
+    changes = {f"model.{way}": True, "techniques.label_noise_std": 0.3}
+    with pytest.raises(
+        UserError, match=rf"label_noise_std is 0\.3, but with model\.{way} the label does not enter"
+    ):
+        resolve_settings("demo", changes)
+
+
 def test_an_override_changes_one_setting_and_keeps_the_rest():
     before = resolve_settings("demo")
     after = override(before, {"techniques.pooling": "max"})

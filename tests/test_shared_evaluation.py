@@ -86,11 +86,7 @@ def together(tmp_path):
 
 @pytest.mark.timeout(600)
 def test_two_workers_score_what_one_scores(tiny, together):
-    ways = [("running", 200), ("batch", 600), ("batch", 30)]
-    settings = [
-        override(tiny, {"evaluation.batch_norm": batch_norm, "evaluation.num_motions": num_motions})
-        for batch_norm, num_motions in ways
-    ]
+    settings = [override(tiny, {"evaluation.num_motions": num_motions}) for num_motions in (200, 600, 30)]
     first, second = together(evaluate_together, settings)
     for one, (scores, fid, diverged), (nothing, nothing_too, diverged_too) in zip(
         settings, first, second, strict=True
@@ -137,7 +133,6 @@ def test_a_new_metric_on_motions_gets_them_in_training(tiny, demo, monkeypatch):
         evaluator.labels(),
         seed=tiny.evaluation.seed,
         truncation=tiny.evaluation.truncation,
-        batch_norm=tiny.evaluation.batch_norm,
     )[:, 1].min()
     assert scores == {"lowest_height": lowest.item(), "num_features": FEATURES}
 
@@ -158,16 +153,15 @@ def test_two_workers_diverge_together(tiny, together):
     assert outcome["reason"]
 
 
-@pytest.mark.parametrize("batch_norm", ["running", "batch"])
-def test_shares_of_any_number_of_workers_make_up_the_whole(tiny, demo, batch_norm):
+def test_shares_of_any_number_of_workers_make_up_the_whole(tiny, demo):
     generator = GAN(tiny, demo.view(tiny.data).spec).generator
     labels = torch.arange(300) % 5
-    ways = {"seed": 3, "batch_norm": batch_norm, "batch_size": 128, "truncation": 0.8}
+    ways = {"seed": 3, "batch_size": 128, "truncation": 0.8}
     whole = sample(generator, labels, **ways)
     for workers in (1, 2, 3, 7):
         shares = [sample(generator, labels, share=(worker, workers), **ways) for worker in range(workers)]
         assert torch.allclose(torch.cat(shares), whole, atol=1e-5)
-        parts = [share_of(labels, (worker, workers), batch_norm, 128) for worker in range(workers)]
+        parts = [share_of(labels, (worker, workers)) for worker in range(workers)]
         assert [len(part) for part in parts] == [len(share) for share in shares]
         assert all(part.start % BLOCK == 0 for part in parts if len(part))
 

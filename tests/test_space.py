@@ -115,6 +115,14 @@ def test_every_shipped_space_parses_and_all_its_configurations_are_valid(path):
             changed("space", "data.centre", {"choice": ["none"]}),
             r"space\.data\.centre: trials with different values could",
         ),
+        (
+            changed("space", "evaluation.truncation", {"uniform": [0.5, 1]}),
+            r"space\.evaluation\.truncation: trials",
+        ),
+        (
+            changed("space", "training.recalibrate_batch_norm", {"choice": [True, False]}),
+            r"space\.training\.recalibrate_batch_norm: trials",
+        ),
         (changed("space", "seed", {"choice": [1, 2]}), r"space\.seed: trials with different values could not be"),
         (
             changed("search", "start_with", [{"techniques.pooling": "mx"}]),
@@ -265,10 +273,11 @@ NUMBERS = {
             "scheduler.type: asha ranks trials by one number, and there are 2 objectives",
         ),
         (changed("objective", ["fid", {"metric": "acuracy"}]), "unknown metric 'acuracy'. Did you mean accuracy"),
+        (changed("objective", "diversity"), "objective.metric: diversity ranks nothing"),
         (changed("objective", ["fid", "fid"]), "objective: fid, fid names a metric twice"),
         (
             {**changed("objective", "accuracy"), "confirm": {"compare": "ratio"}},
-            "confirm.compare: ratio is for fid, fid_per_class, diversity, multimodality, fid_inception; accuracy may be 0 or below",
+            "confirm.compare: ratio is for fid, fid_test, fid_per_class, fid_inception; accuracy may be 0 or below",
         ),
     ],
 )  # fmt: skip

@@ -18,6 +18,7 @@ class BatchStatistics:
     """How a generator's passes in training mode take and keep their statistics."""
 
     updates: bool = True  # whether running statistics follow
+    momentum: float | None = None  # the share of the new ones in them; None: as the norms say
     num_workers: int = 1
     sum_over_workers: Callable[[Tensor], Tensor] | None = None  # differentiable; None: this worker's batch alone
 
@@ -65,7 +66,7 @@ class NormalisedPass:
             return
         norms, means, variances, biased, unbiased = (list(column) for column in zip(*self._followers, strict=True))
         variances = list(torch._foreach_mul(torch._foreach_mul(variances, biased), unbiased))
-        momentum = norms[0].momentum
+        momentum = norms[0].momentum if self._statistics.momentum is None else self._statistics.momentum
         torch._foreach_lerp_([norm.running_mean for norm in norms], means, momentum)
         torch._foreach_lerp_([norm.running_var for norm in norms], variances, momentum)
         torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from kgan_ray.devices import products
-from kgan_ray.model.batch_norm import BatchStatistics
 from kgan_ray.model.generator import Generator
 
-COMPANY = 512  # motions drawn at a time: where BatchNorm uses a batch's statistics, a handful has none of its own
+COMPANY = 512  # motions drawn at a time: the mask's quantile is that of a batch
 
 
 def quantile(values: Tensor, q: float) -> Tensor:
@@ -49,7 +47,6 @@ def stochastic_variation(
     seed: int = 0,
     mask_quantile: float = 0.5,
     latent_std: float = 0.01,
-    batch_norm: Literal["running", "batch"] = "running",
 ) -> Variation:
     """Measure the variation of one latent point for each of these labels (N,).
 
@@ -69,16 +66,15 @@ def stochastic_variation(
     chosen = torch.zeros((), device=device)
     was_training = generator.training
     try:
-        generator.train(batch_norm == "batch")
-        with generator.using_statistics(BatchStatistics(updates=False)):
-            for _ in range(draws):
-                noise = generator.split_noise(normal(generator.noise_width))
-                motions = generator.synthesise(w, noise)
-                change = (motions - generator.synthesise(moved, noise)).abs()
-                mask = change[:count] >= quantile(change, mask_quantile)
-                chosen = chosen + mask.float().mean(dim=(1, 2)) / draws
-                motions = motions[:count].double()
-                total, squares = total + motions, squares + motions.square()
+        generator.eval()
+        for _ in range(draws):
+            noise = generator.split_noise(normal(generator.noise_width))
+            motions = generator.synthesise(w, noise)
+            change = (motions - generator.synthesise(moved, noise)).abs()
+            mask = change[:count] >= quantile(change, mask_quantile)
+            chosen = chosen + mask.float().mean(dim=(1, 2)) / draws
+            motions = motions[:count].double()
+            total, squares = total + motions, squares + motions.square()
     finally:
         generator.train(was_training)
     mean = total / draws

@@ -85,7 +85,6 @@ def draw_noise(
         seed=choice.seed,
         mask_quantile=mask_quantile,
         latent_std=techniques.mask_latent_std,
-        batch_norm=gan.settings.evaluation.batch_norm,
     )
     with writing_output(output):
         draw_variation(
@@ -143,7 +142,7 @@ def _of_checkpoint(place: str, choice: Choice) -> tuple[Titled, SkeletonLayout]:
     gan = choice.generator(place)
     spec = gan.spec
     labels = torch.tensor(class_numbers(choice.classes, spec.class_names)).repeat_interleave(choice.count)
-    motions = spec.to_metres(gan.sample_few(labels, seed=choice.seed).cpu()).numpy()
+    motions = spec.to_metres(gan.sample(labels, seed=choice.seed).cpu()).numpy()
     titles = [spec.class_names[label] for label in labels.tolist()]
     return list(zip(titles, motions, strict=True)), spec.layout
 

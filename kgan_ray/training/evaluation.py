@@ -1,7 +1,7 @@
 """Evaluation by all workers of a run: each generates its share of the motions and extracts their features.
 
 Rank 0 alone knows the real motions and computes the scores, from the features of all. The scores are those of one worker, up to
-the rounding of features: every motion is drawn from the same random numbers, and batches whose statistics matter stay whole.
+the rounding of features: every motion is drawn from the same random numbers.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.model.sampling import sample, share_of
 from kgan_ray.training import distributed
 from kgan_ray.training.gan import GAN
-
-BATCH = 512
 
 
 class SharedEvaluation:
@@ -47,11 +45,8 @@ class SharedEvaluation:
         """
         own = self._own_motions()
         check_finite(own, distributed.sum_over_workers)
-        batch_norm = self.gan.settings.evaluation.batch_norm
-        counts = [
-            len(share_of(self.labels, (rank, distributed.world_size()), batch_norm, BATCH))
-            for rank in range(distributed.world_size())
-        ]
+        workers = distributed.world_size()
+        counts = [len(share_of(self.labels, (rank, workers))) for rank in range(workers)]
         needs_motions = any(METRICS[name].needs_motions for name in metrics)
         motions = distributed.gathered_at_zero(own, counts) if needs_motions else None
         features = distributed.gathered_at_zero(self.extractor.features(own), counts)
@@ -60,7 +55,7 @@ class SharedEvaluation:
         assert features is not None
         labels = self.labels.to(features.device)
         generated = Side(labels, self.extractor, motions=motions, features=features)
-        return self.evaluator.compare(self.evaluator.real, generated, metrics)
+        return self.evaluator.measure(generated, metrics)
 
     def _own_motions(self) -> Tensor:
         evaluation = self.gan.settings.evaluation
@@ -69,7 +64,5 @@ class SharedEvaluation:
             self.labels.to(self.gan.device),
             seed=evaluation.seed,
             truncation=evaluation.truncation,
-            batch_norm=evaluation.batch_norm,
-            batch_size=BATCH,
             share=(distributed.rank(), distributed.world_size()),
         )

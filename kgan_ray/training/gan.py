@@ -18,7 +18,7 @@ from kgan_ray.devices import products
 from kgan_ray.limits import keep_freed_memory
 from kgan_ray.model.batch_norm import BatchStatistics
 from kgan_ray.model.discriminator_pass import DiscriminatorPass
-from kgan_ray.model.sampling import sample
+from kgan_ray.model.sampling import recalibrate, sample
 from kgan_ray.model.variation import quantile
 from kgan_ray.settings import Settings, UserError
 from kgan_ray.skeleton import MotionSpec
@@ -222,7 +222,6 @@ class GAN:
         seed: int = 0,
         truncation: float = 1.0,
         centre: Literal["global", "class"] = "global",
-        batch_norm: Literal["running", "batch"] = "running",
         batch_size: int = 512,
     ) -> Tensor:
         """Generate motions (N, C, T, V) of labels (N,), by the average if there is one; see `model.sampling.sample`.
@@ -235,20 +234,15 @@ class GAN:
             seed=seed,
             truncation=truncation,
             centre=centre,
-            batch_norm=batch_norm,
             batch_size=batch_size,
         )
 
-    def sample_few(self, labels: Tensor, *, seed: int = 0, truncation: float = 1.0) -> Tensor:
-        """Generate motions (N, C, T, V) of one or a few labels (N,), as an evaluation of many would see them.
+    def recalibrate(self, labels: Tensor) -> None:
+        """Settle the BatchNorm of the generator that is sampled, on motions of these labels (N,), as training draws them.
 
-        With evaluation.batch_norm "batch" they are drawn among a whole batch: a handful has no statistics of its own.
+        Training goes on as if nothing had been: it takes each batch's own statistics.
         """
-        size = 512
-        many = labels.repeat(-(-size // len(labels)))
-        batch_norm = self.settings.evaluation.batch_norm
-        motions = self.sample(many, seed=seed, truncation=truncation, batch_norm=batch_norm, batch_size=size)
-        return motions[: len(labels)]
+        recalibrate(self.average or self.generator, labels.to(self.device))
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that must survive a restart: weights, optimisers, random state, step."""

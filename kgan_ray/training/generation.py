@@ -42,7 +42,6 @@ def generate_motions(
     truncation_mode: Literal["global", "class"] = "global",
     seed: int = 0,
     batch_size: int = 512,
-    batch_norm: Literal["running", "batch"] = "running",
     device: str = "auto",
     published: bool = False,
     export_published: str | None = None,
@@ -87,7 +86,6 @@ def generate_motions(
         seed=seed,
         truncation=truncation,
         centre=truncation_mode,
-        batch_norm=batch_norm,
         batch_size=batch_size,
     ).cpu()
     path = Path(output)

@@ -11,9 +11,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import torch
+
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.view import DataView
 from kgan_ray.devices import forget_earlier_runs, usable_device
+from kgan_ray.metrics.classes import in_turn, proportional
 from kgan_ray.metrics.sides import DivergedError
 from kgan_ray.settings import Settings, UserError
 from kgan_ray.training import distributed
@@ -25,6 +28,9 @@ from kgan_ray.training.recorder import Recorder, Stopwatch
 
 if TYPE_CHECKING:
     from kgan_ray.tracking.run import Run
+
+
+MOTIONS_TO_RECALIBRATE = 2048  # four whole batches
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ def train(settings: Settings, dataset: Dataset, folder: str, context: Context, r
     diverged, reason = False, ""
     evaluation = SharedEvaluation(gan, recorder.evaluator if recorder else None)
     if resumed is None:  # the untrained generator: where the learning curve starts
+        _settle(gan, view)
         _evaluate(evaluation, recorder, settings)
     watch = Stopwatch()
     while gan.step_count < training.steps:
@@ -83,6 +90,8 @@ def train(settings: Settings, dataset: Dataset, folder: str, context: Context, r
             continue
         reason = recorder.log(losses, watch, context, at_once=due.save) if recorder else ""
         diverged = distributed.any_rank(bool(reason))  # before an evaluation, which all or none must enter
+        if due.save and not diverged:
+            _settle(gan, view)
         if due.evaluate and not diverged:
             reason = _evaluate(evaluation, recorder, settings)
             diverged = bool(reason)
@@ -97,8 +106,17 @@ def train(settings: Settings, dataset: Dataset, folder: str, context: Context, r
     status: Literal["finished", "diverged"] = "diverged" if diverged else "finished"
     if recorder:
         recorder.finish(status)
-        return Outcome(status, recorder.step, recorder.metrics, reason)
+        return Outcome(status, recorder.step, recorder.metrics, reason, recorder.extractor_hash)
     return Outcome(status, gan.step_count, {})
+
+
+def _settle(gan: GAN, view: DataView) -> None:
+    """Recalibrate the generator that is about to be measured or saved, where the settings say so. All ranks do it alike."""
+    training = gan.settings.training
+    if training.recalibrate_batch_norm:
+        counts = torch.from_numpy(view.labels("train")).bincount()
+        seen = counts.bool().long() if training.balanced_classes else counts  # as batches are drawn
+        gan.recalibrate(in_turn(proportional(seen, MOTIONS_TO_RECALIBRATE)))
 
 
 def _evaluate(evaluation: SharedEvaluation, recorder: Recorder | None, settings: Settings) -> str:

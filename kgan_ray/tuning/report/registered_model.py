@@ -37,7 +37,7 @@ class MotionModel(PythonModel):
             raise UserError(
                 f"label: found {labels.tolist()[:10]}; this model has classes 0 to {spec.num_classes - 1}"
             )
-        motions = self.gan.sample_few(
+        motions = self.gan.sample(
             labels, seed=int(params.get("seed", 0)), truncation=float(params.get("truncation", 1.0))
         )
         metres: np.ndarray = spec.to_metres(motions).numpy().astype(np.float32)

@@ -30,7 +30,7 @@ def draw_side_by_side(results: Results, trials: StorePath, folder: Path) -> list
     rows: Titled = []
     first = next(iter(generators.values())).spec
     classes = torch.linspace(0, first.num_classes - 1, min(MOST_CLASSES, first.num_classes)).long().unique()
-    motions_of = {name: gan.spec.to_metres(gan.sample_few(classes)).numpy() for name, gan in generators.items()}
+    motions_of = {name: gan.spec.to_metres(gan.sample(classes)).numpy() for name, gan in generators.items()}
     for number, label in enumerate(classes.tolist()):
         rows += [(f"{first.class_names[label]}: {name}", motions[number]) for name, motions in motions_of.items()]
     sheet, film = folder / "motions.png", folder / "motions.gif"
