@@ -81,7 +81,13 @@ def test_training_repeats_and_leaves_the_random_state_alone(demo, tiny, monkeypa
     spec, train = view.spec, view.load("train")
     before = torch.get_rng_state()
     first, second = (weights_hash(train_classifier(spec, train).state_dict()) for _ in range(2))
-    assert first == second
+    torch.set_num_threads(2)
+    try:
+        third = weights_hash(train_classifier(spec, train).state_dict())
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert first == second == third
     assert torch.equal(torch.get_rng_state(), before)
 
 
