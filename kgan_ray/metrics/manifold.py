@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage: how two sets of features overlap, by nearest neighbours.
+"""Precision, recall, density and coverage: how two sets of features overlap, by nearest neighbours; and whether one copies.
 
 Sources: Kynkäänniemi et al., 2019 (arXiv 1904.06991) for precision and recall; Naeem et al., 2020 (arXiv
 2002.09797) for density and coverage. The ball of a motion reaches to its k-th nearest neighbour in its own set.
@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from kgan_ray.metrics.classes import stratified
-from kgan_ray.metrics.features import BLOCK, FeatureLike, as_features
+from kgan_ray.metrics.features import BLOCK, FeatureLike, as_features, blocks, in_parallel
 
 if TYPE_CHECKING:
     from kgan_ray.metrics.sides import Features
 
 NEIGHBOURS = 5
-MOST_MOTIONS = 10_000  # of a side that are looked at
+MOST_MOTIONS = 10_000  # of a side that are looked at; a copy is looked for among all real motions
 
 
 def manifold_overlap(
@@ -114,7 +114,41 @@ def _radii(side: Features) -> Tensor:
 
 def _some(side: Features) -> Tensor:
     """Return the features, or a random MOST_MOTIONS of them, the same each time, each class with its share."""
-    if len(side.values) <= MOST_MOTIONS:
-        return side.values
-    random = torch.Generator().manual_seed(0)
-    return side.values[stratified(side.labels, MOST_MOTIONS, random).to(side.values.device)]
+    return side.values if len(side.values) <= MOST_MOTIONS else side.values[_some_rows(side)]
+
+
+def _some_rows(side: Features) -> Tensor:
+    rows = stratified(side.labels, min(len(side.labels), MOST_MOTIONS), torch.Generator().manual_seed(0))
+    return rows.to(side.values.device)
+
+
+def nearest_distances(asked: FeatureLike, real: FeatureLike, own_rows: Tensor | None = None) -> Tensor:
+    """Return the distance of each of (m, D) features to the nearest of (n, D), (m,).
+
+    `own_rows` (m,) are the rows of `real` that the asked ones are themselves: another one is looked for then.
+    """
+    x, y = as_features(asked), as_features(real)
+    norms = y.square().sum(dim=1)
+
+    def of_rows(rows: slice) -> Tensor:
+        part = x[rows]
+        squared = torch.addmm(norms, part, y.T, alpha=-2)  # less the squared norm of the asked ones
+        if own_rows is not None:
+            squared.scatter_(1, own_rows[rows, None], torch.inf)
+        return (squared.amin(dim=1) + part.square().sum(dim=1)).clamp(min=0).sqrt()
+
+    return torch.cat(in_parallel(of_rows, blocks(len(x), BLOCK), x.device))
+
+
+def nearest_ratio(real: Features, generated: Features) -> dict[str, float]:
+    """Divide the mean distance of generated motions to the nearest real one by that of real motions to the nearest other."""
+    if min(len(real.values), len(generated.values)) < 2:
+        raise ValueError("found fewer than 2 motions; nearest_ratio needs 2 of each")
+    apart = real.once(_distance_within)
+    apart_from_real = nearest_distances(_some(generated), real.values).mean().item()
+    return {"nearest_ratio": apart_from_real / max(apart, 1e-12)}
+
+
+def _distance_within(real: Features) -> float:
+    rows = _some_rows(real)
+    return nearest_distances(real.values[rows], real.values, rows).mean().item()

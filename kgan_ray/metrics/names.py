@@ -113,7 +113,7 @@ METRICS: dict[str, Metric] = {
         takes_even_classes=True,
     ),
     "nearest_ratio": Metric(
-        "kgan_ray.metrics.memorisation:nearest_ratio",
+        "kgan_ray.metrics.manifold:nearest_ratio",
         "The mean distance to the nearest training motion, over that between training motions: 0 for copies.",
         lower_is_better=False,
         is_above_zero=True,
