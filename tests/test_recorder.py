@@ -61,7 +61,7 @@ def test_ended_trials_runs_are_ended_when_nothing_waits_and_before_the_record_sa
     recorder, name, run = recorder_of_one(tmp_path)
     recorder.save()
     tune = Events(recorder)
-    tune.trial_complete(TunesTrial(name, {"status": "finished", "step": 30, "run_id": run.id}))
+    tune.trial_complete(TunesTrial(name, {"status": "finished", "step": 30, "run_id": run.id, "extractor": "e"}))
     tune.step_end()
     assert status_of(recorder.sweep.uri, run.id) == "RUNNING"
     if moment == "quiet":
@@ -84,7 +84,7 @@ def test_a_trial_that_never_began_is_forgotten_with_its_run_when_the_budget_ends
 
 def test_a_trial_counts_as_ended_only_when_tune_says_so(tmp_path):
     recorder, name, run = recorder_of_one(tmp_path)
-    trial = TunesTrial(name, {"status": "finished", "step": 30, "run_id": run.id})
+    trial = TunesTrial(name, {"status": "finished", "step": 30, "run_id": run.id, "extractor": "e"})
     tune = Events(recorder)
     tune.trial_start(trial)
     tune.trial_result(trial, trial.last_result)
@@ -106,7 +106,7 @@ def test_a_proposed_trial_is_in_the_record_before_it_starts_and_keeps_its_name_i
             name = recorder.name_trial(TunesTrial("", config=config, trial_id=trial_id))
     assert name == "explore-02"
     assert [trial.overrides for trial in load_sweep(StorePath(tmp_path)).trials] == [first, again]
-    done = TunesTrial("explore-01", {"status": "finished", "step": 30, "run_id": ""})
+    done = TunesTrial("explore-01", {"status": "finished", "step": 30, "run_id": "", "extractor": "e"})
     Events(recorder).trial_complete(done)
     recorder.save()
 

@@ -124,7 +124,7 @@ def test_the_mask_chooses_the_share_that_its_quantile_leaves():
     labels = torch.arange(4).repeat_interleave(128)
     chosen = stochastic_variation(generator, labels, draws=2, mask_quantile=0.8).chosen
     assert chosen.shape == (512, 25)
-    assert chosen.mean().item() == pytest.approx(0.2, abs=1e-4)
+    assert chosen.mean().item() == pytest.approx(0.2, abs=1e-3)
 
 
 def test_the_variation_of_a_checkpoint_is_drawn(tiny, demo, tmp_path, capsys):

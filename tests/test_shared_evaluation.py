@@ -92,7 +92,7 @@ def test_two_workers_score_what_one_scores(tiny, together):
         settings, first, second, strict=True
     ):
         alone, _, _ = evaluate(one)
-        assert set(scores) == set(METRICS)
+        assert set(scores) == {*METRICS, "coverage_expected"}
         assert scores == pytest.approx(alone, rel=1e-4), one.evaluation
         assert fid["fid"] == scores["fid"]
         assert nothing == nothing_too == {}
@@ -106,7 +106,9 @@ def test_one_worker_scores_exactly_what_the_verb_scores(tiny, demo):
     gan = GAN(settings, view.spec)
     shared = SharedEvaluation(gan, Evaluator(view, settings.evaluation, progress=str))
     (scores,) = evaluate_generator(gan, settings, floors=False, progress=str).draws
-    assert shared.evaluate(METRICS) == {name: scores[name] for name in METRICS}
+    measured = shared.evaluate(METRICS)
+    assert measured == {name: scores[name] for name in measured}
+    assert set(METRICS) < set(measured)
 
 
 def lowest_height(real, generated):
