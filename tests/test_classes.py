@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from kgan_ray.metrics import manifold
-from kgan_ray.metrics.classes import (
+from kgan_ray.data.classes import (
     in_turn,
     other_classes,
     places_in_class,
@@ -12,6 +11,7 @@ from kgan_ray.metrics.classes import (
     stratified,
     stratified_halves,
 )
+from kgan_ray.metrics import manifold
 from kgan_ray.metrics.manifold import coverage
 from kgan_ray.metrics.sides import Features
 

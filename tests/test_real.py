@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from kgan_ray.data.dataset import Dataset
+from kgan_ray.data.splits import SplitRule
 from kgan_ray.data.view import DataView
 from kgan_ray.metrics.extractor import find_extractor
 from kgan_ray.metrics.real import SplitSide
@@ -38,3 +40,21 @@ def test_motions_of_other_settings_have_features_of_their_own(demo, tiny, extrac
     other = demo.view(override(tiny, {f"data.{setting}": value}).data)
     side = SplitSide(other, "train", extractor)
     assert torch.equal(side.features.values, extractor.features(other.load("train").motions))
+
+
+def test_the_same_recordings_split_otherwise_have_features_and_an_extractor_of_their_own(demo, tiny, extractor):
+    """Their content hash is the same, and so is the user's cache of datasets that nobody may write to."""
+    data = override(tiny, {"data.benchmark": "xsub"}).data
+    rules = {**demo.manifest.splits, "xsub": SplitRule(column="subject", train=(2,))}
+    one, other = (
+        demo.view(data),
+        Dataset(demo.folder, demo.manifest.model_copy(update={"splits": rules})).view(data),
+    )
+    assert one.hash == other.hash
+    assert one.key != other.key
+    assert len(SplitSide(one, "train", extractor).features.values) == len(one.rows("train"))
+    assert (
+        len(SplitSide(other, "train", extractor).features.values)
+        == len(other.rows("train"))
+        != len(one.rows("train"))
+    )

@@ -5,6 +5,8 @@ Shapes: N motions, C coordinates, T frames, V joints.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -62,6 +64,17 @@ class DataView:
     def holds_out(self) -> bool:
         """Whether the test split has motions that are not trained on: "all" has none unless `prepare` split it by fold."""
         return self.settings.benchmark != "all" or "all" in self.dataset.manifest.splits
+
+    @cached_property
+    def key(self) -> str:
+        """Name what its motions are and which of them train, by 16 hexadecimal digits: what files follow from is in their names.
+
+        The dataset's hash alone does not say how `prepare` split it.
+        """
+        settings = self.settings.model_dump(mode="json", exclude={"path", "held_in"})
+        digest = hashlib.sha256(self.rows("train").tobytes())
+        digest.update(json.dumps([self.hash, settings]).encode())
+        return digest.hexdigest()[:16]
 
     def rows(self, split: str) -> np.ndarray:
         """Return the indices (N,) of a split's rows ("train" or "test") in the dataset, in file order."""

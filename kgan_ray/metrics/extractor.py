@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -86,17 +85,10 @@ def find_extractor(
     if path is None:
         path = kept_file(
             view.dataset,
-            f"extractor-{_key(view)}.safetensors",
+            f"extractor-{RECIPE}-{view.key}.safetensors",
             lambda file: _train_and_save(view, device, progress, file),
         )
     return _load(Path(path), view.spec, device)
-
-
-def _key(view: DataView) -> str:
-    data = view.settings
-    made_from = [RECIPE, view.hash, data.benchmark, data.frames, data.window, data.centre]
-    made_from += [data.bodies] if data.bodies > 1 else []  # as before there were pairs: extractors are there
-    return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
 
 
 @products()

@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from kgan_ray.data.loading import MotionTensors
+from kgan_ray.devices import cpu_threads
 from kgan_ray.metrics.classifier import Classifier
 from kgan_ray.skeleton import MotionSpec
 
@@ -33,7 +32,7 @@ def train_classifier(
     A tenth of the training motions is held out to stop early; the weights of its lowest loss are kept. On a CPU one
     thread computes: more would add up in another order, and hundreds of steps blow that up to percents of FID.
     """
-    with torch.random.fork_rng(devices=[]), one_thread():
+    with torch.random.fork_rng(devices=[]), cpu_threads(1):
         torch.manual_seed(seed)
         classifier = Classifier(spec)
         classifier.scale.copy_(_spread(train.motions, spec.layout.root).clamp(min=1e-6))
@@ -42,17 +41,6 @@ def train_classifier(
         validation, training = held_out_rows(len(train.labels), random)
         _fit(classifier, train, training, validation, random, torch.device(device))
     return classifier.eval()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let PyTorch compute with one thread, within the context."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def held_out_rows(count: int, random: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kgan_ray.metrics.classes import stratified
+from kgan_ray.data.classes import stratified
 from kgan_ray.metrics.features import FeatureLike, FewMotionsWarning, as_features, warn_of_few
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from kgan_ray.metrics.classes import stratified
+from kgan_ray.data.classes import stratified
 from kgan_ray.metrics.features import BLOCK, FeatureLike, as_features, blocks, in_parallel
 
 if TYPE_CHECKING:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from functools import cached_property
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from torch import Tensor
 
 from kgan_ray.data.cache import kept_file
 from kgan_ray.data.view import DataView
-from kgan_ray.metrics.extractor import RECIPE, Extractor
+from kgan_ray.metrics.extractor import Extractor
 from kgan_ray.metrics.sides import Features, Motions, Side
 from kgan_ray.publishing import write_whole
 from kgan_ray.storage import StorePath
@@ -46,9 +44,7 @@ def split_features(view: DataView, split: str, extractor: Extractor) -> Tensor:
         values = extractor.features(view.load(split).motions).cpu().contiguous()
         write_whole(StorePath(file), save({"features": values}))
 
-    data = view.settings
-    made_from = [RECIPE, extractor.hash, view.hash, data.benchmark, split, data.frames, data.window]
-    made_from += [data.centre, data.bodies, extractor.device.type]  # each kind rounds in its own way
-    key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
-    file = kept_file(view.dataset, f"features-{key}.safetensors", make)
+    # The extractor may be another one at any time, and each kind of device rounds in its own way.
+    name = f"features-{view.key}-{split}-{extractor.hash}-{extractor.device.type}.safetensors"
+    file = kept_file(view.dataset, name, make)
     return load_file(file)["features"].to(extractor.device)

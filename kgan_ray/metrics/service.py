@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from kgan_ray.data.classes import other_classes
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.motions_file import read_motions
-from kgan_ray.metrics.classes import other_classes
 from kgan_ray.metrics.evaluation import About, Evaluation, read_scores
 from kgan_ray.metrics.sides import DivergedError
 from kgan_ray.metrics.suite import Evaluator, Generates

@@ -16,9 +16,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from kgan_ray.data.classes import in_turn, places_in_class, proportional, stratified_halves
 from kgan_ray.data.view import DataView
 from kgan_ray.devices import products
-from kgan_ray.metrics.classes import in_turn, places_in_class, proportional, stratified_halves
 from kgan_ray.metrics.extractor import find_extractor
 from kgan_ray.metrics.features import FewMotionsWarning
 from kgan_ray.metrics.names import METRICS, check_metric_name

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from kgan_ray.data.classes import in_turn, proportional
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.view import DataView
 from kgan_ray.devices import forget_earlier_runs, usable_device
-from kgan_ray.metrics.classes import in_turn, proportional
 from kgan_ray.metrics.sides import DivergedError
 from kgan_ray.settings import Settings, UserError
 from kgan_ray.training import distributed
