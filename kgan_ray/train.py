@@ -105,6 +105,8 @@ def _print(trained: TrainedRun) -> None:
     outcome = trained.outcome
     scores = "  ".join(f"{name} {value:.4g}" for name, value in outcome.metrics.items() if "/" not in name)
     print(f"{outcome.status} at step {outcome.step} after {trained.seconds:.0f} s  {scores}")
+    if outcome.extractor:
+        print(f"measured by {outcome.extractor.line()}")
     if outcome.reason:
         print(f"reason: {outcome.reason}")
     print(f"checkpoints: {trained.checkpoints}")

@@ -11,6 +11,7 @@ import torch
 
 from kgan_ray.data.motions_file import read_motions
 from kgan_ray.evaluate import main
+from kgan_ray.metrics import suite
 from kgan_ray.metrics.evaluation import Estimate
 from kgan_ray.settings import UserError, override
 from kgan_ray.storage import StorePath
@@ -95,6 +96,8 @@ def test_a_checkpoint_is_measured_again_and_again(checkpoint, demo, tmp_path, ca
     assert all(name in shown for name in per_class)
     assert written["extractor"] in shown
     assert "95 % interval" in shown
+    accuracy, tested_on = written["extractor_accuracy"], written["extractor_tested_on"]
+    assert f"extractor {written['extractor']}, right for {accuracy:.1%} of {tested_on}" in shown
 
 
 def test_a_draw_repeats_by_its_seed(checkpoint, tmp_path):
@@ -123,7 +126,8 @@ def test_a_file_of_other_classes_is_told_so(files, motions, like_tiny, tmp_path,
 
 def test_a_table_can_be_written_as_csv(checkpoint, tmp_path):
     main([checkpoint, "--metrics", "fid", "--num-motions", "24", "--output", str(tmp_path / "table.csv")])
-    (row,) = csv.DictReader((tmp_path / "table.csv").open())
+    row, *beside = csv.DictReader((tmp_path / "table.csv").open())
+    assert [line["metric"] for line in beside] == ["fid_test", "fid_train", "fid_train_test"]
     assert row["metric"] == "fid"
     assert row["extractor"]
     assert row["floor_test"]
@@ -228,6 +232,14 @@ def test_files_that_do_not_fit_are_refused(motions, tmp_path, like_tiny, change,
         np.save(tmp_path / f"{name}.npy", array)
     with pytest.raises(UserError, match=message):
         main([str(tmp_path / "motions.npy"), "--labels", str(tmp_path / "labels.npy"), *like_tiny])
+
+
+def test_motions_that_do_not_fit_are_refused_before_an_extractor_is_trained_for_minutes(
+    files, like_tiny, monkeypatch
+):
+    monkeypatch.setattr(suite, "find_extractor", lambda *_: pytest.fail("an extractor was asked for"))
+    with pytest.raises(UserError, match=r"shape \(\d+, 3, 16, 25\), expected"):
+        main([files[0], "--labels", files[1], *like_tiny, "--set", "data.frames=64"])
 
 
 def test_an_array_needs_labels_and_a_file_cannot_be_drawn_again(files, like_tiny):

@@ -48,6 +48,27 @@ def test_features_do_not_depend_on_the_batch(extractor, test_motions):
     assert torch.allclose(extractor.features(test_motions.motions, batch_size=7), whole, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("confusion", "is_blind"),
+    [
+        (((9, 1), (1, 9)), False),
+        (((6, 4), (4, 6)), False),
+        (((5, 5), (5, 5)), True),
+        (((90, 0), (10, 0)), True),  # always the frequent class: right for 90 %, and no better than chance
+        (((88, 2), (4, 6)), False),
+    ],
+)
+def test_an_extractor_near_chance_is_called_blind(extractor, confusion, is_blind):
+    accuracy = sum(row[label] for label, row in enumerate(confusion)) / sum(map(sum, confusion))
+    recognition = dataclasses.replace(extractor, confusion=confusion, accuracy=accuracy).recognition
+    assert recognition.line().startswith(
+        f"extractor {extractor.hash}, right for {accuracy:.1%} of {extractor.tested_on}"
+    )
+    assert ["BLIND" in text for text in (recognition.warning, recognition.line(), recognition.brief())] == [
+        is_blind
+    ] * 3
+
+
 def test_the_network_is_small(demo, tiny):
     count = sum(weight.numel() for weight in Classifier(demo.view(tiny.data).spec).parameters())
     assert count < 400_000

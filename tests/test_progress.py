@@ -2,10 +2,12 @@
 
 import pickle
 import time
+from dataclasses import replace
 
 import pytest
 
 from kgan_ray.cluster import connect
+from kgan_ray.metrics.names import Recognition
 from kgan_ray.training.progress import Ending, Outcome, Progress, start_board, watched
 
 
@@ -15,6 +17,13 @@ def at(step: int) -> Progress:
 
 def test_the_progress_line_says_rate_and_time_left():
     assert at(50).line() == "step 50/600  12.50 steps/s  1:01:01 left  fid 12.35"
+
+
+def test_how_good_the_extractor_is_stands_beside_its_scores():
+    line = replace(at(50), extractor=Recognition("e", 0.81, "486 test motions", chance=0.12)).line()
+    assert line.endswith("fid 12.35  (extractor 81% right)")
+    line = replace(at(50), extractor=Recognition("e", 0.14, "486 test motions", chance=0.12)).line()
+    assert line.endswith("fid 12.35  (BLIND extractor 14% right)")
 
 
 @pytest.mark.slow

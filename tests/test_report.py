@@ -12,6 +12,7 @@ from plotly.offline import get_plotlyjs
 from helpers.networks import motion_spec, narrow
 from helpers.stores import new_store
 from helpers.sweep_records import finished_sweep, make
+from kgan_ray.metrics.names import Recognition
 from kgan_ray.report import main
 from kgan_ray.settings import UserError, override, resolve_settings
 from kgan_ray.storage import StorePath
@@ -24,7 +25,7 @@ from kgan_ray.tuning.answer.rows import Measure
 from kgan_ray.tuning.report import tables
 from kgan_ray.tuning.report.files import write_report
 from kgan_ray.tuning.report.page import html
-from kgan_ray.tuning.state import CONFIRM, find_sweep
+from kgan_ray.tuning.state import CONFIRM, Sweep, find_sweep
 
 
 def test_the_table_holds_means_spreads_and_the_verdict():
@@ -53,6 +54,20 @@ def test_markdown_has_one_row_a_configuration_and_no_ragged_table():
 def test_csv_reads_back():
     (row, *_) = csv.DictReader(io.StringIO(tables.trials_csv(Results(finished_sweep()))))
     assert (row["trial"], row["fid"], row["techniques.pooling"]) == ("explore-01", "40.0", "max")
+
+
+def test_how_good_each_extractor_is_stands_in_the_report_and_a_blind_one_is_a_caution():
+    good, blind = (
+        Recognition("a" * 16, 0.81, "486 test motions", 0.12),
+        Recognition("b" * 16, 0.12, "90 test motions", 0.11),
+    )
+    results = Results(finished_sweep(recognitions={"xview": good, "xsub": blind}))
+    assert results.cautions == [f"Extractor of xsub: {blind.warning}."]
+    for text in (tables.markdown(results), html(results, [])):
+        assert "aaaaaaaaaaaaaaaa, right for 81.0% of 486 test motions; extractor bbbbbbbb" in text
+        assert blind.warning in text
+    read = Sweep.model_validate_json(results.sweep.model_dump_json())
+    assert read.recognitions == {"xview": good, "xsub": blind}
 
 
 @pytest.mark.parametrize("kind", ["dataset", "extractor"])

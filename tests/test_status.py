@@ -5,6 +5,7 @@ import os
 import pytest
 
 from helpers.stores import new_store
+from kgan_ray.metrics.names import Recognition
 from kgan_ray.settings import UserError, flatten, resolve_settings
 from kgan_ray.status import main
 from kgan_ray.storage import StorePath
@@ -52,6 +53,11 @@ def test_counts_the_best_and_the_last_trouble():
     assert lines[1] == "trials: 3 of 4 recorded ones ended (1 finished, 1 stopped, 1 diverged, 1 waiting)"
     assert "best single run: b  fid 20  (pooling=max)" in lines  # a diverged run's score is no score
     assert "last trouble: c: generator/loss is nan at step 7" in lines
+
+
+def test_how_good_the_extractor_is_stands_beside_the_best_score():
+    one = sweep(trial("b", "finished", 20.0), recognitions={"": Recognition("e", 0.8125, "16 test motions", 0.25)})
+    assert "best single run: b  fid 20, extractor 81% right  (pooling=max)" in lines_of(one)
 
 
 def test_a_running_trial_is_as_far_as_mlflow_knows(tmp_path):

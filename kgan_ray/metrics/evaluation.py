@@ -12,6 +12,7 @@ from pathlib import Path
 
 from scipy import stats
 
+from kgan_ray.metrics.names import Recognition
 from kgan_ray.publishing import writing_output
 from kgan_ray.settings import UserError
 
@@ -57,6 +58,7 @@ class About:
     extractor: str
     extractor_accuracy: float
     extractor_tested_on: str
+    extractor_chance: float
     extractor_confusion: tuple[tuple[int, ...], ...]
     extractor_mistakes: list[str]
     num_real: int
@@ -80,12 +82,13 @@ class Evaluation:
         return estimates(self.draws)
 
     def table(self) -> str:
-        """Lay out the measure in a line or two, then a line for each score."""
+        """Lay out the measure in two lines or three, then a line for each score."""
         about = self.about
-        lines = [
-            f"dataset {about.dataset}  extractor {about.extractor} ({about.extractor_accuracy:.1%} of "
-            f"{about.extractor_tested_on} right)  {about.num_real} real motions  {len(about.seeds)} draw(s)"
-        ]
+        extractor = Recognition(
+            about.extractor, about.extractor_accuracy, about.extractor_tested_on, about.extractor_chance
+        )
+        lines = [f"dataset {about.dataset}  {about.num_real} real motions  {len(about.seeds)} draw(s)"]
+        lines.append(extractor.line())
         if about.extractor_mistakes:
             mistakes = "; ".join(about.extractor_mistakes)
             lines.append(f"the extractor's most frequent mistakes: {mistakes}")

@@ -19,6 +19,7 @@ from kgan_ray.data.view import DataView
 from kgan_ray.devices import products
 from kgan_ray.metrics.classifier import FEATURES, Classifier, weights_hash
 from kgan_ray.metrics.extractor_training import held_out_rows, train_classifier
+from kgan_ray.metrics.names import Recognition
 from kgan_ray.publishing import write_whole
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import MotionSpec
@@ -45,6 +46,12 @@ class Extractor:
     def device(self) -> torch.device:
         """Return where features are computed."""
         return self.classifier.scale.device
+
+    @property
+    def recognition(self) -> Recognition:
+        """Return its name and how good it is, without the network."""
+        tested = [sum(row) for row in self.confusion]
+        return Recognition(self.hash, self.accuracy, self.tested_on, max(tested) / sum(tested))
 
     @torch.no_grad()
     @products()

@@ -1,4 +1,4 @@
-"""The metrics by name. A name fixes a protocol: a changed protocol means a new name.
+"""The metrics by name, and the extractor's. A name fixes a protocol: a changed protocol means a new name.
 
 To add a metric, write its function in the file of its family and one entry in METRICS, and describe it in docs/metrics.md.
 """
@@ -14,6 +14,9 @@ from kgan_ray.text import close_match
 
 if TYPE_CHECKING:
     from kgan_ray.metrics.sides import Side
+
+# Of the way from chance to all right, that an extractor must have gone to be of use.
+LEAST_SIGHT = 0.1
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,32 @@ METRICS: dict[str, Metric] = {
         takes_even_classes=True,
     ),
 }
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """Which extractor scores come from, and how well it recognises motions: what stands beside every one of them."""
+
+    hash: str  # of the extractor
+    accuracy: float  # on motions that it was not trained on
+    tested_on: str  # which those are
+    chance: float  # the accuracy of naming the most frequent class whatever is shown
+
+    @property
+    def warning(self) -> str:
+        """Flag scores of an extractor that hardly tells one class from another; empty where it does."""
+        if self.accuracy >= self.chance + LEAST_SIGHT * (1 - self.chance):
+            return ""
+        return f"BLIND: chance is {self.chance:.1%}; scores of such an extractor say next to nothing"
+
+    def line(self) -> str:
+        """Describe the extractor in one line, with the warning that it deserves."""
+        described = f"extractor {self.hash}, right for {self.accuracy:.1%} of {self.tested_on}"
+        return f"{described}; {self.warning}" if self.warning else described
+
+    def brief(self) -> str:
+        """Say in a few words how good it is, to stand beside a score."""
+        return f"{'BLIND ' if self.warning else ''}extractor {self.accuracy:.0%} right"
 
 
 def check_metric_name(name: str, where: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from kgan_ray.data.classes import other_classes
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.data.motions_file import read_motions
+from kgan_ray.data.view import DataView
 from kgan_ray.metrics.evaluation import About, Evaluation, read_scores
 from kgan_ray.metrics.sides import DivergedError
 from kgan_ray.metrics.suite import Evaluator, Generates
@@ -40,8 +41,9 @@ def evaluate_generator(
 
     Raises UserError for a generator of other motions, one that has diverged, and scores that cannot be compared.
     """
-    evaluator = _evaluator(settings, device, progress)
-    _check_same_motions(source, generator.spec, evaluator)
+    view = _view(settings)
+    _check_same_motions(source, generator.spec, view)
+    evaluator = Evaluator(view, settings.evaluation, device, progress)
 
     def draw(seed: int, metrics: tuple[str, ...]) -> dict[str, float]:
         return evaluator.evaluate(generator, metrics, seed)
@@ -64,8 +66,9 @@ def evaluate_motions(
 
     `read_motions` says what `file`, `labels` and `units` may be; the rest is as in `evaluate_generator`.
     """
-    evaluator = _evaluator(settings, device, progress)
-    loaded = read_motions(file, labels, evaluator.spec, units=units)
+    view = _view(settings)
+    loaded = read_motions(file, labels, view.spec, units=units)  # before minutes go into an extractor
+    evaluator = Evaluator(view, settings.evaluation, device, progress)
     other = other_classes(loaded.labels, evaluator.real.labels)
     if other > MOST_OTHER_CLASSES:
         progress(
@@ -79,11 +82,10 @@ def evaluate_motions(
     return _evaluation(evaluator, str(file), 1, draw, floors, compare, len(loaded.labels))
 
 
-def _evaluator(settings: Settings, device: str, progress: Callable[[str], None]) -> Evaluator:
+def _view(settings: Settings) -> DataView:
     if settings.data.path is None:
         raise UserError("--data is missing: the dataset to measure against")
-    view = Dataset.open(settings.data.path).view(settings.data)
-    return Evaluator(view, settings.evaluation, device, progress)
+    return Dataset.open(settings.data.path).view(settings.data)
 
 
 def _evaluation(
@@ -99,6 +101,8 @@ def _evaluation(
     metrics = evaluator.settings.metrics
     if "accuracy" in metrics and "accuracy_per_class" not in metrics:
         metrics = (*metrics, "accuracy_per_class")
+    if "fid" in metrics and "fid_test" not in metrics and evaluator.view.holds_out:
+        metrics = (*metrics, "fid_test")
     about = _about(evaluator, source, repeats, num_motions or evaluator.settings.num_motions)
     earlier = read_scores(compare, about) if compare else {}
     try:
@@ -125,6 +129,7 @@ def _about(evaluator: Evaluator, source: str, repeats: int, num_motions: int) ->
         extractor=extractor.hash,
         extractor_accuracy=extractor.accuracy,
         extractor_tested_on=extractor.tested_on,
+        extractor_chance=extractor.recognition.chance,
         extractor_confusion=extractor.confusion,
         extractor_mistakes=extractor.mistakes(),
         num_real=len(evaluator.real.labels),
@@ -135,14 +140,12 @@ def _about(evaluator: Evaluator, source: str, repeats: int, num_motions: int) ->
     )
 
 
-def _check_same_motions(source: str, theirs: MotionSpec, evaluator: Evaluator) -> None:
+def _check_same_motions(source: str, theirs: MotionSpec, view: DataView) -> None:
     """Refuse a generator of other motions than the dataset's: its scores would not mean anything."""
-    ours = evaluator.spec
+    ours = view.spec
     for name in ("layout", "coordinates", "frames", "centre", "class_names", "value_range"):
         there, here = getattr(theirs, name), getattr(ours, name)
         if there != here:
             if name == "layout":
                 there, here = there.name, here.name
-            raise UserError(
-                f"{source}: a generator of motions with {name} {there}; {evaluator.view.path} has {here}"
-            )
+            raise UserError(f"{source}: a generator of motions with {name} {there}; {view.path} has {here}")

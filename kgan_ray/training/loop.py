@@ -106,7 +106,7 @@ def train(settings: Settings, dataset: Dataset, folder: str, context: Context, r
     status: Literal["finished", "diverged"] = "diverged" if diverged else "finished"
     if recorder:
         recorder.finish(status)
-        return Outcome(status, recorder.step, recorder.metrics, reason, recorder.extractor_hash)
+        return Outcome(status, recorder.step, recorder.metrics, reason, recorder.evaluator.extractor.recognition)
     return Outcome(status, gan.step_count, {})
 
 

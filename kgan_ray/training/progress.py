@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from kgan_ray.cluster import meanwhile, on_this_node
+from kgan_ray.metrics.names import Recognition
 
 if TYPE_CHECKING:
     import threading
@@ -26,7 +27,7 @@ class Progress:
     steps_per_second: float
     seconds_left: float
     metrics: Mapping[str, float]
-    extractor: str = ""  # the hash of what measures the run
+    extractor: Recognition | None = None  # that measures the run
 
     def line(self) -> str:
         """Describe it in one line: step, speed, time left and the scores that all runs have."""
@@ -34,6 +35,8 @@ class Progress:
         minutes, seconds = divmod(round(self.seconds_left), 60)
         hours, minutes = divmod(minutes, 60)
         left = f"{hours}:{minutes:02}:{seconds:02}"
+        if scores and self.extractor:
+            scores.append(f"({self.extractor.brief()})")
         parts = [f"step {self.step}/{self.steps}", f"{self.steps_per_second:.2f} steps/s", f"{left} left", *scores]
         return "  ".join(parts)
 
@@ -46,7 +49,7 @@ class Outcome:
     step: int
     metrics: dict[str, float]
     reason: str = ""
-    extractor: str = ""  # the hash of what measured them
+    extractor: Recognition | None = None  # that measured them
 
 
 class Context(Protocol):

@@ -96,13 +96,9 @@ class Recorder:
         self.step = gan.step_count  # the last one whose losses were read
         self._kept = KeptLosses()
         if run:
-            run.set_tags({Tag.DATASET: view.hash, Tag.EXTRACTOR: self.extractor_hash})
+            run.set_tags({Tag.DATASET: view.hash, Tag.EXTRACTOR: self.evaluator.extractor.hash})
             if resumed and (change := change_of_device(gan.step_count, resumed.device, gan.device.type)):
                 run.set_tags({Tag.RESEEDED: change})
-
-    @property
-    def extractor_hash(self) -> str:
-        return self.evaluator.extractor.hash
 
     @property
     def objective(self) -> str:
@@ -147,7 +143,8 @@ class Recorder:
         self.metrics["steps_per_second"] = rate
         steps = self.settings.training.steps
         left = (steps - self.step) / rate
-        context.progress(Progress(self.step, steps, rate, left, dict(self.metrics), self.extractor_hash))
+        extractor = self.evaluator.extractor.recognition
+        context.progress(Progress(self.step, steps, rate, left, dict(self.metrics), extractor))
         watch.restart()
         self.read_at = time.perf_counter()
         return ""
@@ -164,7 +161,7 @@ class Recorder:
             "metrics": self.metrics,
             "measured_at": self.measured_at,
             "dataset": self.view.hash,
-            "extractor": self.extractor_hash,
+            "extractor": self.evaluator.extractor.hash,
             "run": self.run.id if self.run else None,
         }
         self.store.save(self.gan, state)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
+from kgan_ray.metrics.names import Recognition
 from kgan_ray.publishing import write_whole
 from kgan_ray.settings import Settings, SettingValue, UserError, settings_from_flat
 from kgan_ray.storage import StorePath, folders_with
@@ -89,7 +90,8 @@ class Sweep(_Record):
     seed_key: str = ""  # which, with an index, makes the seed of a confirmation run; empty: as format 2 did
     dataset: str = ""  # path
     dataset_hash: str = ""
-    extractors: dict[str, str] = {}
+    extractors: dict[str, str] = {}  # the hash of each group's
+    recognitions: dict[str, Recognition] = {}  # how good they are
     uri: str = ""
     experiment: str = ""
     parent_id: str = ""

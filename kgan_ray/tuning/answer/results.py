@@ -137,7 +137,22 @@ class Results:
         """Say what the figures do not show: that the best of several means is flattered, that runs were run before."""
         most = max((sum(row.group == group for row in self.rows) for group in self.groups), default=0) - 1
         flattery = f"The best of {most} means is partly luck: expect less of it in further runs."
-        return [flattery] * (most > 1) + self.reuse
+        return [flattery] * (most > 1) + self.reuse + self._blind_extractors
+
+    @property
+    def extractors(self) -> str:
+        """Describe what measured the runs: each extractor and how well it recognises motions."""
+        lines = sorted({recognition.line() for recognition in self.sweep.recognitions.values()})
+        hashes = sorted({f"extractor {value[:12]}" for value in self.sweep.extractors.values() if value})
+        return "; ".join(lines or hashes) or "extractor -"
+
+    @property
+    def _blind_extractors(self) -> list[str]:
+        """Flag the figures of groups whose extractor hardly recognises anything."""
+        warnings = {group: recognition.warning for group, recognition in self.sweep.recognitions.items()}
+        return [
+            f"Extractor{group and f' of {group}'}: {warning}." for group, warning in warnings.items() if warning
+        ]
 
     def best_run(self, group: str, among: Callable[[ConfigurationRow], bool] = lambda row: True) -> Trial | None:
         """Return the best finished run of the group's best configuration, of the rows `among`; None without any.

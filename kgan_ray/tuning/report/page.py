@@ -134,9 +134,8 @@ def _pictures(pictures: Sequence[Path]) -> Iterator[str]:
 
 
 def _foot(results: Results) -> str:
-    sweep = results.sweep
-    extractors = ", ".join(sorted({value[:12] for value in sweep.extractors.values()})) or "-"
-    return f"<footer>Dataset {sweep.dataset_hash[:12] or '-'}, extractor {escape(extractors)}.</footer>"
+    dataset = results.sweep.dataset_hash[:12] or "-"
+    return f"<footer>Dataset {dataset}, {escape(results.extractors)}.</footer>"
 
 
 def _section(title: str, explanation: str = "") -> str:

@@ -43,7 +43,9 @@ def standing_lines(results: Results, age: float) -> list[str]:
     if scored:
         value, trial = (min if results.lowest_is_best else max)(scored, key=lambda pair: pair[0])
         overrides = short_overrides(trial.overrides) or "no change"
-        lines.append(f"best single run: {trial.name}  {sweep.metric} {number(value)}  ({overrides})")
+        lines.append(
+            f"best single run: {trial.name}  {sweep.metric} {number(value)}{_by(sweep, trial)}  ({overrides})"
+        )
     if broken := [trial for trial in sweep.trials if trial.reason]:
         lines.append(f"last trouble: {broken[-1].name}: {broken[-1].reason.splitlines()[0][:100]}")
     so_far = "" if results.is_judged else "so far: "
@@ -51,6 +53,12 @@ def standing_lines(results: Results, age: float) -> list[str]:
     if sweep.uri:
         lines.append(f"runs: {ui_command(sweep.uri, sweep.experiment)}")
     return lines
+
+
+def _by(sweep: Sweep, trial: Trial) -> str:
+    """Say how good the extractor is that a trial's scores are of; nothing where the record does not know."""
+    recognition = sweep.recognitions.get(trial.group)
+    return f", {recognition.brief()}" if recognition else ""
 
 
 def _running_line(sweep: Sweep, trial: Trial) -> str:

@@ -31,8 +31,7 @@ def markdown(results: Results) -> str:
         if results.front:
             lines += [f"Confirmed are {described_front(sweep, results.front)}: {', '.join(results.front)}.", ""]
         lines += [*_markdown_table(explored_cells(results)), ""]
-    extractors = ", ".join(sorted({value[:12] for value in sweep.extractors.values() if value})) or "-"
-    lines += [f"Dataset {sweep.dataset_hash[:12] or '-'}, extractor {extractors}.", ""]
+    lines += [f"Dataset {sweep.dataset_hash[:12] or '-'}, {results.extractors}.", ""]
     return "\n".join(lines)
 
 

@@ -34,6 +34,9 @@ def prepare_measures(runner: Runner, dataset: Dataset) -> Evaluator:
                 f"the extractor of {dataset.path} is not the one that sweep {sweep.name} began with "
                 f"({evaluator.extractor.hash[:12]}, {before[:12]}): its results could not be compared"
             )
+        sweep.recognitions[group] = evaluator.extractor.recognition
+        of_group = f"{group}: " if group else ""
+        runner.announce(of_group + evaluator.extractor.recognition.line())
         if settings.resources.device == "cpu":
             split_features(evaluator.view, "train", evaluator.extractor)
     return evaluator

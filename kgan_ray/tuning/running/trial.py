@@ -70,7 +70,7 @@ class TuneContext:
 
     def progress(self, progress: Progress) -> None:
         """Show the progress of the whole run, of which this stage may train a round."""
-        self._extractor = progress.extractor
+        self._extractor = progress.extractor.hash if progress.extractor else ""
         if self._board is not None:
             steps = self.plan.steps or self._last_step
             seconds_left = (steps - progress.step) / progress.steps_per_second
@@ -171,7 +171,13 @@ def _run_job(
     except UserError as error:  # a mistake that trying again cannot mend
         context.end("failed", 0, {}, str(error))
         return
-    context.end(outcome.status, outcome.step, outcome.metrics, outcome.reason, outcome.extractor)
+    context.end(
+        outcome.status,
+        outcome.step,
+        outcome.metrics,
+        outcome.reason,
+        outcome.extractor.hash if outcome.extractor else "",
+    )
 
 
 def record_schedule(run: Run, job: Job, start: int) -> None:
