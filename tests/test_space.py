@@ -351,3 +351,10 @@ def test_a_given_mode_ranks_the_checkpoints_of_every_trial():
     assert base_settings(plain, None, {}).evaluation.mode is None
     with pytest.raises(UserError, match=r"evaluation\.mode is max, .* say objective\.mode instead"):
         base_settings(plain, None, {"evaluation.mode": "max"})
+
+
+@pytest.mark.parametrize(("group", "motions"), [("xsub", 40_091), ("xview", 37_646)])
+def test_the_published_ablation_trains_each_group_for_twenty_epochs_of_its_own(group, motions):
+    space = load_space(next(path for path in SPACES if path.name == "ablation.yaml"))
+    training = override(base_settings(space, None, {}), space.groups[group]).training
+    assert training.steps * training.batch_size / motions == pytest.approx(20, abs=0.02)
