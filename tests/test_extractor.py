@@ -13,7 +13,7 @@ from helpers.recordings import REAL_DATA
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.metrics.classifier import FEATURES, Classifier, parents, weights_hash
 from kgan_ray.metrics.extractor import find_extractor
-from kgan_ray.metrics.extractor_training import augmented, train_classifier
+from kgan_ray.metrics.extractor_training import FreshCrops, augmented, train_classifier
 from kgan_ray.settings import UserError, override, resolve_settings
 
 CPU = torch.device("cpu")
@@ -94,6 +94,19 @@ def test_mistakes_are_told_worst_first(extractor):
     confusion = ((8, 2, 0), (0, 5, 5), (0, 0, 9))
     own = dataclasses.replace(extractor, confusion=confusion, class_names=("walk", "sit", "wave"))
     assert own.mistakes() == ["50% of 'sit' taken for 'wave'", "20% of 'walk' taken for 'sit'"]
+
+
+def test_random_crops_are_learnt_from_anew_every_time(demo, tiny):
+    view = demo.view(override(tiny, {"data.window": "random"}).data)
+    crops, random, rows = FreshCrops(view), torch.Generator().manual_seed(0), torch.arange(5)
+    starts = {crops(rows, random).numpy().tobytes() for _ in range(10)}
+    assert len(starts) == 10
+    recordings = (
+        view.dataset.view(override(tiny, {"data.window": "first", "data.frames": 400}).data).load("train").motions
+    )
+    for row, crop in zip(rows, crops(rows, random), strict=True):
+        windows = recordings[row].unfold(1, crop.shape[1], 1).permute(1, 0, 3, 2)  # (places, C, T, V)
+        assert (windows - crop).abs().amax(dim=(1, 2, 3)).min() < 1e-6
 
 
 def test_training_repeats_and_leaves_the_random_state_alone(demo, tiny, monkeypatch):

@@ -18,7 +18,7 @@ from kgan_ray.data.loading import MotionTensors
 from kgan_ray.data.view import DataView
 from kgan_ray.devices import products
 from kgan_ray.metrics.classifier import FEATURES, Classifier, weights_hash
-from kgan_ray.metrics.extractor_training import held_out_rows, train_classifier
+from kgan_ray.metrics.extractor_training import FreshCrops, held_out_rows, train_classifier
 from kgan_ray.metrics.names import Recognition
 from kgan_ray.publishing import write_whole
 from kgan_ray.settings import UserError
@@ -104,7 +104,8 @@ def _train_and_save(view: DataView, device: torch.device, progress: Callable[[st
     tested_on, test = _held_out(view, train)
     progress(f"training the extractor of {view.path} on {len(train.labels)} motions (once; it is kept)")
     started = time.perf_counter()
-    classifier = train_classifier(view.spec, train, device=device, seed=SEED)
+    crops = FreshCrops(view) if view.settings.window == "random" else None
+    classifier = train_classifier(view.spec, train, crops=crops, device=device, seed=SEED)
     confusion = _confusion(classifier, test, device)
     accuracy = (confusion.diagonal().sum() / confusion.sum()).item()
     progress(f"extractor: {accuracy:.1%} of {tested_on} right, {time.perf_counter() - started:.0f} s")

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from kgan_ray.data.loading import MotionTensors
+from kgan_ray.data.view import DataView
+from kgan_ray.data.windows import WHOLE
 from kgan_ray.devices import cpu_threads
 from kgan_ray.metrics.classifier import Classifier
 from kgan_ray.skeleton import MotionSpec
@@ -24,11 +27,36 @@ LEARNING_RATE = 3e-3
 MOST_NOISE = 0.03  # standard deviation, where coordinates are in [-1, 1]: about 3 cm
 
 
+class FreshCrops:
+    """The training split of the window "random": crops of its recordings, other ones whenever they are asked for."""
+
+    def __init__(self, view: DataView) -> None:
+        lengths = view.lengths(view.rows("train"))
+        self._frames = view.motions(
+            "train", slice(0, len(lengths)), WHOLE
+        ).motions  # end to end (all frames, C, V)
+        self._firsts = torch.from_numpy(np.cumsum(lengths) - lengths)
+        self._num_starts = torch.from_numpy(lengths - view.spec.frames + 1)
+        self._window = torch.arange(view.spec.frames)
+
+    def __call__(self, rows: Tensor, random: torch.Generator) -> Tensor:
+        """Crop the recordings of these rows of the split, (N, C, T, V)."""
+        starts = (torch.rand(len(rows), generator=random) * self._num_starts[rows]).long()
+        frames = (self._firsts[rows] + starts)[:, None] + self._window
+        return self._frames[frames].transpose(1, 2)
+
+
 def train_classifier(
-    spec: MotionSpec, train: MotionTensors, *, device: torch.device | str = "cpu", seed: int = 0
+    spec: MotionSpec,
+    train: MotionTensors,
+    *,
+    crops: FreshCrops | None = None,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
 ) -> Classifier:
     """Train a classifier of the motions, in evaluation mode; the same for the same seed, whatever the number of threads.
 
+    With `crops` it learns from those: crops that it saw again and again would not look to it like others of the same recordings.
     A tenth of the training motions is held out to stop early; the weights of its lowest loss are kept. On a CPU one
     thread computes: more would add up in another order, and hundreds of steps blow that up to percents of FID.
     """
@@ -39,7 +67,7 @@ def train_classifier(
         classifier.to(device)
         random = torch.Generator().manual_seed(seed)
         validation, training = held_out_rows(len(train.labels), random)
-        _fit(classifier, train, training, validation, random, torch.device(device))
+        _fit(classifier, train, crops, training, validation, random, torch.device(device))
     return classifier.eval()
 
 
@@ -66,6 +94,7 @@ def _spread(motions: Tensor, root: int) -> Tensor:
 def _fit(
     classifier: Classifier,
     data: MotionTensors,
+    crops: FreshCrops | None,
     training: Tensor,
     validation: Tensor,
     random: torch.Generator,
@@ -81,7 +110,8 @@ def _fit(
         classifier.train()
         order = training[torch.randperm(len(training), generator=random)]
         for chosen in order.chunk(batches):
-            motions = augmented(data.motions[chosen], random).to(device)
+            motions = crops(chosen, random) if crops else data.motions[chosen]
+            motions = augmented(motions, random).to(device)
             scores = classifier(motions)
             loss = F.cross_entropy(scores, data.labels[chosen].to(device), label_smoothing=0.1)
             adam.zero_grad()
