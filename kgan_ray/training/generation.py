@@ -127,7 +127,7 @@ def load_published_generator(path: str, settings: Settings, device: str = "cpu")
         raise UserError(f"{path}: not weights alone ({str(error).splitlines()[0]})") from None
     if not isinstance(state, dict):
         raise UserError(f"{path}: found {type(state).__name__}, expected tensors by name")
-    gan.generator.load_published_state(state)
+    (gan.average or gan.generator).load_published_state(state)  # the one that is sampled
     return gan
 
 
