@@ -7,6 +7,7 @@ import time
 import torch
 
 from kgan_ray.devices import cpu_threads
+from kgan_ray.presets import EVENING
 from kgan_ray.settings import Settings
 from kgan_ray.skeleton import MotionSpec
 from kgan_ray.text import duration
@@ -38,5 +39,4 @@ def line_of_length(settings: Settings, spec: MotionSpec, step: int) -> str:
     line = f"{left:,} steps of {each:.2g} s: about {duration(left * each)}, evaluations aside"
     if left * each < _DAY:
         return line
-    smaller = "--set model.width=0.25 --set model.latent_dim=64"
-    return f"{line}; fewer training.steps, a GPU or a smaller network ({smaller}) end sooner"
+    return f"{line}; a GPU, fewer training.steps or the smaller networks of --preset {EVENING} end sooner"
