@@ -7,6 +7,7 @@ import sys
 import tempfile
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -14,6 +15,7 @@ import torch
 from helpers.recordings import ntu_names, write_ntu
 from kgan_ray.data import loading
 from kgan_ray.data.batches import _balanced_lanes
+from kgan_ray.data.loading import collected, read_tables
 from kgan_ray.data.motion_tables import training_motions
 from kgan_ray.data.prepare.ingest import ingest
 from kgan_ray.data.sources.ntu_files import SkeletonFiles
@@ -118,6 +120,17 @@ def test_a_task_of_rays_makes_the_motions_that_reading_gives(tmp_path, benchmark
     )
     made = np.stack(table["motion"].to_pylist()).reshape(-1, *view.spec.shape)
     assert np.array_equal(made, view.load("train").motions.numpy())
+
+
+def test_motions_out_of_place_are_never_taken_for_others(dataset):
+    view = dataset.view(settings())
+    rows = view.rows("train")
+    tables = list(read_tables(view, rows, "first"))
+    whole = slice(0, len(rows))
+    assert torch.equal(collected(tables, view, "train", whole, "first").motions, view.load("train").motions)
+    turned = pa.concat_tables(tables).take(np.roll(np.arange(len(rows)), 1))
+    with pytest.raises(RuntimeError, match="came in another order"):
+        collected([turned], view, "train", whole, "first")
 
 
 def test_shares_of_a_split_join_to_the_whole(dataset):

@@ -28,10 +28,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """61 recordings of 12 to 22 frames in four parts; a motion has 16."""
+    """61 recordings of 12 to 22 frames in 31 parts, so many that a wrong order would show; a motion has 16."""
     folder = tmp_path_factory.mktemp("shared")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kgan_ray.data.prepare.ingest.ROWS_PER_PART", 16)
+        patch.setattr("kgan_ray.data.prepare.ingest.ROWS_PER_PART", 2)
         files = write_ntu(folder / "files", ntu_names(61), num_frames=12, lengths=11)
         return ingest([SkeletonFiles(files)], folder / "data")[0]
 

@@ -53,11 +53,15 @@ def collected(tables: Iterable[pa.Table], view: DataView, split: str, rows: slic
         shape = (int(view.lengths(numbers).sum()), coordinates, joints)
     motions, file = _empty(shape, view.settings.held_in)
     values, at = motions.view(-1).numpy(), 0
+    labels: list[np.ndarray] = []
     for table in tables:
+        labels.append(table["label"].to_numpy())
         for chunk in table["motion"].chunks:
             part = chunk.flatten().to_numpy()
             values[at : at + len(part)] = part
             at += len(part)
+    if not np.array_equal(np.concatenate(labels or [numbers[:0]]), view.dataset.ids["label"][numbers]):
+        raise RuntimeError(f"{view.path}: the motions came in another order than that of the files")
     return MotionTensors(motions, torch.from_numpy(view.labels_of(numbers)), file)
 
 
@@ -78,7 +82,9 @@ def read_tables(view: DataView, rows: np.ndarray, window: str) -> Iterator[pa.Ta
                 inside = rows[(rows >= start) & (rows < start + size)] - start
                 start += size
                 if len(inside):
-                    recordings = file.read_row_group(group, columns=motion_columns(view.spec.layout.bodies))
+                    recordings = file.read_row_group(
+                        group, columns=["label", *motion_columns(view.spec.layout.bodies)]
+                    )
                     num_tables = 1 + len(inside) * int(np.prod(view.spec.shape)) // VALUES_PER_TABLE
                     for few in np.array_split(inside, num_tables):
                         yield motion_table(recordings, few, view.spec, window)

@@ -24,7 +24,7 @@ def motion_columns(bodies: int) -> list[str]:
 def motion_table(recordings: pa.Table, rows: np.ndarray, spec: MotionSpec, window: str) -> pa.Table:
     """Return the motions of these rows of a table of recordings, centred, cut by `window` and scaled to [-1, 1].
 
-    A motion is the list of its values, row-major (C, T, V); of a recording that is kept whole, (L, C, V).
+    Each has its recording's label beside it, by which whoever collects them sees that none is out of place. A motion is the list of its values, row-major (C, T, V); of a recording that is kept whole, (L, C, V).
     """
     columns = [recordings[name].combine_chunks() for name in motion_columns(spec.layout.bodies)]
     flat = [(column.offsets.to_numpy(), column.values.to_numpy()) for column in columns]
@@ -35,7 +35,7 @@ def motion_table(recordings: pa.Table, rows: np.ndarray, spec: MotionSpec, windo
         metres = together([values[offsets[row] : offsets[row + 1]].reshape(shape) for offsets, values in flat])
         cut = WINDOWS[window](centred(metres, spec.layout.root, spec.centre), spec.frames)
         motions.append(_scaled(cut, spec).transpose(axes))
-    return pa.table({"motion": lists_of(motions)})
+    return pa.table({"label": recordings["label"].take(pa.array(rows)), "motion": lists_of(motions)})
 
 
 def training_motions(

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 def motion_dataset(view: DataView, window: str) -> ray.data.Dataset:
     """Return the motions of the training split, which is read when it is asked for."""
-    ray.data.DataContext.get_current().execution_options.preserve_order = True
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = True
+    context.use_datasource_v2 = False  # which lists the files by several threads, and gives them in any order
     folder, id_columns = view.dataset.folder, view.dataset.id_columns
     work = functools.partial(
         training_motions,
