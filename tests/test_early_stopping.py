@@ -70,6 +70,35 @@ def test_a_poor_trial_ends_after_a_resume_and_would_not_without_the_earlier_ones
     assert judged(early_stopping(space.scheduler, settings, "min"), "poor", [(100, 50.0)]) == "CONTINUE"
 
 
+def test_the_first_trial_is_judged_again_once_others_have_come():
+    """It passed the first rung with nobody beside it; of two that run together, one is hopeless."""
+    space, settings = space_with({"type": "asha", "reduction_factor": 3})
+    scheduler = early_stopping(space.scheduler, settings, "min")
+    hopeless, good = (TunesTrial(name=name, trial_id=name) for name in ("hopeless", "good"))
+    said = []
+    for step in (100, 200):
+        for trial, value in ((hopeless, 15000.0), (good, 600.0)):
+            if not said:
+                scheduler.on_trial_add(None, hopeless)
+                scheduler.on_trial_add(None, good)
+            said.append(scheduler.on_trial_result(None, trial, {"step": step, OBJECTIVE: value}))
+    assert said == ["CONTINUE", "CONTINUE", "STOP", "CONTINUE"]
+    assert (
+        scheduler.on_trial_result(None, good, {"step": 900, OBJECTIVE: 16000.0}) == "CONTINUE"
+    )  # it has ended anyway
+
+
+def test_the_first_trial_is_judged_by_what_earlier_sweeps_explored():
+    space, settings = space_with({"type": "asha", "reduction_factor": 3})
+    past = [
+        Trial(name="explore-01", stage="explore", configuration="e", overrides={}, seed=0, status="stopped", curve=[(100, 5.0 + k)])
+        for k in range(4)
+    ]  # fmt: skip
+    for value, said in ((15000.0, "STOP"), (4.0, "CONTINUE")):
+        scheduler = early_stopping(space.scheduler, settings, "min", past=past)
+        assert judged(scheduler, "explore-01", [(100, value)]) == said
+
+
 def test_hyperband_spreads_its_trials_over_brackets_that_judge_later_and_later():
     space, settings = space_with({"type": "hyperband"})
     parts = bracket_shares(space.scheduler, settings)

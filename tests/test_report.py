@@ -21,6 +21,7 @@ from kgan_ray.tracking.run import start_run
 from kgan_ray.training.checkpoint import CheckpointStore
 from kgan_ray.training.gan import GAN
 from kgan_ray.tuning.answer.results import Results
+from kgan_ray.tuning.answer.reuse import explored_alike
 from kgan_ray.tuning.answer.rows import Measure
 from kgan_ray.tuning.report import tables
 from kgan_ray.tuning.report.files import write_report
@@ -234,6 +235,18 @@ def test_runs_of_another_sweep_are_no_second_piece_of_evidence():
     longer = finished_sweep(name="longer", settings=override(sweep.settings, {"training.steps": 1200}))
     moved = finished_sweep(name="moved", settings=override(sweep.settings, {"data.path": "there"}))
     assert [bool(Results(sweep, [one]).reuse) for one in (elsewhere, longer, moved)] == [False, False, True]
+
+
+def test_what_other_sweeps_explored_alike_is_known():
+    """Longer runs, another measure or other data say nothing; another seed and place do."""
+    sweep = finished_sweep(extractors={"": "e" * 64})
+    alike = finished_sweep(
+        extractors={"": "e" * 64}, settings=override(sweep.settings, {"seed": 5, "data.path": "x"})
+    )
+    assert [trial.name for trial in explored_alike(sweep, [alike])] == ["explore-01", "explore-02"]
+    longer = override(sweep.settings, {"training.steps": 1200})
+    for other in ({"dataset_hash": "f"}, {"extractors": {"": "f"}}, {"mode": "max"}, {"settings": longer}):
+        assert explored_alike(sweep, [alike.model_copy(update=other)]) == []
 
 
 def test_the_best_of_several_means_is_called_lucky():

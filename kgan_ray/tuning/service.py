@@ -28,6 +28,7 @@ from kgan_ray.tracking.store import prepare_store, tracking_uri
 from kgan_ray.training.service import with_whole_paths
 from kgan_ray.tuning.answer.power import line_before_start
 from kgan_ray.tuning.answer.results import Results
+from kgan_ray.tuning.answer.reuse import explored_alike
 from kgan_ray.tuning.question.sections import Budget
 from kgan_ray.tuning.question.space import Space
 from kgan_ray.tuning.report.files import write_report
@@ -160,6 +161,7 @@ def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) 
     runner.dataset = dataset.holding(SharedMotions(views))
     guess = announce_estimate(runner, prepare_measures(runner, runner.dataset))
     others = other_sweeps(folder)
+    runner.past = explored_alike(sweep, others)
     if not record and space.num_comparisons:
         runner.announce(line_before_start(sweep, space.confirm.seeds_at_most, space.num_comparisons, others))
     parent = open_parent(sweep, space, settings, code)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ray import tune
@@ -42,21 +42,11 @@ from kgan_ray.tuning.running.trial import TrialFunction, train_trial, trainable
 from kgan_ray.tuning.search.candidates import described_front, explored_front
 from kgan_ray.tuning.search.early_stopping import early_stopping
 from kgan_ray.tuning.search.optuna_search import ResumableOptunaSearch
-from kgan_ray.tuning.search.population import exchange_members, member_job, round_ends
+from kgan_ray.tuning.search.population import Round, exchange_members, member_job, rounds_of
 from kgan_ray.tuning.search.proposals import listed_configurations, num_explored
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
 
 RETRIES = 1  # of a trial whose process failed
-
-
-@dataclass(frozen=True)
-class Round:
-    """One round of population based training: from step `start` to step `end`."""
-
-    number: int
-    count: int
-    start: int
-    end: int
 
 
 @dataclass
@@ -78,6 +68,9 @@ class Runner:
     # Gives each (group, configuration) that gets more seeds.
     undecided: Callable[[Sweep], Collection[tuple[str, str]]] = lambda sweep: ()
     started: float | None = None  # when this session began, by time.monotonic; its budget counts from there
+    past: Sequence[
+        Trial
+    ] = ()  # explored by earlier sweeps of the same question: hopeless trials end by their curves
     is_spent: bool = False  # the budget ended the confirmation
     at_once: int = 0  # trials that may run at the same time
     board: ProgressBoard | None = None
@@ -186,21 +179,20 @@ class Runner:
 
     def _run_rounds(self, jobs: list[Job]) -> bool:
         """Train a population: see `population`. The record says after each half of a round what is done."""
-        start = 0
-        for number, end in enumerate(ends := round_ends(self.space.scheduler, self.settings), start=1):
-            name = f"{EXPLORE}-round-{number:02d}"
+        for part in rounds_of(self.space.scheduler, self.settings):
+            name = f"{EXPLORE}-round-{part.number:02d}"
             if name not in self.sweep.done:
                 members = [member_job(job, self.sweep.trial(job.name)) for job in jobs]
-                if not self._run_stage(name, EXPLORE, members, Round(number, len(ends), start, end)):
+                if not self._run_stage(name, EXPLORE, members, part):
                     return False
                 if self._is_curtailed:
                     break
-            if f"{name}-exchanged" not in self.sweep.done and end < ends[-1]:
-                swaps = exchange_members(self.sweep, self.space, self.folder.absolute() / "trials", number, end)
+            if f"{name}-exchanged" not in self.sweep.done and part.number < part.count:
+                home = self.folder.absolute() / "trials"
+                swaps = exchange_members(self.sweep, self.space, home, part.number, part.end)
                 copies = ", ".join(f"{one.loser} from {one.donor}" for one in swaps)
-                self.announce(f"{EXPLORE}: round {number} copies {copies}")
+                self.announce(f"{EXPLORE}: round {part.number} copies {copies}")
                 self._note_done(f"{name}-exchanged")
-            start = end
         self._note_done(EXPLORE)
         return True
 
@@ -279,7 +271,12 @@ class Runner:
                 search_alg=None if plan.jobs else ResumableOptunaSearch(self.space, earlier),
                 num_samples=1 if plan.jobs else num_trials,
                 scheduler=early_stopping(
-                    self.space.scheduler, self.settings, self.sweep.mode, self.space.search.seed, earlier
+                    self.space.scheduler,
+                    self.settings,
+                    self.sweep.mode,
+                    self.space.search.seed,
+                    earlier,
+                    self.past,
                 )
                 if plan.stage == EXPLORE
                 else None,

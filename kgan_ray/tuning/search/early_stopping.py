@@ -1,4 +1,4 @@
-"""Which explored trials end early: ASHA, which takes up the trials of earlier sessions."""
+"""Which explored trials end early: ASHA, which takes up the trials of earlier sessions and sweeps, and judges again."""
 
 from __future__ import annotations
 
@@ -28,12 +28,17 @@ class _EndedTrial:
 
 
 class ResumableASHA(ASHAScheduler):
-    """ASHA whose rungs begin with what trials reported in earlier sessions.
+    """ASHA whose rungs begin with what trials reported in earlier sessions, and which judges a trial again.
 
     An ended trial's curve fills them at once, that of another one as soon as Tune starts it again, under its new id.
+    The first trials at a rung have nothing to be measured by, and go on however bad they are. So at each later evaluation
+    a trial is set beside what others have reported at its rung meanwhile.
     """
 
-    def __init__(self, earlier: Sequence[Trial], mode: str, seed: int, **options: Any) -> None:
+    def __init__(
+        self, earlier: Sequence[Trial], mode: str, seed: int, past: Sequence[Trial] = (), **options: Any
+    ) -> None:
+        """`earlier` are this sweep's trials of earlier sessions, `past` those of other sweeps of the same question."""
         super().__init__(time_attr="step", metric=OBJECTIVE, mode=mode, **options)
         self._seed = seed
         self._curves = {trial.name: list(trial.curve) for trial in earlier}
@@ -42,6 +47,10 @@ class ResumableASHA(ASHAScheduler):
                 self._curves[trial.name].append((trial.step, WORST if mode == "min" else -WORST))
             if trial.has_ended:
                 self.on_trial_add(None, _EndedTrial(trial.name))
+        for number, trial in enumerate(past):
+            name = f"past {number}"
+            self._curves[name] = list(trial.curve)
+            self.on_trial_add(None, _EndedTrial(name))
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Put the trial into a bracket, the same one in every session, with what it reported in earlier ones."""
@@ -52,9 +61,33 @@ class ResumableASHA(ASHAScheduler):
         for step, value in self._curves.pop(str(trial), ()):
             self.on_trial_result(tune_controller, trial, {"step": step, OBJECTIVE: value})
 
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Let ASHA judge at a rung; between two of them, by what was reported at the last since."""
+        bracket = self._trial_info[trial.trial_id]
+        before = self._last_rung(bracket, trial)
+        action: str = super().on_trial_result(tune_controller, trial, result)
+        recorded = self._last_rung(bracket, trial)
+        is_last = result["step"] >= self._max_t - 1
+        if action == TrialScheduler.CONTINUE and recorded and recorded is before and not is_last:
+            others = {name: value for name, value in recorded.items() if name != trial.trial_id}
+            cutoff = bracket.cutoff(others)
+            if cutoff is not None and recorded[trial.trial_id] < cutoff:
+                return TrialScheduler.STOP
+        return action
+
+    @staticmethod
+    def _last_rung(bracket: Any, trial: Any) -> dict[str, float] | None:
+        """Return what was recorded at the highest rung that the trial has reached; ASHA keeps the highest first."""
+        return next((recorded for _, recorded in bracket._rungs if trial.trial_id in recorded), None)
+
 
 def early_stopping(
-    scheduler: Scheduler, settings: Settings, mode: str, seed: int = 0, earlier: Sequence[Trial] = ()
+    scheduler: Scheduler,
+    settings: Settings,
+    mode: str,
+    seed: int = 0,
+    earlier: Sequence[Trial] = (),
+    past: Sequence[Trial] = (),
 ) -> TrialScheduler | None:
     """Return Ray's scheduler; None runs every trial to its end. Rungs are counted in training steps."""
     if scheduler.type in ("none", "pbt"):
@@ -64,6 +97,7 @@ def early_stopping(
         earlier,
         mode,
         seed,
+        past,
         grace_period=grace,
         reduction_factor=scheduler.reduction_factor,
         max_t=max(settings.training.steps, grace) + 1,  # + 1: the last report ends nothing

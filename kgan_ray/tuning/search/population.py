@@ -35,6 +35,26 @@ class Exchange:
     settings: Overrides
 
 
+@dataclass(frozen=True)
+class Round:
+    """One round of population based training: from step `start` to step `end`."""
+
+    number: int
+    count: int
+    start: int
+    end: int
+
+
+def rounds_of(scheduler: Scheduler, settings: Settings) -> list[Round]:
+    """Return the rounds in which a population is trained."""
+    ends = round_ends(scheduler, settings)
+    starts = [0, *ends[:-1]]
+    return [
+        Round(number, len(ends), start, end)
+        for number, (start, end) in enumerate(zip(starts, ends, strict=True), start=1)
+    ]
+
+
 def round_ends(scheduler: Scheduler, settings: Settings) -> list[int]:
     """Return the steps at which rounds end: every `interval_evaluations` evaluations, and the last step."""
     interval = scheduler.interval_evaluations * settings.evaluation.every_steps
