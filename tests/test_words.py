@@ -1,11 +1,14 @@
 """The answer in words: what a person reads at the end of a sweep, the same in the terminal, the report and MLflow."""
 
+import re
+
 import pytest
 
 from helpers.sweep_records import finished_sweep, make
 from kgan_ray.settings import override
 from kgan_ray.storage import StorePath
 from kgan_ray.text import spoken_overrides
+from kgan_ray.tuning.answer.comparison import effect_text
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.answer.words import answer_lines, what_mattered
 from kgan_ray.tuning.report import tables
@@ -59,6 +62,27 @@ def test_report_page_and_description_have_the_same_lines():
 def test_a_sweep_that_was_interrupted_says_how_it_goes_on():
     sweep = finished_sweep(rounds=[3, 3], done=["explore", "confirm-1"])
     assert answer_lines(Results(sweep))[-1] == ("Next, to its end:  python -m kgan_ray.tune --resume --name disc")
+
+
+def test_a_spent_budget_is_raised_by_the_command_that_leads_on():
+    space = {"budget": {"minutes": 7}, "confirm": {"seeds": 3, "most_seeds": 12}}
+    cut = compared(1.02, margin=1.03, space=space, rounds=[3, 3], done=["confirm-1"])
+    assert answer_lines(Results(cut))[-1].endswith("--resume --name disc --budget minutes=14")
+    open_end = compared(1.02, margin=1.03, space=space, rounds=[3], done=["confirm-1"])
+    last = answer_lines(Results(open_end))[-1]
+    assert re.fullmatch(r"Next, more evidence, about \S+:  .* --resume --name disc --budget minutes=\d+", last)
+    open_end.budget = {"minutes": 600}
+    assert answer_lines(Results(open_end))[-1].endswith("--resume --name disc")
+
+
+def test_ratios_beyond_a_thousand_are_called_so():
+    assert [effect_text(value, "ratio") for value in (1e-9, 0.0101, 1.5, 2e6)] == [
+        "<0.001",
+        "0.0101",
+        "1.5",
+        ">1000",
+    ]
+    assert [effect_text(value, "difference") for value in (-2000.0, 0.5)] == ["-2000", "+0.5"]
 
 
 def test_sentence_and_table_give_the_same_means_and_digits():

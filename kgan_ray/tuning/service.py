@@ -182,12 +182,9 @@ def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) 
     if runner.is_spent:
         missing = num_missing(sweep, space)
         runner.announce(
-            (
-                f"the budget of {runner.budget} is spent, {missing} confirmation runs are missing"
-                if missing
-                else f"the budget of {runner.budget} has no room for more seeds"
-            )
-            + f"; go on with:  {resume_command(folder)} --budget NAME=MORE"
+            f"the budget of {runner.budget} is spent, {missing} confirmation runs are missing"
+            if missing
+            else f"the budget of {runner.budget} has no room for more seeds"
         )
     elif not is_complete:
         raise KeyboardInterrupt(f"stopped; go on with:  {resume_command(folder)}")

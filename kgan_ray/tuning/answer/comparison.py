@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kgan_ray.text import number
 from kgan_ray.tuning.state import Compare, Mode
 
+_WORTH_NAMING = 1000.0  # the largest ratio
 _LARGEST_LOGARITHM = 50.0  # a ratio above e^50 is endless
 _SMALLEST = 1e-12  # what a distance counts as that came out as 0: its logarithm must be finite
 
@@ -59,6 +61,15 @@ class Comparison:
 def scaled_margin(margin: float | None, compare: Compare) -> float | None:
     """Return the margin where effects are compared: that of ratios as a logarithm."""
     return math.log(margin) if margin and compare == "ratio" else margin
+
+
+def effect_text(effect: float, compare: Compare) -> str:
+    """Return `+12.5` for a difference, `0.42` for a ratio, three digits each; a ratio beyond a thousand as that."""
+    if compare == "difference":
+        return ("+" if effect >= 0 else "") + number(effect, 3)
+    if effect > _WORTH_NAMING:
+        return f">{_WORTH_NAMING:.0f}"
+    return number(effect, 3) if effect >= 1 / _WORTH_NAMING else f"<{1 / _WORTH_NAMING:g}"
 
 
 def unscaled(value: float, compare: Compare) -> float:

@@ -27,7 +27,7 @@ import numpy as np
 from scipy import stats
 
 from kgan_ray.text import number
-from kgan_ray.tuning.answer.comparison import Comparison, scaled_margin, unscaled
+from kgan_ray.tuning.answer.comparison import Comparison, effect_text, scaled_margin, unscaled
 from kgan_ray.tuning.answer.power import Advice, advice
 from kgan_ray.tuning.answer.significance import LEVEL, equivalence, has_spread, holm, level_of, rank_test, welch
 from kgan_ray.tuning.state import Compare, Mode
@@ -119,7 +119,7 @@ class Verdict:
         """Return `fid 0.42 times, between 0.2 and 0.8; 3 runs each`, with the digits of the tables."""
         if not math.isfinite(self.effect):
             return ""
-        effect, low, high = (_signed(value, self.compare) for value in (self.effect, self.low, self.high))
+        effect, low, high = (effect_text(value, self.compare) for value in (self.effect, self.low, self.high))
         times = " times" if self.compare == "ratio" else ""
         margin = f", within {'a factor of ' if times else '±'}{number(self.margin)}" if self.word == "same" else ""
         own, baseline = self.comparison.own.runs, self.comparison.baseline.runs
@@ -249,9 +249,3 @@ def _word(one: Comparison, p_value: float, difference: float, mode: Mode) -> Wor
 
 def _costs(one: Comparison, mode: Mode) -> tuple[list[float], list[float]]:
     return one.own.ranked(mode), one.baseline.ranked(mode)
-
-
-def _signed(effect: float, compare: Compare) -> str:
-    """Return `+12.5` for a difference, `0.42` for a ratio."""
-    sign = "+" if compare == "difference" and effect >= 0 else ""
-    return sign + number(effect, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -61,7 +62,9 @@ def _direction(effect: Effect, results: Results) -> str:
 
 
 def _cost(results: Results) -> str:
-    explored, confirmed = (len(results.sweep.stage(stage)) for stage in (EXPLORE, CONFIRM))
+    explored, confirmed = (
+        sum(trial.has_ended for trial in results.sweep.stage(stage)) for stage in (EXPLORE, CONFIRM)
+    )
     runs = f"{explored} explored and {confirmed} confirming runs" if explored else f"{confirmed} confirming runs"
     return f"It took {duration(results.sweep.seconds)}: {runs}."
 
@@ -69,18 +72,33 @@ def _cost(results: Results) -> str:
 def _next_step(results: Results) -> str:
     """Return the one command that leads on: to the end, to more evidence, or to the best generator's motions."""
     folder = results.folder
+    command = resume_command(folder)
     if not results.is_judged:
-        return f"Next, to its end:  {resume_command(folder)}"
+        return f"Next, to its end:  {command}{_more_budget(results, 0.0)}"
     advised = [one.advice for one in results.verdicts if one.word == UNDECIDED and one.advice]
     if seeds := max((one.seeds for one in advised if one.chance is None or one.chance >= ENOUGH), default=0):
-        return (
-            f"Next, more evidence, about {duration(_seconds_of(results, seeds))}:  "
-            f"{resume_command(folder)} --add-seeds {seeds}"
-        )
+        seconds = _seconds_of(results, seeds)
+        further = "" if _has_seeds_left(results) else f" --add-seeds {seeds}"
+        return f"Next, more evidence, about {duration(seconds)}:  {command}{further}{_more_budget(results, seconds or 0.0)}"
     best = next((run for group in results.groups if (run := results.best_run(group))), None)
     if best is None:
         return f"Next, why runs were lost:  python -m kgan_ray.status {folder}"
     return f"Next, motions of the best:  python -m kgan_ray.generate {folder / 'trials' / best.name} --output motions.npy"
+
+
+def _has_seeds_left(results: Results) -> bool:
+    """Return whether the question allows further rounds, which a resume begins by itself."""
+    most = results.sweep.space.get("confirm", {}).get("most_seeds") or 0
+    return sum(results.sweep.rounds) < most
+
+
+def _more_budget(results: Results, seconds: float) -> str:
+    """Return the option without which a budget of wall time would end so many further seconds; empty where none would."""
+    spent, budget = results.sweep.seconds, {**results.sweep.space.get("budget", {}), **results.sweep.budget}
+    for name, unit in (("minutes", 60), ("hours", 3600)):
+        if (limit := budget.get(name)) and spent + seconds >= limit * unit:
+            return f" --budget {name}={max(2 * limit, math.ceil((spent + 2 * seconds) / unit)):g}"
+    return ""
 
 
 def _seconds_of(results: Results, seeds: int) -> float | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 
 from kgan_ray.text import described_schedule, number, short_overrides
+from kgan_ray.tuning.answer.comparison import effect_text
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.answer.rows import ConfigurationRow, Measure
 from kgan_ray.tuning.answer.significance import LEVEL
@@ -127,7 +129,10 @@ def _configuration_cells(row: ConfigurationRow, results: Results) -> Cells:
     cells |= _measure_cells(objective, row.measures[objective])
     effect, p_value, word = "-", "-", "-"
     if verdict := row.verdict:
-        middle, low, high = (number(value, 3) for value in (verdict.effect, verdict.low, verdict.high))
+        middle, low, high = (
+            effect_text(value, verdict.compare) if math.isfinite(value) else "-"
+            for value in (verdict.effect, verdict.low, verdict.high)
+        )
         effect, p_value, word = f"{middle} [{low}, {high}]", number(verdict.p_value, 2), verdict.word
     cells |= {results.compare: effect, "p": p_value, "verdict": word}
     for metric in further:
