@@ -87,7 +87,7 @@ def _resumed(options: argparse.Namespace) -> Settings:
     """Return the settings that the run of --name was started with, and those of --set over them."""
     if not options.name or options.preset:
         raise UserError("--resume: give the run's --name, and no --preset: it brings its own settings")
-    from kgan_ray.training.service import settings_of_run
+    from kgan_ray.training.checkpoint import settings_of_run
 
     settings = settings_of_run(StorePath(options.results) / options.name)
     return override(settings, parse_overrides(options.overrides), where="--set")

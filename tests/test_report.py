@@ -5,7 +5,9 @@ import io
 import json
 import re
 
+import optuna
 import pytest
+from optuna.storages.journal import JournalFileBackend
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
@@ -247,6 +249,26 @@ def test_what_other_sweeps_explored_alike_is_known():
     longer = override(sweep.settings, {"training.steps": 1200})
     for other in ({"dataset_hash": "f"}, {"extractors": {"": "f"}}, {"mode": "max"}, {"settings": longer}):
         assert explored_alike(sweep, [alike.model_copy(update=other)]) == []
+
+
+def test_the_study_holds_what_was_explored_as_optuna_names_it(tmp_path):
+    space = {"preset": "demo", "space": {"techniques.pooling": {"choice": ["avg", "max"]}}}
+    sweep = finished_sweep(space=space)
+    for name, status in (("explore-03", "stopped"), ("explore-04", "diverged"), ("explore-05", "running")):
+        sweep.trials.append(make(name, "explore", name, {"techniques.pooling": "max"}, 99.0))
+        sweep.trials[-1].status = status
+    for _ in range(2):  # a second report writes it anew
+        files = write_report(Results(sweep), StorePath(tmp_path / "report"))
+    assert files[-1].name == "study.log"
+    storage = optuna.storages.JournalStorage(JournalFileBackend(str(tmp_path / "report" / "study.log")))
+    study = optuna.load_study(study_name="disc", storage=storage)
+    told = [(one.user_attrs["trial"], one.state.name, one.params["techniques.pooling"]) for one in study.trials]
+    assert told == [
+        ("explore-01", "COMPLETE", "max"), ("explore-02", "COMPLETE", "avg"), ("explore-03", "PRUNED", "max"),
+        ("explore-04", "FAIL", "max"),
+    ]  # fmt: skip
+    assert study.best_value == 40.0
+    assert study.trials[0].intermediate_values == {200: 120.0, 400: 80.0, 600: 40.0}
 
 
 def test_the_best_of_several_means_is_called_lucky():

@@ -1,15 +1,19 @@
 """What `python -m kgan_ray.status` says of a sweep's record."""
 
+import json
 import os
 
 import pytest
 
 from helpers.stores import new_store
 from kgan_ray.metrics.names import Recognition
+from kgan_ray.ownership import owned
 from kgan_ray.settings import UserError, flatten, resolve_settings
 from kgan_ray.status import main
 from kgan_ray.storage import StorePath
 from kgan_ray.tracking.run import start_run
+from kgan_ray.training.checkpoint import CheckpointStore
+from kgan_ray.training.gan import GAN
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.report.standing import standing_lines
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial, find_sweep
@@ -97,6 +101,33 @@ def test_the_sweep_active_last_is_shown(tmp_path, capsys):
     assert find_sweep(StorePath(tmp_path), "old") == StorePath(tmp_path / "old")
     assert main(["--results", str(tmp_path)]) == 0
     assert "1 waiting" in capsys.readouterr().out
+
+
+def test_training_runs_are_listed_too(tmp_path, capsys, tiny, demo):
+    home = tmp_path / "results"
+    for name, step in (("short", 2), ("whole", tiny.training.steps)):
+        gan = GAN(tiny, demo.view(tiny.data).spec)
+        gan.step_count = step
+        state = {"step": step, "metrics": {"fid": 12.5, "discriminator/loss": 1.0}}
+        CheckpointStore(str(home / name / "checkpoints")).save(gan, state)
+        (home / name / "settings.json").write_text(json.dumps(flatten(tiny)))
+        (home / name / "run.json").write_text("{}")
+        os.utime(home / name / "run.json", (step, step))
+    lines = [
+        f"run whole: step {tiny.training.steps} of {tiny.training.steps}, ended  fid 12.5",
+        f"run short: step 2 of {tiny.training.steps}, stopped  fid 12.5",
+    ]
+    assert main(["--results", str(home)]) == 0
+    assert capsys.readouterr().out.splitlines() == lines
+    with owned(StorePath(home / "short"), "run short"):
+        assert main(["short", "--results", str(home)]) == 0
+    assert capsys.readouterr().out.startswith(f"run short: step 2 of {tiny.training.steps}, runs since 20")
+    for name in ("old", "new"):
+        sweep(trial("a", "waiting")).save(StorePath(home / name))
+    assert main(["--results", str(home)]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("sweep disc: explore")
+    assert told[-3:] == ["other sweeps: old", *lines]
 
 
 def test_an_unknown_sweep_is_refused_with_the_nearest_name(tmp_path):

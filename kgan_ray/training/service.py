@@ -22,18 +22,15 @@ from kgan_ray.settings import (
     changed_settings,
     flatten,
     override,
-    settings_from_flat,
 )
 from kgan_ray.storage import StorePath
 from kgan_ray.tracking.run import Run, active_run, start_run
 from kgan_ray.tracking.store import prepare_store, record_now, tracking_uri, ui_command
 from kgan_ray.tracking.tags import Tag
-from kgan_ray.training.checkpoint import CheckpointStore
+from kgan_ray.training.checkpoint import ASKED, RUN, CheckpointStore, settings_of_run
 from kgan_ray.training.estimate import line_of_length
 from kgan_ray.training.launch import RunRecord, launch_training
 from kgan_ray.training.progress import Outcome, Progress
-
-_ASKED = "settings.json"  # the settings that a run was started with, in its folder
 
 Say = Callable[[str], None]
 
@@ -97,7 +94,7 @@ def train_run(
 
     with owned(folder, f"run {name}"):
         prepare_store(uri)
-        write_whole(folder / _ASKED, json.dumps(flatten(asked), indent=1))
+        write_whole(folder / ASKED, json.dumps(flatten(asked), indent=1))
         if change := store.change_of_device(settings.resources.device):
             say(f"{name} goes on {change}")
         run, record = _open_run(uri, settings, name, folder)
@@ -114,14 +111,6 @@ def train_run(
     return TrainedRun(outcome, folder, record, time.perf_counter() - started)
 
 
-def settings_of_run(folder: StorePath) -> Settings:
-    """Return the settings that the run in this folder was started with. Raises UserError where there is none."""
-    file = folder / _ASKED
-    if not file.exists():
-        raise UserError(f"{folder}: no run here to resume (expected {_ASKED})")
-    return settings_from_flat(json.loads(file.read_text(encoding="utf-8")), where=str(file))
-
-
 def with_whole_paths(settings: Settings, dataset: Dataset) -> Settings:
     """Return settings whose paths hold in every process: workers and trials start in other folders."""
     extractor = settings.evaluation.extractor
@@ -131,7 +120,7 @@ def with_whole_paths(settings: Settings, dataset: Dataset) -> Settings:
 
 def _refuse_other_settings(folder: StorePath, settings: Settings) -> None:
     """Raise UserError if the folder holds a run that was started with settings that change what it computes."""
-    if not (folder / _ASKED).exists():
+    if not (folder / ASKED).exists():
         return
     changes = changed_settings(settings_of_run(folder), settings, free=(*MAY_CHANGE, "training.steps"))
     for name, (earlier, value) in changes.items():
@@ -144,7 +133,7 @@ def _refuse_other_settings(folder: StorePath, settings: Settings) -> None:
 def _open_run(uri: str, settings: Settings, name: str, folder: StorePath) -> tuple[Run, RunRecord]:
     """Start the MLflow run, or go on with the one that this folder was recorded in before."""
     experiment = settings.tracking.experiment or "train"
-    file = folder / "run.json"
+    file = folder / RUN
     earlier = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     is_same = bool(earlier) and record_now(earlier["uri"], folder.parent) == uri
     run_id = earlier["id"] if is_same and active_run(uri, earlier["id"]) else None

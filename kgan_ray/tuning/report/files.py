@@ -9,7 +9,10 @@ from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.report import tables
 from kgan_ray.tuning.report.page import html
 from kgan_ray.tuning.report.side_by_side import draw_side_by_side
+from kgan_ray.tuning.report.study import write_study
 from kgan_ray.tuning.state import find_sweep, load_sweep, other_sweeps
+
+STUDY = "study.log"  # a journal of Optuna's
 
 
 def report_sweep(
@@ -48,6 +51,7 @@ def write_report(
         pictures = draw_side_by_side(results, trials, local) if trials else []
         (local / "report.html").write_text(html(results, pictures), encoding="utf-8")
         names = [*texts, "report.html", *(picture.name for picture in pictures)]
+        names += [STUDY] if write_study(results.sweep, local / STUDY) else []
         if run:
             for name in names:
                 run.log_artifact(local / name, "report")

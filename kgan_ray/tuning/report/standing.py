@@ -1,14 +1,16 @@
-"""What a sweep is doing, in ten lines."""
+"""What a sweep is doing, in ten lines, and where training runs stand."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 
-from kgan_ray.storage import StorePath
+from kgan_ray.ownership import owner_of
+from kgan_ray.storage import StorePath, folders_with
 from kgan_ray.text import duration, number, short_overrides
 from kgan_ray.tracking.run import metric_history
 from kgan_ray.tracking.store import ui_command
+from kgan_ray.training.checkpoint import RUN, CheckpointStore, settings_of_run
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.state import ENDED, FILE, Sweep, Trial, find_sweep, load_sweep
 
@@ -17,10 +19,32 @@ MOST_VERDICTS = 2
 
 
 def standing_of(results_folder: StorePath, name: str | None = None) -> list[str]:
-    """Describe the named sweep, or the one that was active last. Raises UserError where there is none."""
+    """Describe the named sweep or training run; without a name the sweep that was active last, and name all others.
+
+    Raises UserError where there is none.
+    """
+    if name and (results_folder / name / RUN).exists():
+        return [run_line(results_folder / name)]
+    runs = [] if name else [run_line(folder) for folder in reversed(folders_with(results_folder, RUN))]
+    if runs and not folders_with(results_folder, FILE):
+        return runs
     folder = find_sweep(results_folder, name)
     age = time.time() - (folder / FILE).modified()
-    return standing_lines(Results(load_sweep(folder)), age)
+    others = [] if name else [one.name for one in folders_with(results_folder, FILE) if one.name != folder.name]
+    also = [f"other sweeps: {', '.join(others)}"] if others else []
+    return [*standing_lines(Results(load_sweep(folder), folder=folder), age), *also, *runs]
+
+
+def run_line(folder: StorePath) -> str:
+    """Say how far the training run in this folder is, by its newest checkpoint, and whether anybody works on it."""
+    steps = settings_of_run(folder).training.steps
+    state = CheckpointStore(folder / "checkpoints").newest_state()
+    step, owner = state.get("step", 0), owner_of(folder)
+    standing = "ended" if step >= steps else "stopped"
+    if owner and owner.runs_here() is not False:
+        standing = f"runs {owner}"
+    scores = [f"{name} {number(value)}" for name, value in state.get("metrics", {}).items() if "/" not in name]
+    return "  ".join([f"run {folder.name}: step {step} of {steps}, {standing}", *scores])
 
 
 def standing_lines(results: Results, age: float) -> list[str]:
