@@ -21,12 +21,12 @@ def test_a_configurations_curve_is_the_mean_in_a_band_with_a_line_a_run():
     results = Results(finished_sweep())
     figure = charts.confirmed_curves(results.rows, "fid")
     baseline, better = (trace for trace in figure.data if trace.showlegend is None)
-    assert (baseline.name, better.name) == ("baseline", "explore-01")
+    assert (baseline.name, better.name) == ("baseline", "pooling max")
     assert list(baseline.y) == [300.0, 200.0, 100.0]
     upper, lower = (trace for trace in figure.data if trace.legendgroup == "baseline" and trace.line.width == 0)
     assert (list(upper.y), list(lower.y)) == ([330.0, 220.0, 110.0], [270.0, 180.0, 90.0])
     runs = [trace.name for trace in figure.data if trace.opacity == 0.4]
-    assert runs == [f"{name}, seed {seed}" for name in ("baseline", "explore-01") for seed in (1000, 1001, 1002)]
+    assert runs == [f"{name}, seed {seed}" for name in ("baseline", "pooling max") for seed in (1000, 1001, 1002)]
     assert figure.layout.yaxis.type == "log"
 
 
@@ -101,6 +101,14 @@ def test_the_front_is_joined():
     figure = charts.pareto(Results(sweep).rows, ("fid", "accuracy"), (True, False))
     (line,) = (trace for trace in figure.data if trace.mode == "lines")
     assert (list(line.x), list(line.y)) == ([50.0, 100.0], pytest.approx([0.1, 0.2]))
+
+
+def test_a_front_of_configurations_that_differ_less_than_runs_of_one_is_not_drawn():
+    sweep = finished_sweep()
+    for trial in sweep.trials:
+        trial.metrics["fid"] = 620.0 + (trial.configuration == "baseline") + 300.0 * (trial.seed % 3)
+        trial.metrics["accuracy"] = 0.2 if trial.configuration == "baseline" else 0.1
+    assert charts.pareto(Results(sweep).rows, ("fid", "accuracy"), (True, False)) is None
 
 
 def test_nothing_is_drawn_of_nothing():

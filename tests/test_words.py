@@ -110,6 +110,16 @@ def test_configurations_are_named_by_what_they_change_and_a_value_of_the_baselin
     assert Results(sweep).verdicts[0].name == "quiet"  # the name that the file gives it
 
 
+@pytest.mark.parametrize(("accuracy", "is_told"), [(0.09, True), (0.5, False)])
+def test_motions_that_are_recognised_by_chance_only_are_said_to_be(accuracy, is_told):
+    sweep = finished_sweep(references={"": {"chance": 1 / 12}})
+    for trial in sweep.stage(CONFIRM):
+        trial.metrics["accuracy"] = accuracy
+    told = [line for line in answer_lines(Results(sweep)) if "by chance" in line]
+    assert bool(told) == is_told
+    assert all(line.endswith("train for longer (accuracy 0.09, chance 0.083).") for line in told)
+
+
 def test_settings_are_spoken_and_those_that_would_sound_alike_keep_their_names():
     assert (
         spoken_overrides({"techniques.mask_quantile": None, "techniques.pooling": "max"})

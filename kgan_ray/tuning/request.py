@@ -32,6 +32,7 @@ class Request:
     settings: Settings  # what every trial starts from
     folder: StorePath
     record: Sweep | None  # of one that is to go on
+    preset: str = ""  # from which the settings came; of one that begins
 
     @property
     def seeds(self) -> int:
@@ -96,7 +97,7 @@ def new_request(
     space = _asked(space, preset)
     folder = _folder(results, name or space.name)
     settings = base_settings(space, preset, overrides or {})
-    return Request(space, _with_data(settings, data), folder, None)
+    return Request(space, _with_data(settings, data), folder, None, preset or space.preset or "")
 
 
 def resumed_request(

@@ -9,8 +9,11 @@ for verdict in results.verdicts:
 
 from __future__ import annotations
 
+import platform
+import shlex
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -127,6 +130,19 @@ def code_version() -> str:
         return "unknown"
 
 
+def _origin(request: Request, code: str) -> dict[str, str]:
+    """Return what made a sweep that begins, for the foot of its report."""
+    words = sys.argv[1:] if Path(sys.argv[0]).name == "tune.py" else []
+    return {
+        "preset": request.preset or "none",
+        **({"command": shlex.join(["python", "-m", "kgan_ray.tune", *words])} if words else {}),
+        "kgan_ray": code,
+        **{library: version(library) for library in ("torch", "ray", "mlflow")},
+        "Python": platform.python_version(),
+        "begun": time.strftime("%Y-%m-%d %H:%M"),
+    }
+
+
 def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) -> Results:
     limits = validated(Budget, dict(budget), where="--budget")
     space, folder = request.space, request.folder
@@ -135,15 +151,20 @@ def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) 
     uri = record.uri if record else tracking_uri(request.settings.tracking, folder.parent)
     dataset = open_dataset(request.settings.data.path, partial(print, flush=True))
     settings = with_whole_paths(request.settings, dataset)
+    code = code_version()
     sweep = record or Sweep.of(
-        space, settings, name=folder.name, uri=uri, experiment=settings.tracking.experiment or folder.name
+        space,
+        settings,
+        name=folder.name,
+        uri=uri,
+        experiment=settings.tracking.experiment or folder.name,
+        origin=_origin(request, code),
     )
     if sweep.dataset_hash not in ("", dataset.hash):
         raise UserError(f"{dataset.path}: not the data of sweep {sweep.name} ({sweep.dataset_hash[:12]})")
     sweep.dataset, sweep.dataset_hash = dataset.path, dataset.hash
     sweep.budget |= limits.model_dump(exclude_none=True)
     views = [dataset.view(one.data) for one in group_settings(space, settings).values()]
-    code = code_version()
     runner = Runner(
         sweep,
         space,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kgan_ray.text import duration, spoken_setting
+from kgan_ray.text import duration, number, spoken_setting
 from kgan_ray.tuning.answer.effects import Effect, effects_of, explored_points
 from kgan_ray.tuning.answer.power import ENOUGH
 from kgan_ray.tuning.answer.results import Results
@@ -16,6 +16,7 @@ from kgan_ray.tuning.answer.verdict import UNDECIDED
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, resume_command
 
 _FEWEST_OF_A_TREND = 3  # levels
+_ACCURACY, _NEAR_CHANCE = "accuracy", 2.0  # times
 
 
 def answer_lines(results: Results) -> list[str]:
@@ -29,6 +30,7 @@ def answer_lines(results: Results) -> list[str]:
         *([results.notice] if results.notice else []),
         *(verdict.sentence for verdict in results.verdicts),
         *([] if results.has_answer else ["No answer: no configuration could be compared with the baseline."]),
+        *_at_chance(results),
         *what_mattered(results),
         *results.cautions,
         _cost(results),
@@ -59,6 +61,26 @@ def _direction(effect: Effect, results: Results) -> str:
         if means == sorted(means, reverse=True):
             return "the more the better"
     return f"best was {names[int(np.argmin(means))]}"
+
+
+def _at_chance(results: Results) -> list[str]:
+    """Say where no configuration's motions are recognised as what they should be: then all else compares bad generators."""
+    lines = []
+    for group in results.groups:
+        chance = results.sweep.references.get(group, {}).get("chance")
+        means = [
+            row.measures[_ACCURACY].mean
+            for row in results.rows
+            if row.group == group and _ACCURACY in row.measures
+        ]
+        best = max((mean for mean in means if mean is not None), default=None)
+        if chance and best is not None and best < _NEAR_CHANCE * chance:
+            where = f"{group}: " if group else ""
+            lines.append(
+                f"{where}No configuration's motions are recognised much better than by chance; train for longer "
+                f"(accuracy {number(best, 2)}, chance {number(chance, 2)})."
+            )
+    return lines
 
 
 def _cost(results: Results) -> str:

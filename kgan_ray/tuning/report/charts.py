@@ -7,7 +7,9 @@ page sets the colour of the text.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import plotly.graph_objects as go
 
@@ -27,8 +29,13 @@ _NARROW = 0.7  # decades: an axis of fewer has ticks at equal distances
 _GRID = "rgba(128, 128, 128, 0.25)"
 
 
-def confirmed_curves(rows: Sequence[ConfigurationRow], metric: str) -> go.Figure | None:
-    """Draw each configuration's learning curve: the mean over seeds, a band from lowest to highest, a thin line a run."""
+def confirmed_curves(
+    rows: Sequence[ConfigurationRow], metric: str, references: Mapping[str, float] = MappingProxyType({})
+) -> go.Figure | None:
+    """Draw each configuration's learning curve: the mean over seeds, a band from lowest to highest, a thin line a run.
+
+    `references` are values that are drawn as lines across, by name.
+    """
     figure = go.Figure()
     all_values: list[float] = []
     for row, colour in zip(rows, _cycled(len(rows)), strict=True):
@@ -41,24 +48,31 @@ def confirmed_curves(rows: Sequence[ConfigurationRow], metric: str) -> go.Figure
         for ends, fill in ((max, None), (min, "tonexty")):
             figure.add_scatter(
                 x=steps, y=[ends(by_step[step]) for step in steps], mode="lines", line={"width": 0}, fill=fill,
-                fillcolor=_faint(colour), hoverinfo="skip", legendgroup=row.configuration, showlegend=False,
+                fillcolor=_faint(colour), hoverinfo="skip", legendgroup=row.label, showlegend=False,
             )  # fmt: skip
         for run in row.runs:
-            name = f"{row.configuration}, seed {run.seed}"
-            _add_curve(figure, run, name, colour, opacity=0.4, group=row.configuration)
+            name = f"{row.label}, seed {run.seed}"
+            _add_curve(figure, run, name, colour, opacity=0.4, group=row.label)
         figure.add_scatter(
             x=steps, y=[sum(by_step[step]) / len(by_step[step]) for step in steps], mode="lines+markers",
-            line={"width": 2.5, "color": colour}, marker={"size": 6}, name=row.configuration,
-            legendgroup=row.configuration, customdata=[len(by_step[step]) for step in steps],
+            line={"width": 2.5, "color": colour}, marker={"size": 6}, name=row.label,
+            legendgroup=row.label, customdata=[len(by_step[step]) for step in steps],
             hovertemplate="%{fullData.name}: mean of %{customdata} runs<br>step %{x}: %{y:.4~r}<extra></extra>",
         )  # fmt: skip
     if len({step for row in rows for run in row.runs for step, _ in run.curve}) < 2:
         return None
-    name_axes(figure, "training step", metric, y_values=all_values)
+    _add_references(figure, references, [step for row in rows for run in row.runs for step, _ in run.curve])
+    name_axes(figure, "training step", metric, y_values=[*all_values, *references.values()])
     return laid_out(figure, height=420)
 
 
-def explored_curves(trials: Sequence[Trial], metric: str, *, is_low_good: bool) -> go.Figure | None:
+def explored_curves(
+    trials: Sequence[Trial],
+    metric: str,
+    *,
+    is_low_good: bool,
+    references: Mapping[str, float] = MappingProxyType({}),
+) -> go.Figure | None:
     """Draw a line an explored trial; the one that ended best is orange."""
     ended = [(value, trial) for trial in trials if (value := trial.value(metric)) is not None and trial.curve]
     if not ended or max(len(trial.curve) for _, trial in ended) < 2:
@@ -71,9 +85,9 @@ def explored_curves(trials: Sequence[Trial], metric: str, *, is_low_good: bool) 
             _add_curve(figure, trial, name, ORANGE, width=3)
         else:
             _add_curve(figure, trial, name, BLUE, opacity=0.5)
-    name_axes(
-        figure, "training step", metric, y_values=[value for trial in trials for _, value in _finite(trial.curve)]
-    )
+    _add_references(figure, references, [step for trial in trials for step, _ in trial.curve])
+    values = [value for trial in trials for _, value in _finite(trial.curve)]
+    name_axes(figure, "training step", metric, y_values=[*values, *references.values()])
     return laid_out(figure, height=380)
 
 
@@ -120,8 +134,8 @@ def pareto(
     for row in rows:
         across, up = (row.measures[metric].mean for metric in metrics)
         if across is not None and up is not None:
-            means[row.configuration] = (across, up)
-    if len(means) < 2:
+            means[row.label] = (across, up)
+    if len(means) < 2 or not all(_stand_apart(rows, metric) for metric in metrics):
         return None
     front = pareto_front(means, is_low_good)
     figure = go.Figure()
@@ -130,17 +144,34 @@ def pareto(
         line={"color": ORANGE, "width": 2}, hoverinfo="skip",
     )  # fmt: skip
     for row in rows:
-        if row.configuration in means:
-            colour = ORANGE if row.configuration in front else BLUE
+        if row.label in means:
+            colour = ORANGE if row.label in front else BLUE
             figure.add_scatter(
-                x=[means[row.configuration][0]], y=[means[row.configuration][1]], mode="markers+text",
-                text=[row.configuration], textposition="top center", cliponaxis=False, marker={"size": 12, "color": colour},
+                x=[means[row.label][0]], y=[means[row.label][1]], mode="markers+text",
+                text=[row.label], textposition="top center", cliponaxis=False, marker={"size": 12, "color": colour},
                 hovertext=[_measures(row, metrics)], hoverinfo="text",
             )  # fmt: skip
     figure.update_traces(showlegend=False)
     across_values, up_values = zip(*means.values(), strict=True)
     name_axes(figure, *metrics, x_values=across_values, y_values=up_values)
     return laid_out(figure, height=400, top=40)
+
+
+def _stand_apart(rows: Sequence[ConfigurationRow], metric: str) -> bool:
+    """Return whether configurations differ more than runs of one do: else a chart of their means shows luck."""
+    samples = [[value for run in row.runs if (value := run.value(metric)) is not None] for row in rows]
+    repeated = [statistics.stdev(values) for values in samples if len(values) > 1]
+    means = [statistics.fmean(values) for values in samples if values]
+    return not repeated or (len(means) > 1 and statistics.stdev(means) > statistics.fmean(repeated))
+
+
+def _add_references(figure: go.Figure, references: Mapping[str, float], steps: Sequence[int]) -> None:
+    """Draw a dotted line across all steps for each value, named in the legend."""
+    for (name, value), dash in zip(references.items(), ("dot", "dashdot"), strict=False):
+        figure.add_scatter(
+            x=[min(steps), max(steps)], y=[value, value], mode="lines", name=name, line={"dash": dash, "color": GREY},
+            hovertemplate="%{fullData.name}: %{y:.4~r}<extra></extra>",
+        )  # fmt: skip
 
 
 def _add_curve(
@@ -191,7 +222,7 @@ def _finite(curve: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
 
 def _measures(row: ConfigurationRow, metrics: Sequence[str]) -> str:
     lines = [f"{metric} {row.measures[metric]}" for metric in metrics]
-    return "<br>".join([f"<b>{row.configuration}</b>, {row.finished} runs", *lines])
+    return "<br>".join([f"<b>{row.label}</b>, {row.finished} runs", *lines])
 
 
 def folded(text: str) -> str:

@@ -20,6 +20,7 @@ from kgan_ray.tuning.search.candidates import described_front
 
 _HERE = Path(__file__).parent
 _LONGEST_UNWRAPPED = 40  # characters of a table cell
+_DOTTED = "Grey and broken, where they were measured: an untrained generator, and real motions against real ones. "
 _TITLES = {
     "motions.png": "Motions: the baseline and the best other configuration, the best run of each, first pose to last",
     "motions.gif": "The same in motion",
@@ -69,15 +70,17 @@ def _comparison(results: Results) -> Iterator[str]:
     if figure := charts.intervals(results.verdicts, objective):
         yield _section(
             "Effects",
-            "Dot: the effect. Bar: the test's interval. Where it leaves the dashed line out, the test tells.",
+            "Dot: the effect. Bar: the test's interval. Dashed: no effect. Green: better. Red: worse. "
+            "Blue: about as good. Grey: cannot be told.",
         )
         yield _chart(figure)
     for group in results.groups:
         rows = [row for row in results.rows if row.group == group]
-        if figure := charts.confirmed_curves(rows, objective):
+        if figure := charts.confirmed_curves(rows, objective, _references(results, group)):
             yield _section(
                 f"Learning curves {group}".strip(),
-                "Thick: the mean over seeds. Thin: each run. Band: from the lowest to the highest run. "
+                "A colour a configuration. Thick: the mean over seeds. Thin: each run. Band: from the lowest to the highest run. "
+                f"{_DOTTED}"
                 "A click on a name hides its curves.",
             )
             yield _chart(figure)
@@ -113,8 +116,12 @@ def _search(results: Results) -> Iterator[str]:
                 "drag an axis by its name to move it.",
             )
             yield _chart(figure)
-    if figure := charts.explored_curves(results.explored, metric, is_low_good=is_low_good):
-        yield _section("Learning curves of the explored trials", "A line a trial, orange for the best.")
+    references = _references(results, "")
+    if figure := charts.explored_curves(results.explored, metric, is_low_good=is_low_good, references=references):
+        yield _section(
+            "Learning curves of the explored trials",
+            f"A line a trial, orange for the best, blue for others. {_DOTTED}",
+        )
         yield _chart(figure)
     chosen = described_front(results.sweep, results.front) if results.front else ""
     yield _section(
@@ -134,8 +141,20 @@ def _pictures(pictures: Sequence[Path]) -> Iterator[str]:
 
 
 def _foot(results: Results) -> str:
-    dataset = results.sweep.dataset_hash[:12] or "-"
-    return f"<footer>Dataset {dataset}, {escape(results.extractors)}.</footer>"
+    sweep = results.sweep
+    parts = [
+        f"Data {sweep.dataset or 'demo'} ({sweep.dataset_hash[:12] or '-'})",
+        results.extractors,
+        *(f"{name} {value}" for name, value in sweep.origin.items()),
+    ]
+    return f"<footer>{escape('; '.join(parts))}.</footer>"
+
+
+def _references(results: Results, group: str) -> dict[str, float]:
+    """Return the values of the objective that are drawn across the curves."""
+    references = results.sweep.references.get(group, {})
+    names = {"untrained": "untrained", "real": "real against real"}
+    return {name: references[key] for key, name in names.items() if key in references}
 
 
 def _section(title: str, explanation: str = "") -> str:

@@ -29,7 +29,6 @@ def write_study(sweep: Sweep, file: Path) -> bool:
     file.unlink(missing_ok=True)
     storage = optuna.storages.JournalStorage(JournalFileBackend(str(file)))
     study = optuna.create_study(storage=storage, study_name=sweep.name, directions=directions)
-    study.set_metric_names(list(space.modes))
     study.add_trials(draft.get_trials(deepcopy=False))
     return True
 

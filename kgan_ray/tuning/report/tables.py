@@ -65,7 +65,10 @@ def legend(results: Results) -> str:
 
 def configuration_cells(results: Results) -> list[Cells]:
     """Return the confirmed configurations as people read them: `50.0 ± 2.0`, `-50 [-62, -38]`."""
-    return [_configuration_cells(row, results) for row in results.rows]
+    rows = [_configuration_cells(row, results) for row in results.rows]
+    widest: Cells = max(rows, key=len, default={})  # it has the order of the columns
+    columns = dict.fromkeys(name for row in (widest, *rows) for name in row)
+    return [{name: row.get(name, "") for name in columns} for row in rows]
 
 
 def explored_cells(results: Results) -> list[Cells]:
@@ -124,7 +127,10 @@ def _configuration_cells(row: ConfigurationRow, results: Results) -> Cells:
     cells = {"group": row.group} if row.group else {}
     others = [f"+{row.lost} lost"] * (row.lost > 0) + [f"+{row.waiting} not judged yet"] * (row.waiting > 0)
     runs = f"{row.finished} ({', '.join(others)})" if others else str(row.finished)
-    cells |= {"configuration": row.label, "changes": row.changes, "runs": runs}
+    cells |= {"configuration": row.label}
+    if row.label == row.configuration and row.changes != "none":  # else the label says what it changes
+        cells["changes"] = row.changes
+    cells["runs"] = runs
     objective, *further = row.measures
     cells |= _measure_cells(objective, row.measures[objective])
     effect, p_value, word = "-", "-", "-"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.metrics.real import split_features
 from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.settings import Settings, UserError, override
 from kgan_ray.text import duration, span
+from kgan_ray.training.gan import GAN
 from kgan_ray.tuning.question.space import Space
 from kgan_ray.tuning.running.estimate import seconds_in_all, seconds_per_run
 from kgan_ray.tuning.running.jobs import num_confirmed
@@ -37,9 +40,21 @@ def prepare_measures(runner: Runner, dataset: Dataset) -> Evaluator:
         sweep.recognitions[group] = evaluator.extractor.recognition
         of_group = f"{group}: " if group else ""
         runner.announce(of_group + evaluator.extractor.recognition.line())
+        references = sweep.references.setdefault(group, {"chance": 1 / evaluator.spec.num_classes})
         if settings.resources.device == "cpu":
             split_features(evaluator.view, "train", evaluator.extractor)
+            if "untrained" not in references:
+                references |= _ends_of_curves(settings, evaluator, sweep.metric)
     return evaluator
+
+
+def _ends_of_curves(settings: Settings, evaluator: Evaluator, metric: str) -> dict[str, float]:
+    """Measure what a sweep's curves lie between: an untrained generator, and real motions beside real ones."""
+    untrained = evaluator.evaluate(GAN(settings, evaluator.spec), [metric])[metric]
+    with suppress(UserError):  # nothing is held out
+        floor = evaluator.floor([metric])
+        return {"untrained": untrained, **({"real": floor[metric]} if metric in floor else {})}
+    return {"untrained": untrained}
 
 
 def announce_estimate(runner: Runner, evaluator: Evaluator) -> float | None:
