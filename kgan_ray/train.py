@@ -20,6 +20,7 @@ from kgan_ray.cli import (
     settings_of,
     verb_parser,
 )
+from kgan_ray.run_folder import settings_of_run
 from kgan_ray.settings import Settings, UserError, override
 from kgan_ray.storage import StorePath
 
@@ -87,8 +88,6 @@ def _resumed(options: argparse.Namespace) -> Settings:
     """Return the settings that the run of --name was started with, and those of --set over them."""
     if not options.name or options.preset:
         raise UserError("--resume: give the run's --name, and no --preset: it brings its own settings")
-    from kgan_ray.training.checkpoint import settings_of_run
-
     settings = settings_of_run(StorePath(options.results) / options.name)
     return override(settings, parse_overrides(options.overrides), where="--set")
 

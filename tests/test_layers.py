@@ -19,6 +19,7 @@ FLOORS = [
     ["storage", "skeleton", "classes", "cluster", "cli"],
     ["publishing", "named_layouts"],
     ["ownership"],
+    ["run_folder"],
     ["model", "tracking"],
     ["data"],
     ["data.synthetic"],

@@ -24,6 +24,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from kgan_ray.publishing import delete_folder, whole_folder
+from kgan_ray.run_folder import STATE
 from kgan_ray.settings import Settings, UserError, flatten, settings_from_flat, validated
 from kgan_ray.skeleton import MotionSpec
 from kgan_ray.storage import StoreError, StorePath, describe
@@ -31,9 +32,6 @@ from kgan_ray.training.draws import Draws
 from kgan_ray.training.gan import GAN
 
 FORMAT_VERSION = 1
-STATE = "state.json"  # written last: a folder without it is not a checkpoint
-ASKED = "settings.json"  # in the folder of a run: the settings that it was started with
-RUN = "run.json"  # beside them: its run in MLflow
 _BYTES_OF_CUDA_RANDOM = 16
 
 
@@ -128,14 +126,6 @@ def _settings_that_differ(gan: GAN, checkpoint: Checkpoint) -> str:
         there = f"{checkpoint.spec.layout.name} {checkpoint.spec.shape}, {checkpoint.spec.num_classes} classes"
         lines.append(f"motions are {there} there; {gan.spec.shape}, {gan.spec.num_classes} classes here")
     return "; ".join(lines) or "no setting explains it"
-
-
-def settings_of_run(folder: StorePath) -> Settings:
-    """Return the settings that the run in this folder was started with. Raises UserError where there is none."""
-    file = folder / ASKED
-    if not file.exists():
-        raise UserError(f"{folder}: no run here to resume (expected {ASKED})")
-    return settings_from_flat(json.loads(file.read_text(encoding="utf-8")), where=str(file))
 
 
 def load_generator(path: str | Path | StorePath, device: str = "cpu") -> GAN:

@@ -15,6 +15,7 @@ from kgan_ray.devices import line_of_runs, with_devices
 from kgan_ray.metrics.names import check_metric_name, check_objective
 from kgan_ray.ownership import owned
 from kgan_ray.publishing import write_whole
+from kgan_ray.run_folder import ASKED, CHECKPOINTS, RUN, settings_of_run
 from kgan_ray.settings import (
     MAY_CHANGE,
     Settings,
@@ -27,7 +28,7 @@ from kgan_ray.storage import StorePath
 from kgan_ray.tracking.run import Run, active_run, start_run
 from kgan_ray.tracking.store import prepare_store, record_now, tracking_uri, ui_command
 from kgan_ray.tracking.tags import Tag
-from kgan_ray.training.checkpoint import ASKED, RUN, CheckpointStore, settings_of_run
+from kgan_ray.training.checkpoint import CheckpointStore
 from kgan_ray.training.estimate import line_of_length
 from kgan_ray.training.launch import RunRecord, launch_training
 from kgan_ray.training.progress import Outcome, Progress
@@ -46,7 +47,7 @@ class TrainedRun:
 
     @property
     def checkpoints(self) -> StorePath:
-        return self.folder / "checkpoints"
+        return self.folder / CHECKPOINTS
 
     @property
     def open_command(self) -> str:
@@ -88,7 +89,7 @@ def train_run(
     settings = with_devices(asked, have)
     runs_that_fit(settings.resources, where="--workers")
     say(line_of_runs(settings.resources, 1, have))
-    store = CheckpointStore(folder / "checkpoints")
+    store = CheckpointStore(folder / CHECKPOINTS)
     if settings.resources.device == "cpu":
         say(line_of_length(settings, view.spec, store.newest_state().get("step", 0)))
 

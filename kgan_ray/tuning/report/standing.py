@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-from kgan_ray.ownership import owner_of
+from kgan_ray.run_folder import RUN, run_line
 from kgan_ray.storage import StorePath, folders_with
 from kgan_ray.text import duration, number, short_overrides
 from kgan_ray.tracking.run import metric_history
 from kgan_ray.tracking.store import ui_command
-from kgan_ray.training.checkpoint import RUN, CheckpointStore, settings_of_run
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.state import ENDED, FILE, Sweep, Trial, find_sweep, load_sweep
 
@@ -33,18 +32,6 @@ def standing_of(results_folder: StorePath, name: str | None = None) -> list[str]
     others = [] if name else [one.name for one in folders_with(results_folder, FILE) if one.name != folder.name]
     also = [f"other sweeps: {', '.join(others)}"] if others else []
     return [*standing_lines(Results(load_sweep(folder), folder=folder), age), *also, *runs]
-
-
-def run_line(folder: StorePath) -> str:
-    """Say how far the training run in this folder is, by its newest checkpoint, and whether anybody works on it."""
-    steps = settings_of_run(folder).training.steps
-    state = CheckpointStore(folder / "checkpoints").newest_state()
-    step, owner = state.get("step", 0), owner_of(folder)
-    standing = "ended" if step >= steps else "stopped"
-    if owner and owner.runs_here() is not False:
-        standing = f"runs {owner}"
-    scores = [f"{name} {number(value)}" for name, value in state.get("metrics", {}).items() if "/" not in name]
-    return "  ".join([f"run {folder.name}: step {step} of {steps}, {standing}", *scores])
 
 
 def standing_lines(results: Results, age: float) -> list[str]:
