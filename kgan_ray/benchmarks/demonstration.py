@@ -182,11 +182,11 @@ class Demonstration:
         legend = list(grid)[-1]
         legend.axis("off")
         handles, names = axes.get_legend_handles_labels()
-        legend.legend(handles, names, loc="upper left", frameon=False)
+        legend.legend(handles, names, loc="upper left", frameon=False, fontsize="small")
         units = [f"{spoil}: strength x {most:g}{unit}" for spoil, (most, unit) in AMOUNTS.items()]
         lines = ["strength: share of the motions", "frozen motion: of the frames", *units]
         lines += ["", f"band: one standard deviation of {self.repeats} draws"]
-        legend.text(0.45, 0.98, "\n".join(lines), transform=legend.transAxes, va="top")
+        legend.text(0.45, 0.98, "\n".join(lines), transform=legend.transAxes, va="top", fontsize="small")
         figure.savefig(path, dpi=100)
 
     def table(self) -> str:
