@@ -152,3 +152,9 @@ def test_a_damaged_part_is_named(cluster, dataset, tmp_path):
     part.unlink()
     with pytest.raises(UserError, match="a part is missing or damaged"):
         SharedMotions([view_of(damaged)])
+
+
+def test_a_cluster_with_a_tiny_object_store_is_refused(cluster, dataset, monkeypatch):
+    monkeypatch.setattr("kgan_ray.data.ray_dataset.LEAST_STORE_BYTES", 1 << 60)
+    with pytest.raises(UserError, match=r"the cluster's object store has .* start Ray with a larger"):
+        SharedMotions([view_of(dataset)])

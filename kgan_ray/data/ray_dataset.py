@@ -27,6 +27,8 @@ from kgan_ray.storage import describe
 if TYPE_CHECKING:
     from kgan_ray.data.view import DataView
 
+LEAST_STORE_BYTES = 500_000_000  # in 120 MB Ray Data's tasks wait for one another for ever
+
 
 def motion_dataset(view: DataView, window: str) -> ray.data.Dataset:
     """Return the motions of the training split, which is read when it is asked for."""
@@ -61,6 +63,12 @@ def tables_of(view: DataView, window: str) -> Iterator[Iterator[pa.Table]]:
     if len(view.dataset.manifest.parts) <= FEW_PARTS:
         yield read_tables(view, view.rows("train"), window)
         return
+    room = ray.cluster_resources().get("object_store_memory", 0.0)
+    if room < LEAST_STORE_BYTES:
+        raise UserError(
+            f"the cluster's object store has {room / 1e9:.2f} GB; reading {view.path} needs {LEAST_STORE_BYTES / 1e9:g} GB: "
+            "start Ray with a larger --object-store-memory"
+        )
     try:
         yield blocks(motion_dataset(view, window))
     except (OSError, pa.ArrowInvalid, RayTaskError) as error:
