@@ -67,7 +67,7 @@ def tables_of(view: DataView, window: str) -> Iterator[Iterator[pa.Table]]:
     if room < LEAST_STORE_BYTES:
         raise UserError(
             f"the cluster's object store has {room / 1e9:.2f} GB; reading {view.path} needs {LEAST_STORE_BYTES / 1e9:g} GB: "
-            "start Ray with a larger --object-store-memory"
+            "start Ray with a larger one"
         )
     try:
         yield blocks(motion_dataset(view, window))
