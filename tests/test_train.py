@@ -15,7 +15,7 @@ from helpers.commands import command, options
 from helpers.loops import PlainContext
 from kgan_ray.cli import run_verb
 from kgan_ray.data.dataset import Dataset
-from kgan_ray.settings import flatten
+from kgan_ray.settings import TrainingSettings, flatten, override
 from kgan_ray.train import main
 from kgan_ray.training.checkpoint import read_checkpoint
 from kgan_ray.training.loop import train
@@ -115,12 +115,18 @@ def test_a_run_is_started_from_python_and_says_where_its_record_is(tiny, tmp_pat
 
 @pytest.mark.slow
 def test_two_workers_train_what_one_does(tiny, tmp_path):
+    """At the published rates: those of the demo blow differences of rounding up within six steps, recalibration too."""
+    names = ["generator_learning_rate", "discriminator_learning_rate", "beta1", "beta2", "recalibrate_batch_norm"]
+    tiny = override(tiny, {f"training.{name}": getattr(TrainingSettings(), name) for name in names})
     train(tiny, Dataset.open(tiny.data.path), str(tmp_path / "one"), PlainContext())
     printed = finished([*command(tiny, tmp_path / "two"), "--workers", "2"])
     assert "finished at step 6" in printed
     one, two = (read_checkpoint(tmp_path / name) for name in ("one", "two/results/run"))
+    # BatchNorm takes these biases out again: their gradients are rounding alone, which Adam blows up to whole steps.
+    without_effect = ("residual.0.bias", "tcn.0.bias", "running_mean")
     for name in one.weights:
-        torch.testing.assert_close(two.weights[name], one.weights[name], rtol=1e-3, atol=1e-5, msg=name)
+        if name.startswith("discriminator") or not name.endswith(without_effect):
+            torch.testing.assert_close(two.weights[name], one.weights[name], rtol=1e-3, atol=1e-5, msg=name)
 
 
 @pytest.mark.slow
