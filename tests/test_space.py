@@ -358,3 +358,20 @@ def test_the_published_ablation_trains_each_group_for_twenty_epochs_of_its_own(g
     space = load_space(next(path for path in SPACES if path.name == "ablation.yaml"))
     training = override(base_settings(space, None, {}), space.groups[group]).training
     assert training.steps * training.batch_size / motions == pytest.approx(20, abs=0.02)
+
+
+def test_values_that_cannot_stand_together_are_refused_before_anything_starts():
+    tree = {
+        "preset": "demo",
+        "search": {"num_trials": 4},
+        "space": {
+            "model.projection": {"choice": [False, True]},
+            "techniques.label_noise_std": {"uniform": [0.0, 1.0]},
+        },
+    }
+    with pytest.raises(
+        UserError, match=r"space\.model\.projection with space\.techniques\.label_noise_std: .*does not enter"
+    ):
+        base_settings(parse_space(tree, name="both", where="both.yaml"), None, {})
+    tree["space"]["techniques.label_noise_std"]["when"] = {"model.projection": [False]}
+    assert base_settings(parse_space(tree, name="both", where="both.yaml"), None, {}).model.projection is False

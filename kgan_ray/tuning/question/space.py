@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -181,13 +182,21 @@ def parse_space(tree: Mapping[str, object], *, name: str, where: str) -> Space:
 
 
 def base_settings(space: Space, preset: str | None, overrides: Overrides) -> Settings:
-    """Return what every trial starts from: the preset, the file's `settings`, then --set; the objectives first."""
+    """Return what every trial starts from: the preset, the file's `settings`, then --set; the objectives first.
+
+    Raises UserError where a searched value does not go with these, or two searched values with each other.
+    """
     settings = resolve_settings(preset or space.preset, {**space.settings, **overrides})
     for group, changes in space.groups.items():
         override(settings, changes, where=f"{space.name}: groups.{group}")
     for domain in space.domains:
         for value in domain.ends():
             override(settings, {domain.name: value}, where=f"{space.name}: space.{domain.name}")
+    for one, other in itertools.combinations(space.domains, 2):
+        for value, beside in itertools.product(one.ends(), other.ends()):
+            if value in other.when.get(one.name, [value]):
+                where = f"{space.name}: space.{one.name} with space.{other.name}"
+                override(settings, {one.name: value, other.name: beside}, where=where)
     metrics = tuple(dict.fromkeys([*space.modes, *settings.evaluation.metrics]))
     if settings.evaluation.mode not in (None, space.mode):
         raise UserError(
