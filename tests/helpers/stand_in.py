@@ -8,9 +8,9 @@ import os
 import random
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 from kgan_ray.storage import StoreError
+from kgan_ray.training.progress import Outcome
 
 
 def objective(settings) -> float:
@@ -39,7 +39,7 @@ def moving_target(settings, dataset, folder, context, run):
         (home / f"step-{state['step']:08d}").mkdir(parents=True, exist_ok=True)
         (home / f"step-{state['step']:08d}" / "state.json").write_text(json.dumps(state))
         context.report({"fid": state["loss"], "step": float(state["step"])})
-    return SimpleNamespace(status="finished", step=state["step"], metrics={"fid": state["loss"]}, reason="")
+    return Outcome("finished", state["step"], {"fid": state["loss"]})
 
 
 def gain(rate: float, step: int) -> float:
@@ -65,10 +65,10 @@ def stand_in(settings, dataset, folder, context, run):
     every = settings.evaluation.every_steps
     for step in range(every, settings.training.steps + 1, every):
         if penalty == 666:
-            return SimpleNamespace(status="diverged", step=step, metrics=metrics, reason="generator/loss is nan")
+            return Outcome("diverged", step, metrics, "generator/loss is nan")
         time.sleep(float(os.environ.get("STAND_IN_SECONDS", "0")))
         metrics = {"fid": objective(settings) * settings.training.steps / step, "accuracy": 0.1}
         if run:
             run.log_metrics({"metric/fid": metrics["fid"]}, step)
         context.report({**metrics, "step": float(step)})
-    return SimpleNamespace(status="finished", step=settings.training.steps, metrics=metrics, reason="")
+    return Outcome("finished", settings.training.steps, metrics)
