@@ -40,8 +40,10 @@ class NTUSized(Evaluator):
         self.extractor, self.device = Synthetic(), torch.device("cpu")
         self._noted, self.progress = set(), print
         self.extractor.class_names = names
-        motions, labels = walks(num_real, seed=0)
-        self.real = Side(labels, self.extractor, motions=motions)
+        self.real, self.test = (
+            Side(labels, self.extractor, motions=motions)
+            for motions, labels in (walks(num_real, seed=0), walks(num_real // 4, seed=2))
+        )
 
 
 def walks(count, seed):
