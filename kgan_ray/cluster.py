@@ -18,6 +18,7 @@ from kgan_ray.resources import ResourceSettings
 from kgan_ray.settings import UserError
 
 if TYPE_CHECKING:
+    import psutil  # type: ignore[import-untyped]
     import ray as ray_module
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -35,7 +36,7 @@ QUIET = {
 
 WORKER_BYTES = 600 << 20  # that a training process takes, its data aside; 350 to 500 MiB were measured
 _STORE_BYTES = 512 << 20  # of the object store, beside what is shared: Ray Data's blocks on their way
-_SECONDS_BETWEEN_LOOKS = 5.0
+_SECONDS_BETWEEN_LOOKS = 1.0
 _SECONDS_TO_ANSWER = 10.0
 _LONGEST_TEMPORARY = 30
 
@@ -48,7 +49,7 @@ def connect(*, dashboard: bool = False, bytes_to_share: int = 0) -> ray_module:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    import psutil  # type: ignore[import-untyped]
+    import psutil
     import ray
 
     if ray.is_initialized():
@@ -148,20 +149,38 @@ def end_everything(code: int) -> None:
 def node_watched(advice: str) -> Iterator[None]:
     """End this process, with a line that closes with `advice`, if Ray's node on this machine dies meanwhile.
 
-    Ray itself would let a driver without its node wait for ever.
+    Ray itself would let a driver without its node wait for ever, or end it without a word as soon as an object is missing.
     """
-    import ray
-
-    mine = ray.get_runtime_context().get_node_id()
+    raylet = _raylet()
 
     def watch(is_over: threading.Event) -> None:
         while not is_over.wait(_SECONDS_BETWEEN_LOOKS):
-            if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == mine) and not is_over.is_set():
+            if raylet and _has_ended(raylet) and not is_over.is_set():
                 os.write(2, f"\nerror: Ray's node on this machine has died; {advice}\n".encode())
                 end_everything(1)
 
     with meanwhile(watch):
         yield
+
+
+def _raylet() -> psutil.Process | None:
+    """Return the process that is Ray's node on this machine, if it can be seen: a node that the cluster gives up ends it too."""
+    import psutil
+    import ray
+
+    address = ray._private.worker._global_node.raylet_socket_name
+    raylets = (one for one in psutil.process_iter(["name", "cmdline"]) if one.info["name"] == "raylet")
+    return next((one for one in raylets if any(address in word for word in one.info["cmdline"] or ())), None)
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    """Return whether a process is gone, or but a zombie that its parent has not asked for."""
+    import psutil
+
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 @contextmanager
