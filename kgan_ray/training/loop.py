@@ -77,7 +77,7 @@ def train(settings: Settings, dataset: Dataset, folder: str, context: Context, r
     diverged, reason = False, ""
     evaluation = SharedEvaluation(gan, recorder.evaluator if recorder else None)
     if resumed is None:  # the untrained generator: where the learning curve starts
-        _settle(gan, view)
+        settle(gan, view)
         _evaluate(evaluation, recorder, settings)
     watch = Stopwatch()
     while gan.step_count < training.steps:
@@ -91,7 +91,7 @@ def train(settings: Settings, dataset: Dataset, folder: str, context: Context, r
         reason = recorder.log(losses, watch, context, at_once=due.save) if recorder else ""
         diverged = distributed.any_rank(bool(reason))  # before an evaluation, which all or none must enter
         if due.save and not diverged:
-            _settle(gan, view)
+            settle(gan, view)
         if due.evaluate and not diverged:
             reason = _evaluate(evaluation, recorder, settings)
             diverged = bool(reason)
@@ -110,7 +110,7 @@ def train(settings: Settings, dataset: Dataset, folder: str, context: Context, r
     return Outcome(status, gan.step_count, {})
 
 
-def _settle(gan: GAN, view: DataView) -> None:
+def settle(gan: GAN, view: DataView) -> None:
     """Recalibrate the generator that is about to be measured or saved, where the settings say so. All ranks do it alike."""
     training = gan.settings.training
     if training.recalibrate_batch_norm:

@@ -10,6 +10,7 @@ from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.settings import Settings, UserError, override
 from kgan_ray.text import duration, span
 from kgan_ray.training.gan import GAN
+from kgan_ray.training.loop import settle
 from kgan_ray.tuning.question.space import Space
 from kgan_ray.tuning.running.estimate import seconds_in_all, seconds_per_run
 from kgan_ray.tuning.running.jobs import num_confirmed
@@ -44,13 +45,15 @@ def prepare_measures(runner: Runner, dataset: Dataset) -> Evaluator:
         if settings.resources.device == "cpu":
             split_features(evaluator.view, "train", evaluator.extractor)
             if "untrained" not in references:
-                references |= _ends_of_curves(settings, evaluator, sweep.metric)
+                references |= ends_of_curves(settings, evaluator, sweep.metric)
     return evaluator
 
 
-def _ends_of_curves(settings: Settings, evaluator: Evaluator, metric: str) -> dict[str, float]:
+def ends_of_curves(settings: Settings, evaluator: Evaluator, metric: str) -> dict[str, float]:
     """Measure what a sweep's curves lie between: an untrained generator, and real motions beside real ones."""
-    untrained = evaluator.evaluate(GAN(settings, evaluator.spec), [metric])[metric]
+    gan = GAN(settings, evaluator.spec)
+    settle(gan, evaluator.view)
+    untrained = evaluator.evaluate(gan, [metric])[metric]
     with suppress(UserError):  # nothing is held out
         floor = evaluator.floor([metric])
         return {"untrained": untrained, **({"real": floor[metric]} if metric in floor else {})}
