@@ -127,7 +127,10 @@ def test_a_budget_ends_the_search_and_what_it_leaves_the_confirmation_can_be_ext
     assert len(confirmed) // 2 - num_judged in (0, 1)  # the seeds that both configurations have run make a round
 
     sweep.budget, sweep.rounds, sweep.done = {"minutes": 30.0}, [2], ["explore"]
-    sweep.trials = [*explored, *confirmed[:1]]
+    first, *others = sweep.stage(CONFIRM)[:4]  # two seeds of both configurations
+    for trial in others:
+        trial.status = "interrupted"
+    sweep.trials = [*explored, first, *others]
     sweep.save(StorePath(tmp_path))
     more = make_runner(tmp_path, tree)
     more.start()
