@@ -258,3 +258,8 @@ class MotionSpec(FrozenModel):
         """Turn motions (..., C, T, V) in [-1, 1], array or tensor, into metres."""
         low, high = self.value_range
         return (motions + 1) * (0.5 * (high - low)) + low
+
+    def from_metres(self, metres: Motions) -> Motions:
+        """Turn metres, array or tensor, into values of motions: in [-1, 1] within the range, beyond it outside."""
+        low, high = self.value_range
+        return (metres - low) * (2.0 / (high - low)) - 1.0

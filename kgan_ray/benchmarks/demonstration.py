@@ -86,12 +86,12 @@ def turn(clean: MotionTensors, strength: float, random: torch.Generator, spec: M
     angle = torch.tensor(strength * MOST_TURN).deg2rad()
     x, y, z = spec.to_metres(clean.motions).unbind(dim=1)
     turned = torch.stack([angle.cos() * x + angle.sin() * z, y, angle.cos() * z - angle.sin() * x], dim=1)
-    return MotionTensors(_scaled(turned, spec) if strength else clean.motions, clean.labels)
+    return MotionTensors(spec.from_metres(turned) if strength else clean.motions, clean.labels)
 
 
 def grow(clean: MotionTensors, strength: float, random: torch.Generator, spec: MotionSpec) -> MotionTensors:
     """Make all bodies larger, by up to a half."""
-    larger = _scaled(spec.to_metres(clean.motions) * (1 + strength * MOST_GROWTH), spec)
+    larger = spec.from_metres(spec.to_metres(clean.motions) * (1 + strength * MOST_GROWTH))
     return MotionTensors(larger if strength else clean.motions, clean.labels)
 
 
@@ -121,11 +121,6 @@ def copy_training(
         own = torch.nonzero(train.labels == clean.labels[row]).flatten()
         motions[row] = train.motions[own[torch.randint(len(own), (), generator=random)]]
     return MotionTensors(motions, clean.labels)
-
-
-def _scaled(metres: Tensor, spec: MotionSpec) -> Tensor:
-    low, high = spec.value_range
-    return (metres - low) * (2 / (high - low)) - 1
 
 
 SPOILS: dict[str, Spoil] = {

@@ -22,9 +22,10 @@ def motion_columns(bodies: int) -> list[str]:
 
 
 def motion_table(recordings: pa.Table, rows: np.ndarray, spec: MotionSpec, window: str) -> pa.Table:
-    """Return the motions of these rows of a table of recordings, centred, cut by `window` and scaled to [-1, 1].
+    """Return the motions of these rows of a table of recordings, centred, cut by `window`, scaled and clamped to [-1, 1].
 
-    Each has its recording's label beside it, by which whoever collects them sees that none is out of place. A motion is the list of its values, row-major (C, T, V); of a recording that is kept whole, (L, C, V).
+    Each has its recording's label beside it, by which whoever collects them sees that none is out of place. A motion is
+    the list of its values, row-major (C, T, V); of a recording that is kept whole, (L, C, V).
     """
     columns = [recordings[name].combine_chunks() for name in motion_columns(spec.layout.bodies)]
     flat = [(column.offsets.to_numpy(), column.values.to_numpy()) for column in columns]
@@ -34,7 +35,8 @@ def motion_table(recordings: pa.Table, rows: np.ndarray, spec: MotionSpec, windo
     for row in rows:
         metres = together([values[offsets[row] : offsets[row + 1]].reshape(shape) for offsets, values in flat])
         cut = WINDOWS[window](centred(metres, spec.layout.root, spec.centre), spec.frames)
-        motions.append(_scaled(cut, spec).transpose(axes))
+        scaled = np.clip(spec.from_metres(cut), -1.0, 1.0).astype(np.float32)
+        motions.append(scaled.transpose(axes))
     return pa.table({"label": recordings["label"].take(pa.array(rows)), "motion": lists_of(motions)})
 
 
@@ -51,9 +53,3 @@ def training_motions(
     """Make motions of those recordings of a table that train, in one of Ray Data's tasks."""
     ids = {name: recordings[name].fill_null(NOT_GIVEN).to_numpy() for name in id_columns}
     return motion_table(recordings, split_rows(benchmark, "train", splits, ids, pair_labels), spec, window)
-
-
-def _scaled(metres: np.ndarray, spec: MotionSpec) -> np.ndarray:
-    """Scale metres to [-1, 1], clamped: the inverse of `MotionSpec.to_metres`."""
-    low, high = spec.value_range
-    return np.clip((metres - low) * (2.0 / (high - low)) - 1.0, -1.0, 1.0).astype(np.float32)

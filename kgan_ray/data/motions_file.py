@@ -124,8 +124,7 @@ def read_motions(path: Path, labels: Path | None, spec: MotionSpec, *, units: st
         motions, classes = _array(path), _array(labels)
     _check(path, motions, classes, spec)
     if units == "metres":
-        low, high = spec.value_range
-        motions = (motions - low) * (2.0 / (high - low)) - 1.0
+        motions = spec.from_metres(motions)
     elif abs(motions).max() > 1.5:
         raise UserError(f"{path}: values reach {abs(motions).max():.4g}; --units scaled means values in [-1, 1]")
     return MotionTensors(
