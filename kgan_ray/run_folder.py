@@ -27,7 +27,7 @@ def settings_of_run(folder: StorePath) -> Settings:
 def run_line(folder: StorePath) -> str:
     """Say how far the run in this folder is, by its newest checkpoint, and whether anybody works on it."""
     steps = settings_of_run(folder).training.steps
-    state = _newest_state(folder / CHECKPOINTS)
+    state = newest_state(folder / CHECKPOINTS)
     step, owner = state.get("step", 0), owner_of(folder)
     standing = "ended" if step >= steps else "stopped"
     if owner and owner.runs_here() is not False:
@@ -36,7 +36,22 @@ def run_line(folder: StorePath) -> str:
     return "  ".join([f"run {folder.name}: step {step} of {steps}, {standing}", *scores])
 
 
-def _newest_state(checkpoints: StorePath) -> dict[str, Any]:
-    """Read the state of the newest checkpoint; empty where there is none."""
-    states = [folder / STATE for folder in checkpoints.children() if (folder / STATE).exists()]
-    return dict(json.loads(states[-1].read_bytes())) if states else {}
+def is_checkpoint(folder: StorePath) -> bool:
+    return (folder / STATE).is_file()
+
+
+def complete_checkpoints(checkpoints: StorePath) -> list[StorePath]:
+    """List the complete checkpoints of a run, oldest first."""
+    return [one for one in checkpoints.children() if one.name.startswith("step-") and is_checkpoint(one)]
+
+
+def state_of(checkpoint: StorePath) -> dict[str, Any]:
+    """Read what a checkpoint says of itself: step, metrics, kind of device."""
+    state: dict[str, Any] = json.loads((checkpoint / STATE).read_bytes())
+    return state
+
+
+def newest_state(checkpoints: StorePath) -> dict[str, Any]:
+    """Read the state of the newest checkpoint, from which training goes on; empty where there is none."""
+    folders = complete_checkpoints(checkpoints)
+    return state_of(folders[-1]) if folders else {}

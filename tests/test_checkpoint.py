@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from helpers.checkpoints import made_on_a_gpu
+from kgan_ray.run_folder import state_of
 from kgan_ray.settings import UserError, override
 from kgan_ray.training.checkpoint import (
     CheckpointStore,
@@ -179,7 +180,7 @@ def test_saving_the_same_step_again_replaces_it(gan, tmp_path):
     store = CheckpointStore(str(tmp_path))
     store.save(gan, STATE)
     store.save(gan, {**STATE, "metrics": {"fid": 1.0}})
-    assert [store.state(folder)["metrics"] for folder in store.folders()] == [{"fid": 1.0}]
+    assert [state_of(folder)["metrics"] for folder in store.folders()] == [{"fid": 1.0}]
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000000"]  # no half-written folder is left
 
 

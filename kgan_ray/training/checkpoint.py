@@ -24,7 +24,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from kgan_ray.publishing import delete_folder, whole_folder
-from kgan_ray.run_folder import STATE
+from kgan_ray.run_folder import CHECKPOINTS, STATE, complete_checkpoints, is_checkpoint, newest_state, state_of
 from kgan_ray.settings import Settings, UserError, flatten, settings_from_flat, validated
 from kgan_ray.skeleton import MotionSpec
 from kgan_ray.storage import StoreError, StorePath, describe
@@ -68,10 +68,6 @@ def write_checkpoint(folder: StorePath, gan: GAN, state: Mapping[str, object]) -
         (part / STATE).write_text(json.dumps(record, indent=1))
 
 
-def is_checkpoint(folder: StorePath) -> bool:
-    return (folder / STATE).is_file()
-
-
 def read_checkpoint(path: str | Path | StorePath) -> Checkpoint:
     """Read a checkpoint folder, or the newest one of a run's folder. Raises UserError where there is none."""
     folder = StorePath(path)
@@ -79,7 +75,7 @@ def read_checkpoint(path: str | Path | StorePath) -> Checkpoint:
         return read_folder(folder)
     newest = None
     if not folder.is_file():
-        newest = CheckpointStore(folder / "checkpoints").newest() or CheckpointStore(folder).newest()
+        newest = CheckpointStore(folder / CHECKPOINTS).newest() or CheckpointStore(folder).newest()
     if newest is None:
         raise UserError(f"{path}: no checkpoint here (expected a folder with {STATE}, or a run's folder)")
     return newest
@@ -144,9 +140,7 @@ class CheckpointStore:
 
     def folders(self) -> list[StorePath]:
         """List the complete checkpoints, oldest first."""
-        return [
-            folder for folder in self.root.children() if folder.name.startswith("step-") and is_checkpoint(folder)
-        ]
+        return complete_checkpoints(self.root)
 
     def newest(self) -> Checkpoint | None:
         folders = self.folders()
@@ -177,7 +171,7 @@ class CheckpointStore:
 
     def best(self, objective: str | None, *, lowest: bool = True) -> StorePath | None:
         """Find the checkpoint with the best value of a metric, if any was measured; others carry an earlier one's value."""
-        states = {folder: self.state(folder) for folder in self.folders()}
+        states = {folder: state_of(folder) for folder in self.folders()}
         scored = {
             folder: state["metrics"][objective]
             for folder, state in states.items()
@@ -187,18 +181,9 @@ class CheckpointStore:
             return None
         return (min if lowest else max)(scored, key=lambda folder: (scored[folder], folder.name))
 
-    def state(self, folder: StorePath) -> dict[str, Any]:
-        state: dict[str, Any] = json.loads((folder / STATE).read_bytes())
-        return state
-
-    def newest_state(self) -> dict[str, Any]:
-        """Read the state of the newest checkpoint, from which training goes on; empty where there is none."""
-        folders = self.folders()
-        return self.state(folders[-1]) if folders else {}
-
     def change_of_device(self, now: str) -> str:
         """Say where training goes on on another kind of device than made the newest checkpoint; else return ""."""
-        state = self.newest_state()
+        state = newest_state(self.root)
         return change_of_device(state["step"], state.get("device", now), now) if state else ""
 
     def replace_all(self, checkpoint: StorePath) -> None:

@@ -15,7 +15,7 @@ from kgan_ray.devices import line_of_runs, with_devices
 from kgan_ray.metrics.names import check_metric_name, check_objective
 from kgan_ray.ownership import owned
 from kgan_ray.publishing import write_whole
-from kgan_ray.run_folder import ASKED, CHECKPOINTS, RUN, settings_of_run
+from kgan_ray.run_folder import ASKED, CHECKPOINTS, RUN, newest_state, settings_of_run
 from kgan_ray.settings import (
     MAY_CHANGE,
     Settings,
@@ -91,7 +91,7 @@ def train_run(
     say(line_of_runs(settings.resources, 1, have))
     store = CheckpointStore(folder / CHECKPOINTS)
     if settings.resources.device == "cpu":
-        say(line_of_length(settings, view.spec, store.newest_state().get("step", 0)))
+        say(line_of_length(settings, view.spec, newest_state(store.root).get("step", 0)))
 
     with owned(folder, f"run {name}"):
         prepare_store(uri)

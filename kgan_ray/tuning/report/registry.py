@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from kgan_ray.run_folder import CHECKPOINTS, state_of
 from kgan_ray.storage import StorePath
 from kgan_ray.tracking.models import register_model
 from kgan_ray.tracking.run import active_run
@@ -29,7 +30,7 @@ def _register(results: Results, folder: StorePath, group: str) -> str | None:
     sweep, trial = results.sweep, results.best_run(group)
     if trial is None or not trial.run_id or not active_run(sweep.uri, trial.run_id):
         return None
-    store = CheckpointStore(folder / "trials" / trial.name / "checkpoints")
+    store = CheckpointStore(folder / "trials" / trial.name / CHECKPOINTS)
     checkpoint = store.best(sweep.metric, lowest=results.lowest_is_best)
     if checkpoint is None:
         return None
@@ -37,7 +38,7 @@ def _register(results: Results, folder: StorePath, group: str) -> str | None:
     tags = {
         Tag.CONFIGURATION: trial.configuration,
         Tag.TRIAL: trial.name,
-        sweep.metric: f"{store.state(checkpoint)['metrics'][sweep.metric]:.6g}",  # of what is stored, not of the last step
+        sweep.metric: f"{state_of(checkpoint)['metrics'][sweep.metric]:.6g}",  # of what is stored, not of the last step
     }
     with checkpoint.on_this_machine() as local:
         version = register_model(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from kgan_ray.run_folder import CHECKPOINTS
 from kgan_ray.storage import StorePath
 from kgan_ray.training.checkpoint import CheckpointStore, load_generator
 from kgan_ray.tuning.answer.results import Results
@@ -20,7 +21,7 @@ def draw_side_by_side(results: Results, trials: StorePath, folder: Path) -> list
     """Write motions.png and motions.gif into `folder`; nothing where the two runs' checkpoints are not in `trials`."""
     generators = {}
     for trial in _compared(results):
-        store = CheckpointStore(trials / trial.name / "checkpoints")
+        store = CheckpointStore(trials / trial.name / CHECKPOINTS)
         checkpoint = store.best(results.sweep.metric, lowest=results.lowest_is_best)
         if checkpoint is None:
             return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Container
 from itertools import takewhile
 
+from kgan_ray.run_folder import CHECKPOINTS
 from kgan_ray.settings import Settings, SettingValue
 from kgan_ray.storage import StorePath
 from kgan_ray.text import safe_name
@@ -112,7 +113,6 @@ def changes_of_device(sweep: Sweep, folder: StorePath, device: str) -> list[str]
     """Say of each trial that is to go on if it does so on another kind of device than before."""
     going_on = (trial.name for trial in sweep.trials if not trial.has_ended)
     changes = {
-        name: CheckpointStore(folder / "trials" / name / "checkpoints").change_of_device(device)
-        for name in going_on
+        name: CheckpointStore(folder / "trials" / name / CHECKPOINTS).change_of_device(device) for name in going_on
     }
     return [f"{name} goes on {change}" for name, change in changes.items() if change]

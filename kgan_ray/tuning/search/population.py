@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
+from kgan_ray.run_folder import CHECKPOINTS
 from kgan_ray.settings import Overrides, Settings, SettingValue, UserError
 from kgan_ray.storage import StorePath
 from kgan_ray.training.checkpoint import CheckpointStore
@@ -172,10 +173,10 @@ def copy_newest_checkpoint(donor: StorePath, loser: StorePath) -> None:
 
     Done again after an interruption, it comes to the same. Raises UserError where the donor has none.
     """
-    folders = CheckpointStore(donor / "checkpoints").folders()
+    folders = CheckpointStore(donor / CHECKPOINTS).folders()
     if not folders:
         raise UserError(
             f"{donor}: no checkpoint here to copy; population based training needs --results on storage "
             "that the driver and all nodes share"
         )
-    CheckpointStore(loser / "checkpoints").replace_all(folders[-1])
+    CheckpointStore(loser / CHECKPOINTS).replace_all(folders[-1])
