@@ -154,6 +154,8 @@ def _of_pairs(manifest: Manifest) -> str:
 
 
 def _print_summary(dataset: Dataset, seconds: float) -> None:
+    from kgan_ray.data.splits import holds_out
+
     manifest, counts = dataset.manifest, dataset.manifest.counts
     print(
         f"{dataset.path}: {counts.kept} sequences of {manifest.layout.name} in {seconds:.1f} s, "
@@ -181,8 +183,7 @@ def _print_summary(dataset: Dataset, seconds: float) -> None:
             if rule is None or rule.column != "fold"
             else f", {_fold_in_words(manifest.options, manifest.splits)}"
         )
-        holds_out = benchmark != "all" or rule is not None
-        test = f"{split.test} test" if holds_out else "nothing is held out"
+        test = f"{split.test} test" if holds_out(benchmark, manifest.splits) else "nothing is held out"
         print(f"benchmark {benchmark}: {split.train} train, {test}{how}")
 
 

@@ -29,6 +29,11 @@ def hashed_fold(name: str) -> int:
     return int(hashlib.sha256(f"fold of {name}".encode()).digest()[0] % 5 == 0)
 
 
+def holds_out(benchmark: str, rules: Mapping[str, SplitRule]) -> bool:
+    """Return whether some rows only test. "all" has none such unless `prepare` split it by fold."""
+    return benchmark != "all" or benchmark in rules
+
+
 def split_rows(
     benchmark: str,
     split: str,
@@ -50,7 +55,7 @@ def split_rows(
 def _rows_of_rule(
     benchmark: str, split: str, rules: Mapping[str, SplitRule], ids: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-    if benchmark == "all" and benchmark not in rules:
+    if not holds_out(benchmark, rules):
         return np.arange(len(ids["subject"]))
     if benchmark not in rules:
         return np.arange(0)

@@ -16,6 +16,7 @@ import torch
 
 from kgan_ray.data.batches import Batches
 from kgan_ray.data.loading import MotionTensors, load_motions
+from kgan_ray.data.splits import holds_out
 from kgan_ray.settings import DataSettings
 from kgan_ray.skeleton import MotionSpec, pair_layout
 
@@ -62,8 +63,8 @@ class DataView:
 
     @property
     def holds_out(self) -> bool:
-        """Whether the test split has motions that are not trained on: "all" has none unless `prepare` split it by fold."""
-        return self.settings.benchmark != "all" or "all" in self.dataset.manifest.splits
+        """Return whether the test split has motions that are not trained on."""
+        return holds_out(self.settings.benchmark, self.dataset.manifest.splits)
 
     @cached_property
     def key(self) -> str:
