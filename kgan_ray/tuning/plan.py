@@ -73,10 +73,9 @@ class Plan:
         """Return the job that a searcher's proposal comes to."""
         return Job(name, self.stage, name, dict(config), self.settings.seed)
 
-    @property
-    def total_steps(self) -> int:
-        """The steps of a whole run."""
-        return self.steps or self.settings.training.steps
+    def total_steps(self, settings: Settings) -> int:
+        """Return the steps of the whole run of a job of these settings: a group may have its own."""
+        return self.steps or settings.training.steps
 
 
 @lru_cache(maxsize=1)

@@ -60,7 +60,7 @@ class TuneContext:
         self.device: str = settings.resources.device
         self.plan, self.job, self.run = plan, job, run
         self._board = board
-        self._last_step = settings.training.steps
+        self._last_step, self._total_steps = settings.training.steps, plan.total_steps(settings)
         self._extractor = ""
 
     def report(self, metrics: dict[str, float]) -> None:
@@ -72,9 +72,8 @@ class TuneContext:
         """Show the progress of the whole run, of which this stage may train a round."""
         self._extractor = progress.extractor.hash if progress.extractor else ""
         if self._board is not None:
-            steps = self.plan.steps or self._last_step
-            seconds_left = (steps - progress.step) / progress.steps_per_second
-            self._board.put(self.job.name, replace(progress, steps=steps, seconds_left=seconds_left))
+            seconds_left = (self._total_steps - progress.step) / progress.steps_per_second
+            self._board.put(self.job.name, replace(progress, steps=self._total_steps, seconds_left=seconds_left))
 
     def end(
         self, status: str, step: int, metrics: Mapping[str, float], reason: str = "", extractor: str = ""
@@ -93,8 +92,6 @@ class TuneContext:
 
 def tell_tune(plan: Plan, report: Report) -> None:
     """Report to Tune from inside a trial: the objectives under their keys, and what the sweep's record takes."""
-    from ray import tune
-
     values = [report.metrics.get(metric, math.nan) for metric in plan.objectives]
     if report.status in LOST or not all(math.isfinite(value) for value in values):
         values = [WORST if mode == "min" else -WORST for mode in plan.objectives.values()]
@@ -137,8 +134,6 @@ def run_trial(
 
     What raises is written to the trial's folder first: Tune's own account of it may come too late, or never.
     """
-    from ray import tune
-
     name = tune.get_context().get_trial_name()
     job = plan.jobs[config["job"]] if plan.jobs else plan.proposed_job(name, config)
     folder = f"{plan.folder.rstrip('/')}/{job.name}"
@@ -157,7 +152,7 @@ def _run_job(
     try:
         run = context.run = open_run(plan, job, settings, StorePath(folder))
         for part, start in job.segments(settings, plan.from_step):
-            is_last = part.training.steps == (plan.steps or settings.training.steps)  # a group may have its own
+            is_last = part.training.steps == plan.total_steps(settings)
             if run and job.schedule:
                 record_schedule(run, job, start)
             outcome = trial_function(
