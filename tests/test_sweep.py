@@ -27,6 +27,7 @@ from kgan_ray.tuning.running.jobs import changes_of_device, confirm_jobs, cut_ro
 from kgan_ray.tuning.running.recorder import FAILURE_ARTIFACT
 from kgan_ray.tuning.running.trial import FAILURE_FILE, failure_recorded, open_run, was_started
 from kgan_ray.tuning.search.candidates import best_explored, described_front, explored_front
+from kgan_ray.tuning.search.population import Round
 from kgan_ray.tuning.search.proposals import draw
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial, load_sweep
 
@@ -230,6 +231,15 @@ def test_configurations_are_repeated_in_every_group(tmp_path):
     assert len(jobs) == 2 * 2 * 3
     assert len({job.name for job in jobs}) == len(jobs)
     assert jobs[3].overrides == {"data.benchmark": "xview", "techniques.pooling": "max"}
+
+
+def test_a_group_with_steps_of_its_own_is_trained_to_their_end(tmp_path):
+    """What a run stores in MLflow at its end is stored at that of its own steps, not of the sweep's."""
+    runner = make_runner(tmp_path)
+    longer = override(runner.settings, {"training.steps": 50})
+    assert runner._plan(CONFIRM, [], None).total_steps(longer) == 50
+    round_of_population = Round(1, 3, 0, 10)
+    assert runner._plan(EXPLORE, [], round_of_population).total_steps(longer) == 30
 
 
 def test_explored_runs_never_count_as_evidence(tmp_path):

@@ -254,7 +254,7 @@ class Runner:
             jobs={job.name: job for job in jobs or [] if job.name not in ended},
             searched=self.space.searched,
             from_step=part.start if part else 0,
-            steps=self.settings.training.steps,
+            steps=self.settings.training.steps if part else 0,
         )
 
     def _tuner(self, name: str, plan: Plan, recorder: StageRecorder, num_trials: int) -> tune.Tuner:
