@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import torch
+from torch import Tensor
 
 from kgan_ray.devices import cpu_threads
 from kgan_ray.presets import EVENING
@@ -19,10 +20,9 @@ _DAY = 24 * 3600.0
 
 def seconds_per_step(gan: GAN) -> float:
     """Measure a step of one worker with its share of a batch: the mean of a cycle of discriminator and generator steps."""
-    training, resources = gan.settings.training, gan.settings.resources
-    size = training.batch_size // resources.num_workers
-    motions, labels = torch.rand(size, *gan.spec.shape) * 2 - 1, torch.arange(size) % gan.spec.num_classes
-    with cpu_threads(resources.threads):
+    training = gan.settings.training
+    motions, labels = random_share(gan)
+    with cpu_threads(gan.settings.resources.threads):
         gan.step(motions, labels)  # warms up
         started, cycles = time.perf_counter(), 0
         while (spent := time.perf_counter() - started) < _LEAST_S or not cycles:
@@ -30,6 +30,12 @@ def seconds_per_step(gan: GAN) -> float:
                 gan.step(motions, labels)
             cycles += 1
         return spent / (cycles * training.n_critic)
+
+
+def random_share(gan: GAN) -> tuple[Tensor, Tensor]:
+    """Return one worker's share of a batch of noise: motions (n, C, T, V) and labels (n,)."""
+    size = gan.settings.training.batch_size // gan.settings.resources.num_workers
+    return torch.rand(size, *gan.spec.shape) * 2 - 1, torch.arange(size) % gan.spec.num_classes
 
 
 def line_of_length(settings: Settings, spec: MotionSpec, step: int) -> str:

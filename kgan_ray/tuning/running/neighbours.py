@@ -12,11 +12,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
 from kgan_ray.devices import cpu_threads
 from kgan_ray.settings import Settings
 from kgan_ray.skeleton import MotionSpec
+from kgan_ray.training.estimate import random_share
 from kgan_ray.training.gan import GAN
 
 
@@ -42,13 +41,11 @@ def neighbours(settings: Settings, spec: MotionSpec, count: int) -> Iterator[Non
 
 def _train_on() -> None:
     settings, spec = pickle.load(sys.stdin.buffer)
-    size = settings.training.batch_size // settings.resources.num_workers
-    motions, labels = torch.rand(size, *spec.shape) * 2 - 1, torch.arange(size) % spec.num_classes
-    over = threading.Thread(
-        target=sys.stdin.buffer.read, daemon=True
-    )  # returns when the parent ends, however it does
+    # Reading returns when the parent ends, however it does.
+    over = threading.Thread(target=sys.stdin.buffer.read, daemon=True)
     over.start()
     gan = GAN(settings, spec)
+    motions, labels = random_share(gan)
     with cpu_threads(settings.resources.threads):
         gan.step(motions, labels)
         print("ready", flush=True)
