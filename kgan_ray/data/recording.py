@@ -34,13 +34,13 @@ class Recording:
 
     @cached_property
     def pair(self) -> np.ndarray:
-        """Both bodies as one, (L, 2 V, C), without a frame where two are never seen together."""
-        second = np.zeros_like(self.motion) if self.motion_second is None else self.motion_second
-        return together([self.motion, second])
+        """Both bodies of a recording that has two as one, (L, 2 V, C), without a frame where they are never seen together."""
+        assert self.motion_second is not None
+        return together([self.motion, self.motion_second])
 
     @property
     def pair_frames(self) -> int:
-        return len(self.pair)
+        return 0 if self.motion_second is None else len(self.pair)
 
 
 class RejectedRecording(Exception):
