@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kgan_ray.data.loading import crops
 from kgan_ray.data.windows import WHOLE
 from kgan_ray.settings import UserError
 
@@ -106,8 +107,7 @@ class Batches:
         self._read_ahead(number + BATCHES_AHEAD)
         rows = self._rows[number]
         if self._is_random:
-            frames = self._starts[number][:, None] + torch.arange(self._frames, device=self._home)  # (n, T)
-            motions = self._motions[frames].transpose(1, 2).contiguous()
+            motions = crops(self._motions, self._starts[number], self._frames).contiguous()
         else:
             motions = self._motions[rows]
         return motions, self._labels[rows]

@@ -39,6 +39,11 @@ class MotionTensors:
     file: mmap.mmap | None = None  # that the motions are mapped from
 
 
+def crops(frames: Tensor, firsts: Tensor, length: int) -> Tensor:
+    """Cut motions (N, C, length, V) from frames (all of them, C, V), from the first frame (N,) of each on."""
+    return frames[firsts[:, None] + torch.arange(length, device=frames.device)].transpose(1, 2)
+
+
 def load_motions(view: DataView, split: str, rows: slice, window: str) -> MotionTensors:
     """Read these rows of a split from the dataset's files, in this process."""
     return collected(read_tables(view, view.rows(split)[rows], window), view, split, rows, window)

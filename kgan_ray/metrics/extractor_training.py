@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kgan_ray.data.loading import MotionTensors
+from kgan_ray.data.loading import MotionTensors, crops
 from kgan_ray.data.view import DataView
 from kgan_ray.data.windows import WHOLE
 from kgan_ray.devices import cpu_threads
@@ -32,18 +32,15 @@ class FreshCrops:
 
     def __init__(self, view: DataView) -> None:
         lengths = view.lengths(view.rows("train"))
-        self._frames = view.motions(
-            "train", slice(0, len(lengths)), WHOLE
-        ).motions  # end to end (all frames, C, V)
+        self._frames = view.motions("train", slice(0, len(lengths)), WHOLE).motions
         self._firsts = torch.from_numpy(np.cumsum(lengths) - lengths)
         self._num_starts = torch.from_numpy(lengths - view.spec.frames + 1)
-        self._window = torch.arange(view.spec.frames)
+        self._length = view.spec.frames
 
     def __call__(self, rows: Tensor, random: torch.Generator) -> Tensor:
         """Crop the recordings of these rows of the split, (N, C, T, V)."""
         starts = (torch.rand(len(rows), generator=random) * self._num_starts[rows]).long()
-        frames = (self._firsts[rows] + starts)[:, None] + self._window
-        return self._frames[frames].transpose(1, 2)
+        return crops(self._frames, self._firsts[rows] + starts, self._length)
 
 
 def train_classifier(
