@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ class Choice:
     seed: int = 0
     layout: str | None = None  # of an array, which does not say whose joints they are
     device: str = "cpu"  # that generates them, where the place is a checkpoint
-    bodies: int = 1  # of a recording or a dataset: 2 = those that show two
+    bodies: Literal[1, 2] = 1  # of a recording or a dataset: 2 = those that show two
     say: Callable[[str], None] = lambda line: None  # takes the line that names it
 
     def generator(self, place: str) -> GAN:
@@ -126,8 +127,7 @@ def _motions_of(place: str, choice: Choice) -> tuple[Titled, SkeletonLayout]:
 
 
 def _of_dataset(place: str, choice: Choice) -> tuple[Titled, SkeletonLayout]:
-    data = DataSettings(window="resample", bodies=2 if choice.bodies == 2 else 1)
-    view = Dataset.open(place).view(data)
+    view = Dataset.open(place).view(DataSettings(window="resample", bodies=choice.bodies))
     train, spec = view.load("train"), view.spec
     order = torch.randperm(len(train.labels), generator=torch.Generator().manual_seed(choice.seed))
     chosen = []

@@ -82,16 +82,14 @@ class Sweep(_Record):
     metric: str
     mode: Mode
     compare: Compare = "difference"  # what the verdicts are about
-    margin: float | None = (
-        None  # within which a configuration is the same as the baseline; up to format 3 there was none
-    )
+    # Within which a configuration is the same as the baseline; up to format 3 there was none.
+    margin: float | None = None
     planned_looks: int = 1  # at the verdicts, before the first; up to format 3 one was
     objectives: dict[str, Mode] = {}  # all of them where there are several
     seed_key: str = ""  # which, with an index, makes the seed of a confirmation run; empty: as format 2 did
     origin: dict[str, str] = {}  # preset, command, versions and date of its beginning
-    references: dict[
-        str, dict[str, float]
-    ] = {}  # by group: the objective `untrained` and of `real` motions; `chance` of accuracy
+    # By group: the objective `untrained` and of `real` motions; `chance` of accuracy.
+    references: dict[str, dict[str, float]] = {}
     dataset: str = ""  # path
     dataset_hash: str = ""
     extractors: dict[str, str] = {}  # the hash of each group's

@@ -55,9 +55,8 @@ class Verdict:
     effect: float  # the configuration's mean - the baseline's, or / the baseline's
     low: float  # the interval of the effect at the corrected level; of the runs that gave a value
     high: float
-    p_value: (
-        float  # of no difference, for "same" of one beyond the margin; corrected for all comparisons and looks
-    )
+    # Of no difference, for "same" of one beyond the margin; corrected for all comparisons and looks.
+    p_value: float
     word: Word
     next_level: float  # at which this comparison would be tested after further seeds
     margin: float | None = None  # of the effect, within which it would be the same

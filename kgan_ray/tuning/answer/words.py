@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -129,8 +128,5 @@ def _seconds_of(results: Results, seeds: int) -> float | None:
     together = sum(run.seconds for run in results.sweep.trials)
     if not runs or not together:
         return None
-    return _mean([run.seconds for run in runs]) * seeds * len(results.rows) * results.sweep.seconds / together
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+    each = float(np.mean([run.seconds for run in runs]))
+    return each * seeds * len(results.rows) * results.sweep.seconds / together

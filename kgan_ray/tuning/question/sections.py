@@ -58,9 +58,8 @@ class Confirm(FrozenModel):
     top: NonNegativeInt = 2
     seeds: PositiveInt = 3
     most_seeds: PositiveInt | None = None  # None = one round
-    margin: PositiveFloat | None = (
-        None  # a factor or a difference below which nobody cares; None = none is called the same
-    )
+    # A factor or a difference below which nobody cares; None = none is called the same.
+    margin: PositiveFloat | None = None
     baseline: bool = True
     compare: Literal["difference", "ratio"] | None = None
 

@@ -20,9 +20,8 @@ def write_study(sweep: Sweep, file: Path) -> bool:
     space = parse_space(sweep.space, name=sweep.name, where=FILE)
     directions = ["minimize" if mode == "min" else "maximize" for mode in space.modes.values()]
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    draft = optuna.create_study(
-        directions=directions
-    )  # in memory: a trial takes several steps, each a write to a file
+    # In memory: a trial takes several steps, each of which would be a write to the file.
+    draft = optuna.create_study(directions=directions)
     for trial in sweep.stage(EXPLORE):
         if trial.has_ended:
             _add(draft, trial, space)

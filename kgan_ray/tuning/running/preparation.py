@@ -53,11 +53,12 @@ def ends_of_curves(settings: Settings, evaluator: Evaluator, metric: str) -> dic
     """Measure what a sweep's curves lie between: an untrained generator, and real motions beside real ones."""
     gan = GAN(settings, evaluator.spec)
     settle(gan, evaluator.view)
-    untrained = evaluator.evaluate(gan, [metric])[metric]
-    with suppress(UserError):  # nothing is held out
+    ends = {"untrained": evaluator.evaluate(gan, [metric])[metric]}
+    with suppress(UserError):  # nothing is held out, or too little of it
         floor = evaluator.floor([metric])
-        return {"untrained": untrained, **({"real": floor[metric]} if metric in floor else {})}
-    return {"untrained": untrained}
+        if metric in floor:  # not a metric that has a floor of its own beside it
+            ends["real"] = floor[metric]
+    return ends
 
 
 def announce_estimate(runner: Runner, evaluator: Evaluator) -> float | None:

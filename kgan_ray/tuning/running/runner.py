@@ -68,9 +68,8 @@ class Runner:
     # Gives each (group, configuration) that gets more seeds.
     undecided: Callable[[Sweep], Collection[tuple[str, str]]] = lambda sweep: ()
     started: float | None = None  # when this session began, by time.monotonic; its budget counts from there
-    past: Sequence[
-        Trial
-    ] = ()  # explored by earlier sweeps of the same question: hopeless trials end by their curves
+    # Explored by earlier sweeps of the same question: hopeless trials end by their curves.
+    past: Sequence[Trial] = ()
     is_spent: bool = False  # the budget ended the confirmation
     at_once: int = 0  # trials that may run at the same time
     board: ProgressBoard | None = None
