@@ -60,11 +60,12 @@ def _write_and_rename(file: StorePath, content: bytes) -> None:
 def whole_folder(folder: StorePath, mark: str) -> Iterator[StorePath]:
     """Give an empty folder to write into, which is `folder` once the block has ended well; else nothing of it stays.
 
-    On this machine it grows beside its place and is renamed. Stores cannot rename a folder: there the files are
-    written in place, so the block writes last the file `mark`, without which the folder counts for nothing.
+    On this machine it grows beside its place and is renamed; a link is followed. Stores cannot rename a folder: there the
+    files are written in place, so the block writes last the file `mark`, without which the folder counts for nothing.
     """
     if folder.is_local:
-        final = folder.local.absolute()
+        final = Path(os.path.realpath(folder.local))
+        _refuse_unmovable(final, folder)
         part = _fresh_part(final)
         try:
             yield StorePath(part)
@@ -108,6 +109,14 @@ def publish(part: Path, final: Path) -> None:
     part.rename(final)
     flush(final.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _refuse_unmovable(final: Path, folder: StorePath) -> None:
+    """Raise UserError for a folder in whose place another one cannot be put."""
+    is_current = final.exists() and final.samefile(Path.cwd())
+    if is_current or final.is_mount():
+        what = "the current folder" if is_current else "the root of a disk"
+        raise UserError(f"{folder}: is {what}, which cannot be replaced whole; name a new folder in it")
 
 
 def _fresh_part(final: Path) -> Path:

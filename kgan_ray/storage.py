@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from functools import cached_property
@@ -21,6 +22,7 @@ from pyarrow import fs
 
 from kgan_ray.settings import UserError, refuse_password
 
+_DETAIL = re.compile(r"^.*Detail: \[errno \d+\] ")  # how pyarrow begins what the operating system said
 MOST_READS = 5  # of a file that others replace meanwhile
 
 
@@ -29,8 +31,20 @@ class StoreError(UserError, OSError):
 
 
 def describe(error: Exception) -> str:
-    """Say in one line what went wrong: pyarrow's messages carry hints of several lines."""
-    return (getattr(error, "strerror", None) or str(error)).splitlines()[0]
+    """Say in one line what went wrong: pyarrow's messages name files again, and carry hints of several lines."""
+    line: str = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
+    return _DETAIL.sub("", line)
+
+
+@contextlib.contextmanager
+def reading(location: object) -> Iterator[None]:
+    """Turn an OSError within into a StoreError that names the file, or else `location`."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{error.filename or location}: cannot be read ({describe(error)})") from None
 
 
 class StorePath:

@@ -9,6 +9,7 @@ from kgan_ray.data.recording import RejectedRecording
 from kgan_ray.data.sources import archive
 from kgan_ray.data.sources.archive import list_files, read_file
 from kgan_ray.settings import UserError
+from kgan_ray.storage import StoreError
 
 TEXTS = {"b/two.txt": b"two " * 500, "one.txt": b"one", "b/empty.txt": b""}
 
@@ -89,8 +90,8 @@ def test_a_pipe_in_a_folder_is_set_aside_at_once(tmp_path):
         read_file(tmp_path, "pipe.skeleton")
 
 
-def test_a_file_that_has_gone_is_set_aside(tmp_path):
-    with pytest.raises(RejectedRecording, match="cannot be read: No such file"):
+def test_a_file_that_has_gone_is_no_fault_of_the_recording(tmp_path):
+    with pytest.raises(StoreError, match=r"gone\.skeleton: cannot be read \(No such file or directory\)"):
         read_file(tmp_path, "gone.skeleton")
 
 

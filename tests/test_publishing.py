@@ -81,6 +81,32 @@ def test_a_folder_on_this_machine_is_the_old_one_until_all_of_the_new_one_is_on_
     assert os.listdir(tmp_path) == ["data"]  # noqa: PTH208
 
 
+def test_a_link_to_a_folder_stays_and_its_target_is_replaced(tmp_path):
+    for target in ("there", "elsewhere/not yet"):
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").symlink_to(target)
+        with whole_folder(StorePath(tmp_path / "link"), "mark") as part:
+            (part / "mark").write_text("")
+        assert (tmp_path / "link").is_symlink()
+        assert names(StorePath(tmp_path / target)) == ["mark"]
+    assert names(StorePath(tmp_path)) == ["elsewhere", "link", "there"]
+
+
+def test_a_folder_that_cannot_be_replaced_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    for folder, what in (
+        (".", "the current folder"),
+        (tmp_path, "the current folder"),
+        ("/", "the root of a disk"),
+    ):
+        monkeypatch.chdir(tmp_path)
+        with (
+            pytest.raises(UserError, match=f"is {what}, which cannot be replaced whole; name a new folder in it"),
+            whole_folder(StorePath(folder), "mark"),
+        ):
+            pytest.fail("it was begun")
+    assert names(StorePath(tmp_path)) == []
+
+
 def test_a_folder_is_deleted_mark_first(home, monkeypatch):
     for name in ("a", "mark"):
         (home / "step" / name).write_text("")

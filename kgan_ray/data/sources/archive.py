@@ -8,12 +8,14 @@ import os
 import stat
 import zipfile
 import zlib
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO
 
 from kgan_ray.data.recording import RejectedRecording
+from kgan_ray.data.sources.source import no_waiting
 from kgan_ray.settings import UserError
+from kgan_ray.storage import reading
 
 inflate: ModuleType = zlib
 with contextlib.suppress(ImportError):  # it has wheels for the usual machines, not for all
@@ -42,22 +44,27 @@ def list_files(path: Path) -> list[tuple[str, Place]]:
 
 
 def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
 def _list_folder(path: Path) -> list[tuple[str, Place]]:
     files: list[tuple[str, Place]] = []
     entered = set()
-    for folder, folders, names in os.walk(path, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in entered:  # a link to a folder above it, or to one that was walked already
-            folders.clear()
-            continue
-        entered.add(real)
-        for name in names:
-            relative = (Path(folder) / name).relative_to(path).as_posix()
-            files.append((relative, relative))
+    with reading(path):
+        for folder, folders, names in os.walk(path, followlinks=True, onerror=_raise):
+            real = os.path.realpath(folder)
+            if real in entered:  # a link to a folder above it, or to one that was walked already
+                folders.clear()
+                continue
+            entered.add(real)
+            within = "" if folder == str(path) else f"{Path(folder).relative_to(path).as_posix()}/"
+            files += [(within + name, within + name) for name in names]
     return files
+
+
+def _raise(error: OSError) -> None:
+    """Raise what `os.walk` would pass over: the recordings of such a folder would be missing without a word."""
+    raise error
 
 
 def _list_zip(path: Path) -> list[tuple[str, Place]]:
@@ -74,31 +81,26 @@ def _list_zip(path: Path) -> list[tuple[str, Place]]:
 
 
 def read_file(path: Path, place: Place) -> bytes:
-    """Read one file's bytes. Raises RejectedRecording if it is too large, damaged, or not a plain file."""
-    if not isinstance(place, list):
-        return _read_plain(path / place)
-    try:
+    """Read one file's bytes.
+
+    Raises RejectedRecording if it is too large, damaged, or not a plain file, and StoreError where the system does not give
+    it: that is no fault of the recording's, and the next one may fare the same.
+    """
+    with reading(path):
+        if not isinstance(place, list):
+            return _read_plain(path / place)
         with path.open("rb", buffering=0) as archive:
             return _read_member(archive, place)
-    except OSError as error:
-        raise RejectedRecording(f"cannot be read: {error.strerror}") from None
 
 
 def _read_plain(file: Path) -> bytes:
-    try:
-        with open(file, "rb", opener=_no_waiting) as stream:
-            status = os.fstat(stream.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise RejectedRecording("not a plain file")
-            if status.st_size > MAX_BYTES:
-                raise RejectedRecording(f"{status.st_size} bytes; at most {MAX_BYTES} are accepted")
-            return stream.read(MAX_BYTES)
-    except OSError as error:
-        raise RejectedRecording(f"cannot be read: {error.strerror}") from None
-
-
-def _no_waiting(name: str, flags: int) -> int:
-    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe would block for ever
+    with open(file, "rb", opener=no_waiting) as stream:
+        status = os.fstat(stream.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise RejectedRecording("not a plain file")
+        if status.st_size > MAX_BYTES:
+            raise RejectedRecording(f"{status.st_size} bytes; at most {MAX_BYTES} are accepted")
+        return stream.read(MAX_BYTES)
 
 
 def _read_member(archive: BinaryIO, place: list[int]) -> bytes:

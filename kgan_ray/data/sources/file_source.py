@@ -49,4 +49,5 @@ class FileSource(Source):
 
     def files(self) -> list[Path]:
         # Only in a zip is a place more than a path.
-        return [self.path / str(self.place_of(item)) for item in self.items()] if self.is_folder else [self.path]
+        path = self.path
+        return [path / str(self.place_of(item)) for item in self.items()] if self.is_folder else [path]

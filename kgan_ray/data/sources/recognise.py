@@ -22,6 +22,7 @@ from kgan_ray.data.sources.tables import KimoreFiles, UiPrmdFiles
 from kgan_ray.data.sources.ucla_files import UCLA_NAME, UclaFiles
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import SkeletonLayout
+from kgan_ray.storage import StorePath
 
 ACCEPTED = (
     "a folder or zip of .skeleton files (NTU RGB+D), of .json files (NW-UCLA), of .npy files of joints (HumanML3D), or of "
@@ -50,7 +51,11 @@ _OTHER_NPZ = {
 
 def find_sources(path: str, layout: SkeletonLayout | None = None) -> list[Source]:
     """Find the source or sources at a path. Raises UserError, naming what is accepted, for anything else."""
-    place = Path(path)
+    if not StorePath(path).is_local:
+        raise UserError(
+            f"{path}: recordings are read from this machine's disks only; copy them here (or mount them)"
+        )
+    place = StorePath(path).local
     if not place.exists():
         raise UserError(f"{path}: does not exist")
     if place.is_dir() or place.suffix == ".zip":

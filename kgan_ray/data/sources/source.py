@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
+import os
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,6 +17,7 @@ import numpy as np
 from kgan_ray.data.recording import Recording, as_float32
 from kgan_ray.data.splits import SplitRule
 from kgan_ray.skeleton import SkeletonLayout
+from kgan_ray.storage import reading
 from kgan_ray.validation import FrozenModel
 
 
@@ -90,9 +94,10 @@ class Source(ABC):
     def fingerprint(self) -> str:
         """Hash names, sizes and times: it changes when a file is added, resized or touched, and needs no reading."""
         lines = []
-        for file in self.files():
-            status = file.stat()
-            lines.append(f"{file.name} {status.st_size} {status.st_mtime_ns}")
+        with reading(self.location):
+            for file in self.files():
+                status = os.stat(file)  # noqa: PTH116 (of 57 000 files it takes half as long as theirs)
+                lines.append(f"{file.name} {status.st_size} {status.st_mtime_ns}")
         return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
     def sha256(self) -> str:
@@ -104,8 +109,15 @@ class Source(ABC):
 
 
 def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Hash a file with SHA-256; what is no plain file (a pipe) counts as empty. Raises StoreError."""
+    with reading(path), open(path, "rb", opener=no_waiting) as file:
+        is_plain = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+        return hashlib.file_digest(file if is_plain else io.BytesIO(), "sha256").hexdigest()
+
+
+def no_waiting(name: str, flags: int) -> int:
+    """Open a file without waiting: a pipe would block for ever."""
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def list_sha256(digests: Iterable[tuple[str, str]]) -> str:
