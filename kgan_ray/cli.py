@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 import yaml
 
+from kgan_ray.cluster import end_politely
 from kgan_ray.presets import PRESETS
 from kgan_ray.settings import Settings, UserError, flatten, resolve_settings
 from kgan_ray.text import described
@@ -122,6 +123,7 @@ def console() -> Console:
 
 def run_verb(main: Callable[[Sequence[str] | None], int | None]) -> None:
     """Run a verb's `main(arguments)` and exit with its code: 2 after a UserError, 130 after Ctrl-C, 1 after a bug."""
+    end_politely()
     try:
         code = main(None) or 0
         sys.stdout.flush()

@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -78,10 +79,20 @@ def connect(*, dashboard: bool = False, bytes_to_share: int = 0) -> ray_module:
         raise UserError(f"{what}: {reason}") from None
     for name in ("ray", "ray.data", "ray.train", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    if threading.current_thread() is threading.main_thread():
-        # A scheduler's way to end a job stops as politely as Ctrl-C. Ray, when it starts, has it end the driver at once.
-        signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    end_politely()  # Ray, when it starts, has a SIGTERM end the driver at once
     return ray
+
+
+def end_politely() -> None:
+    """Have a scheduler's way to end a job, SIGTERM, end this process as politely as Ctrl-C does."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+
+
+def is_cluster_at_hand() -> bool:
+    """Return whether `connect` would join what runs already, or is told by $RAY_ADDRESS what to join."""
+    ray = sys.modules.get("ray")
+    return "RAY_ADDRESS" in os.environ or bool(ray and ray.is_initialized())
 
 
 def _keep_to_loopback() -> None:

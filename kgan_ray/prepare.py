@@ -113,6 +113,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(options: argparse.Namespace) -> None:
+    if "" in (options.output, *options.sources):
+        raise UserError("SOURCE and --output need a name each, and one is empty")
     if options.demo and options.sources:
         raise UserError("--demo needs no SOURCE; give one or the other")
     if not options.demo and not options.sources:

@@ -1,17 +1,22 @@
 """The verb prepare: every source, nothing done twice, one line for what is wrong, nothing half-written."""
 
 import gc
+import hashlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 
 import numpy as np
 import orjson
+import psutil
 import pyarrow.parquet as pq
 import pytest
+import ray
 
+from helpers import processes
 from helpers.other_forms import ctr_gcn_arrays, made_recordings, write_pyskl
 from helpers.recordings import (
     BODY,
@@ -27,6 +32,8 @@ from helpers.recordings import (
 from kgan_ray import prepare
 from kgan_ray.cli import run_verb
 from kgan_ray.data.dataset import MANIFEST, Dataset
+from kgan_ray.data.prepare.service import prepare_dataset
+from kgan_ray.data.sources.ntu_files import SkeletonFiles
 from kgan_ray.publishing import whole_folder
 from kgan_ray.settings import UserError
 from kgan_ray.storage import StorePath
@@ -283,6 +290,8 @@ def test_a_class_with_one_sequence(tmp_path, capsys):
         (["files", "--missing-list", "absent"], "--missing-list absent: cannot be read"),
         (["files", "--layout", "absent.yaml"], "absent.yaml: cannot be read as YAML"),
         (["files", "--outptu", "x"], "unrecognized arguments"),
+        (["files", ""], "SOURCE and --output need a name each, and one is empty"),
+        (["s3://bucket/ntu60.zip"], "s3://bucket/ntu60.zip: recordings are read from this machine's disks only"),
         (["files", "--min-per-class", "few"], "--min-per-class: invalid int value: 'few'"),
         (["empty"], "there is nothing in it"),
     ],
@@ -419,6 +428,60 @@ def test_a_folder_that_cannot_be_made(tmp_path, files, capsys):
     assert "cannot be" in refused(capsys, files, "--output", tmp_path / "file/data")
 
 
+def as_anybody(*arguments):
+    """Run prepare in a process to which modes of files apply: root's, else, may read and write whatever there is."""
+    powers = "-dac_override,-dac_read_search"
+    command = [sys.executable, "-m", "kgan_ray.prepare", *map(str, arguments)]
+    if not os.geteuid():
+        if not shutil.which("setpriv"):
+            pytest.skip("giving up root's powers takes setpriv")
+        command = ["setpriv", f"--bounding-set={powers}", f"--inh-caps={powers}", *command]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert ran.returncode == 2
+    assert ran.stderr.count("\n") == 1
+    return ran.stderr
+
+
+def test_what_may_not_be_read_or_written_is_one_line_that_names_it(tmp_path, files):
+    """Nothing is passed over: a folder that cannot be listed would take its recordings along without a word."""
+    output = tmp_path / "home/data"
+    (tmp_path / "home").mkdir()
+    inner = write_ntu(files / "inner", ntu_names(20)[16:])
+    one = files / f"{ntu_names(16)[3]}.skeleton"
+    for place, mode in ((inner, 0o300), (files, 0o300), (one, 0o000)):
+        place.chmod(mode)
+        assert as_anybody(files, "--output", output) == f"error: {place}: cannot be read (Permission denied)\n"
+        place.chmod(0o700)
+    (tmp_path / "home").chmod(0o500)
+    message = as_anybody(files, "--output", output)
+    assert message == f"error: {output}: cannot be written: Permission denied; nothing was kept of it\n"
+    assert names_in(tmp_path / "home") == []
+    assert names_in(tmp_path) == ["files", "home"]
+
+
+def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path, files, monkeypatch):
+    monkeypatch.setattr("kgan_ray.data.prepare.ingest.ROWS_PER_PART", 8)
+    last = max(files.iterdir(), key=lambda file: hashlib.sha256(file.stem.encode()).digest())
+    packed = zipped(files, tmp_path / "a.zip")
+    for source, change, message in (
+        (packed, lambda: os.utime(packed, (1, 1)), f"{packed}: changed while it was read; nothing was kept of it"),
+        (files, lambda: last.write_bytes(b"new"), f"{files}: changed while it was read; nothing was kept of it"),
+        (files, last.unlink, f"{last}: cannot be read (No such file or directory)"),
+    ):
+        with pytest.raises(UserError) as refusal:
+            prepare_dataset([str(source)], tmp_path / "data", progress=lambda _, change=change: change())
+        assert str(refusal.value) == message
+        assert names_in(tmp_path) == ["a.zip", "files"]
+
+
+def test_a_file_that_is_not_read_is_not_waited_for(tmp_path, files):
+    """Its folder is hashed for all that, of the pipe what an empty file has."""
+    os.mkfifo(files / f"{ntu_names(17)[16]}.skeleton")
+    assert run(files, "--output", tmp_path / "data") == 0
+    assert Dataset.open(tmp_path / "data").manifest.counts.rejected == 1
+    assert Dataset.open(tmp_path / "data").manifest.sources[0].sha256 == SkeletonFiles(files).sha256()
+
+
 def test_the_genuine_ntu_sample_keeps_138_of_139(tmp_path):
     path = REAL_DATA / "ntu_sample_skeletons.zip"
     if not path.exists():
@@ -433,14 +496,25 @@ def test_the_genuine_ntu_sample_keeps_138_of_139(tmp_path):
     assert (len(dataset.class_names), sum(counts.per_class.values())) == (120, 138)
 
 
+def test_parts_written_by_other_processes_are_those_written_here(tmp_path, monkeypatch):
+    check_parts_written_elsewhere(tmp_path, monkeypatch)
+    assert not ray.is_initialized()
+
+
 @pytest.mark.slow
-def test_parts_written_by_ray_are_those_written_here(tmp_path, monkeypatch, capsys):
+def test_parts_written_by_ray_are_those_written_here(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    check_parts_written_elsewhere(tmp_path, monkeypatch)
+    assert ray.is_initialized()
+
+
+def check_parts_written_elsewhere(tmp_path, monkeypatch):
     files = write_ntu(tmp_path / "files", ntu_names(48))
     broken = files / f"{ntu_names(48)[7]}.skeleton"
     broken.write_bytes(broken.read_bytes()[:5000])
     monkeypatch.setattr("kgan_ray.data.prepare.ingest.ROWS_PER_PART", 6)
     with monkeypatch.context() as patch:
-        patch.setattr("kgan_ray.data.prepare.ingest.FEW_PARTS", 1000)
+        patch.setattr("kgan_ray.data.prepare.workers.FEW_PARTS", 1000)
         assert run(files, "--output", tmp_path / "here") == 0
     assert run(files, "--output", tmp_path / "there") == 0
     here, there = Dataset.open(tmp_path / "here"), Dataset.open(tmp_path / "there")
@@ -450,10 +524,45 @@ def test_parts_written_by_ray_are_those_written_here(tmp_path, monkeypatch, caps
         assert (tmp_path / "here" / part.file).read_bytes() == (tmp_path / "there" / part.file).read_bytes()
 
 
-@pytest.mark.slow
-def test_a_full_disk_met_by_rays_workers(tmp_path, monkeypatch, capsys, small_disk):
+@pytest.mark.parametrize("where", ["processes", pytest.param("ray", marks=pytest.mark.slow)])
+def test_a_full_disk_met_by_workers(tmp_path, monkeypatch, capsys, small_disk, where):
+    if where == "ray":
+        monkeypatch.setenv("RAY_ADDRESS", "local")
     large = write_ntu(tmp_path / "large", ntu_names(30), num_frames=200)
     monkeypatch.setattr("kgan_ray.data.prepare.ingest.ROWS_PER_PART", 5)
     message = refused(capsys, large, "--output", small_disk / "data")
     assert "No space left on device" in message
     assert names_in(small_disk) == []
+
+
+def test_a_process_that_is_killed_for_want_of_memory_is_one_line(tmp_path, files, monkeypatch):
+    monkeypatch.setattr("kgan_ray.data.prepare.ingest.ROWS_PER_PART", 1)
+
+    def kill_all(_):
+        for process in psutil.Process().children():
+            process.kill()
+
+    with pytest.raises(
+        UserError, match=r"has died \(the system has killed it, as it does where memory is short\)"
+    ):
+        prepare_dataset([str(files)], tmp_path / "data", progress=kill_all)
+    assert names_in(tmp_path) == ["files"]
+    assert psutil.Process().children() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_prepare_that_is_ended_leaves_no_process_and_is_repeated(tmp_path, ending):
+    command = [sys.executable, "-m", "kgan_ray.prepare", "--demo", "--num-sequences", "2500", "--output"]
+    process = processes.start([*command, str(tmp_path / "data")], stderr=subprocess.PIPE, text=True)
+    processes.wait_for(lambda: list(tmp_path.glob(".data.*.partial/motions/part-*")), process)
+    writers = psutil.Process(process.pid).children()
+    assert writers
+    process.send_signal(ending)
+    _, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == ((-9, "") if ending == signal.SIGKILL else (130, "stopped\n"))
+    _, alive = psutil.wait_procs(writers, timeout=20)  # a part that was begun is written to its end
+    assert alive == []
+    assert bool(names_in(tmp_path)) == (ending == signal.SIGKILL)
+    assert run("--demo", "--num-sequences", 100, "--output", tmp_path / "data") == 0
+    assert names_in(tmp_path) == ["data"]

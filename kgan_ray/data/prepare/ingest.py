@@ -1,4 +1,4 @@
-"""From sources to a dataset folder: parts written in parallel on Ray Data, then the manifest.
+"""From sources to a dataset folder: parts written in parallel, then the manifest.
 
 The rows' order is fixed by a hash of their names, so it is shuffled, the same everywhere, and independent of
 how many workers wrote them. A dataset appears whole or not at all.
@@ -7,24 +7,22 @@ how many workers wrote them. A dataset appears whole or not at all.
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import orjson
 
-from kgan_ray.cluster import connect
-from kgan_ray.data.dataset import FEW_PARTS, MANIFEST, Dataset, Manifest, SourceRecord
+from kgan_ray.data.dataset import MANIFEST, Dataset, Manifest, SourceRecord
 from kgan_ray.data.prepare.manifest import WrittenParts, common_traits, summarise, write_manifest
-from kgan_ray.data.prepare.parts import ROWS_PER_PART, PartJob, RowReport, as_row, write_part
-from kgan_ray.data.sources.source import Item, Source, list_sha256
-from kgan_ray.publishing import whole_folder
+from kgan_ray.data.prepare.parts import ROWS_PER_PART, PartJob, RowReport
+from kgan_ray.data.prepare.workers import written_parts
+from kgan_ray.data.sources.source import Item, Source, file_sha256, list_sha256
+from kgan_ray.publishing import flush, whole_folder
 from kgan_ray.settings import UserError
-from kgan_ray.storage import StoreError, StorePath, describe
+from kgan_ray.storage import StoreError, StorePath, describe, reading
 
 Progress = Callable[[str], None]
 
@@ -51,12 +49,10 @@ def ingest(
     options = {**(options or {}), "min_per_class": min_per_class, "train_ids": train_ids or {}}
     options["leave_out"] = _digest(sorted(leave_out)) if leave_out else None
     options = orjson.loads(orjson.dumps(options))
-    try:
+    with reading(folder):
         existing = _existing_dataset(folder, force=force)
-        if existing is not None and not force and _is_same(existing.manifest, sources, options):
-            return existing, False
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be opened, or a source of it: {describe(error)}") from None
+    if existing is not None and not force and _is_same(existing.manifest, sources, options):
+        return existing, False
     if existing is not None and not force:
         raise UserError(f"{folder}: holds a dataset of other sources or options; --force replaces it")
 
@@ -149,49 +145,16 @@ def _run(
     outcomes: dict[int, tuple[list[int], list[RowReport]]] = {}
     total = sum(len(job.items) for job in jobs)
     read, started = 0, time.perf_counter()
-    for number, groups, reports in _outcomes(jobs, sources, folder):
+    for number, groups, reports in written_parts(jobs, sources, folder):
         outcomes[number] = groups, reports
+        if groups and folder.is_local:
+            flush((folder / jobs[number].file).local)  # to the disk, while others are written
         read += len(reports)
         if progress:
             rate = read / (time.perf_counter() - started)
             progress(f"{read} of {total} recordings, {rate:.0f} a second, {(total - read) / rate:.0f} s left")
     for job in jobs:
         yield job, *outcomes[job.number]
-
-
-def _outcomes(
-    jobs: Sequence[PartJob], sources: Sequence[Source], folder: StorePath
-) -> Iterator[tuple[int, list[int], list[RowReport]]]:
-    """Yield (number, rows of the row groups, reports) of every job, as they end."""
-    if len(jobs) <= FEW_PARTS:
-        for job in jobs:
-            yield job.number, *write_part(job, sources, folder)
-        return
-    connect()
-    import ray.data
-
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    rows = [
-        {"number": job.number, "items": orjson.dumps([(number, tuple(item)) for number, item in job.items])}
-        for job in jobs
-    ]
-    work = functools.partial(_work, sources=list(sources), folder=folder)
-    for row in ray.data.from_items(rows, override_num_blocks=len(rows)).map(work).iter_rows():
-        outcome = orjson.loads(row["outcome"])
-        if "error" in outcome:
-            raise OSError(outcome["errno"], outcome["error"])
-        yield row["number"], outcome["groups"], [RowReport(**report) for report in outcome["reports"]]
-
-
-def _work(row: dict[str, Any], sources: Sequence[Source], folder: StorePath) -> dict[str, Any]:
-    """Write one part, in a Ray worker. A full disk is an outcome: as an exception it would come back wrapped."""
-    job = PartJob(int(row["number"]), [(number, Item(*item)) for number, item in orjson.loads(row["items"])])
-    try:
-        outcome = as_row(*write_part(job, sources, folder))
-    except OSError as error:
-        outcome = {"error": describe(error), "errno": error.errno}
-    return {"number": job.number, "outcome": orjson.dumps(outcome)}
 
 
 class _FileHashes:
@@ -207,24 +170,29 @@ class _FileHashes:
     def _hash_files(self) -> None:
         for number, source in enumerate(self._sources):
             if not source.is_folder:
-                with contextlib.suppress(OSError):  # then `records` meets the error again, where it is reported
+                with contextlib.suppress(OSError):  # then `records` meets the error again, where it is told
                     self._hashes[number] = source.sha256()
 
     def records(self, reports: Sequence[RowReport]) -> list[SourceRecord]:
+        """Describe the sources. Raises UserError for one that changed meanwhile: what was read of it is neither old nor new."""
         self._thread.join()
+        for source, before in zip(self._sources, self._fingerprints, strict=True):
+            if source.fingerprint() != before:
+                raise UserError(f"{source.location}: changed while it was read; nothing was kept of it")
         return [
             SourceRecord(
                 kind=source.kind,
                 location=source.location,
-                sha256=self._hashes.get(number) or self._of_folder(number, reports) or source.sha256(),
+                sha256=self._of_folder(number, reports)
+                if source.is_folder
+                else self._hashes.get(number) or source.sha256(),
                 fingerprint=self._fingerprints[number],
             )
             for number, source in enumerate(self._sources)
         ]
 
-    def _of_folder(self, number: int, reports: Sequence[RowReport]) -> str | None:
-        """Hash a folder from the files' hashes that the workers made, unless a file was left out or could not be read."""
+    def _of_folder(self, number: int, reports: Sequence[RowReport]) -> str:
+        """Hash a folder from the files' hashes that the workers made; only those that none has read are read here."""
         read = {report.name: report.file_sha256 for report in reports if report.source == number}
-        digests = [(file.name, read.get(file.stem)) for file in self._sources[number].files()]
-        complete = [(name, digest) for name, digest in digests if digest]
-        return list_sha256(complete) if len(complete) == len(digests) else None
+        files = self._sources[number].files()
+        return list_sha256((file.name, read.get(file.stem) or file_sha256(file)) for file in files)

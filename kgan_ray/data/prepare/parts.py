@@ -15,7 +15,7 @@ from kgan_ray.data.rows import part_schema, row_digest, rows_table
 from kgan_ray.data.sources.source import Item, Source
 from kgan_ray.data.splits import hashed_fold
 from kgan_ray.data.windows import value_ranges
-from kgan_ray.storage import StorePath
+from kgan_ray.storage import StorePath, reading
 
 ROWS_PER_PART = 512
 ROWS_PER_GROUP = 128  # what a training worker reads at a time
@@ -85,8 +85,9 @@ def write_part(job: PartJob, sources: Sequence[Source], folder: StorePath) -> tu
             report = RowReport(name=item.name, source=number)
             reports.append(report)
             try:
-                data, report.file_sha256 = fetched.result()
-                recording = sources[number].read(item, data)
+                with reading(sources[number].location):
+                    data, report.file_sha256 = fetched.result()
+                    recording = sources[number].read(item, data)
             except RejectedRecording as error:
                 report.reason = str(error)
                 continue
