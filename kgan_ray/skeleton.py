@@ -244,6 +244,8 @@ class MotionSpec(FrozenModel):
     class_names: tuple[str, ...]
     value_range: tuple[float, float]
     centre: Literal["none", "first", "frame"] = "none"
+    # Of each class, its label in the whole dataset, where these are a part of its classes.
+    class_labels: tuple[int, ...] | None = None
 
     @property
     def num_classes(self) -> int:

@@ -10,7 +10,7 @@ from kgan_ray.classes import class_numbers
 from kgan_ray.data.motions_file import open_motions
 from kgan_ray.generate import main
 from kgan_ray.settings import UserError
-from kgan_ray.skeleton import LAYOUTS
+from kgan_ray.skeleton import LAYOUTS, NTU25, MotionSpec
 from kgan_ray.training.checkpoint import CheckpointStore
 from kgan_ray.training.gan import GAN
 
@@ -126,17 +126,31 @@ def test_weights_of_another_generator_are_refused(checkpoint, demo, tmp_path):
 
 
 def test_class_numbers_take_names_and_numbers():
-    assert class_numbers(["b", "0"], ["a", "b"]) == [1, 0]
-    assert class_numbers(None, ["a", "b"]) == [0, 1]
-    assert class_numbers(["b,0", "A002"], ["a", "b"]) == [1, 0, 1]
-    assert class_numbers(["a, b"], ["a, b", "b"]) == [0]
+    assert class_numbers(["b", "0"], classes("a", "b")) == [1, 0]
+    assert class_numbers(None, classes("a", "b")) == [0, 1]
+    assert class_numbers(["b,0", "A002"], classes("a", "b")) == [1, 0, 1]
+    assert class_numbers(["a, b"], classes("a, b", "b")) == [0]
+
+
+def test_a_part_of_the_classes_keeps_ntus_numbers():
+    pairs = classes("punch or slap", "kicking", "hit with object", labels=(49, 50, 105))
+    assert class_numbers(["A050", "A106", "1", "kicking"], pairs) == [0, 2, 1, 1]
+    for word in ("A001", "A003", "3", "49"):
+        with pytest.raises(UserError, match=f"--classes {word}: unknown class.*0 to 2.*and A050, A051, A106$"):
+            class_numbers([word], pairs)
+
+
+def classes(*names, labels=None):
+    return MotionSpec(
+        layout=NTU25, coordinates=3, frames=16, class_names=names, value_range=(-1, 1), class_labels=labels
+    )
 
 
 def test_what_no_class_is_called_is_refused_with_the_ways_to_name_one():
     with pytest.raises(
         UserError, match=r"--classes A003: unknown class.*0 to 1, names such as 'a', and A001 to A002"
     ):
-        class_numbers(["A003"], ["a", "b"])
+        class_numbers(["A003"], classes("a", "b"))
 
 
 @pytest.mark.parametrize("option", [["--preset", "demo"], ["--set", "seed=3"], ["--data", "somewhere"]])

@@ -16,6 +16,7 @@ from kgan_ray.data.motions_file import open_motions, read_motions, write_parquet
 from kgan_ray.data.prepare.ingest import ingest
 from kgan_ray.data.sources.ntu_files import SkeletonFiles
 from kgan_ray.data.windows import together
+from kgan_ray.generate import main as generate
 from kgan_ray.prepare import main as prepare
 from kgan_ray.settings import DataSettings, UserError, override
 from kgan_ray.skeleton import NTU25, SkeletonGraph, SkeletonLayout, pair_layout
@@ -191,6 +192,13 @@ def test_a_generator_of_pairs_writes_two_bodies_and_draws_them(dataset, tiny, tm
     for place in (dataset.path, recording):
         render.main([place, "--bodies", "2", "--output", str(tmp_path / "a.png")])
     assert Image.open(tmp_path / "a.png").height > 0
+
+    generated = tmp_path / "hugs.parquet"  # of the classes under NTU's numbers
+    generate([str(tmp_path / "run"), "--classes", HUG, "--count", "3", "--output", str(generated)])
+    assert open_motions(generated).labels == [1, 1, 1]
+    render.main([dataset.path, "--bodies", "2", "--classes", PUNCH, "--output", str(tmp_path / "a.png")])
+    with pytest.raises(UserError, match=f"--classes {ALONE}: unknown class.*and A050, A055$"):
+        generate([str(tmp_path / "run"), "--classes", ALONE, "--output", str(generated)])
 
 
 def test_a_pair_is_drawn_as_two_figures_that_no_bone_joins(tmp_path):

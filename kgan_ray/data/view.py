@@ -48,9 +48,10 @@ class DataView:
         """Describe the motions, as the networks need to know them."""
         manifest, settings = self.dataset.manifest, self.settings
         layout, class_names, ranges = manifest.layout, manifest.class_names, manifest.ranges
+        class_labels = None
         if settings.bodies == 2:
             pairs = self.dataset.pairs
-            layout, ranges = pair_layout(layout), pairs.ranges
+            layout, ranges, class_labels = pair_layout(layout), pairs.ranges, pairs.labels
             class_names = tuple(class_names[label] for label in pairs.labels)
         return MotionSpec(
             layout=layout,
@@ -59,6 +60,7 @@ class DataView:
             class_names=class_names,
             value_range=ranges[settings.benchmark][settings.centre],
             centre=settings.centre,
+            class_labels=class_labels,
         )
 
     @property

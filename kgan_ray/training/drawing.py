@@ -78,7 +78,7 @@ def draw_noise(
     gan = choice.generator(checkpoint)
     techniques, names = gan.settings.techniques, gan.spec.class_names
     mask_quantile = quantile if quantile is not None else techniques.mask_quantile or 0.5
-    labels = [label for label in class_numbers(choice.classes, names) for _ in range(choice.count)]
+    labels = [label for label in class_numbers(choice.classes, gan.spec) for _ in range(choice.count)]
     variation = stochastic_variation(
         gan.average or gan.generator,
         torch.tensor(labels, device=gan.device),
@@ -131,7 +131,7 @@ def _of_dataset(place: str, choice: Choice) -> tuple[Titled, SkeletonLayout]:
     train, spec = view.load("train"), view.spec
     order = torch.randperm(len(train.labels), generator=torch.Generator().manual_seed(choice.seed))
     chosen = []
-    for number in class_numbers(choice.classes, spec.class_names):
+    for number in class_numbers(choice.classes, spec):
         chosen += [int(row) for row in order if train.labels[row] == number][: choice.count]
     return [
         (spec.class_names[train.labels[row]], spec.to_metres(train.motions[row]).numpy()) for row in chosen
@@ -141,7 +141,7 @@ def _of_dataset(place: str, choice: Choice) -> tuple[Titled, SkeletonLayout]:
 def _of_checkpoint(place: str, choice: Choice) -> tuple[Titled, SkeletonLayout]:
     gan = choice.generator(place)
     spec = gan.spec
-    labels = torch.tensor(class_numbers(choice.classes, spec.class_names)).repeat_interleave(choice.count)
+    labels = torch.tensor(class_numbers(choice.classes, spec)).repeat_interleave(choice.count)
     motions = spec.to_metres(gan.sample(labels, seed=choice.seed).cpu()).numpy()
     titles = [spec.class_names[label] for label in labels.tolist()]
     return list(zip(titles, motions, strict=True)), spec.layout

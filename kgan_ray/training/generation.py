@@ -76,7 +76,7 @@ def generate_motions(
     device = usable_device(device)
     say(line_of_device(device))
     gan = load_source(source, settings, device)
-    numbers = class_numbers(classes, gan.spec.class_names) if output else []
+    numbers = class_numbers(classes, gan.spec) if output else []
     tensors = export_weights(gan, Path(export_published)) if export_published else 0
     if not output:
         return Written(tensors=tensors)
