@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import signal
 import socket
 import sys
@@ -14,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from kgan_ray.devices import fitting_runs
-from kgan_ray.limits import num_cores
+from kgan_ray.limits import memory_limit, num_cores
 from kgan_ray.resources import ResourceSettings
 from kgan_ray.settings import UserError
 
@@ -50,7 +51,6 @@ def connect(*, dashboard: bool = False, bytes_to_share: int = 0) -> ray_module:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    import psutil
     import ray
 
     if ray.is_initialized():
@@ -68,7 +68,7 @@ def connect(*, dashboard: bool = False, bytes_to_share: int = 0) -> ray_module:
                 num_cpus=num_cores(),
                 include_dashboard=dashboard,
                 dashboard_host="127.0.0.1",
-                object_store_memory=_STORE_BYTES + min(bytes_to_share, psutil.virtual_memory().available // 2),
+                **_memory(bytes_to_share),
                 _temp_dir=_temporary_folder(),
                 **quiet,
             )
@@ -89,10 +89,24 @@ def end_politely() -> None:
         signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
 
 
+def _memory(bytes_to_share: int) -> dict[str, int]:
+    """Return Ray's options of memory: an object store for what is shared, at most half of what there is, and for runs the rest.
+
+    Ray itself sees a container's limit, but not that of a cgroup above its own, as SLURM and systemd set it.
+    """
+    import psutil
+
+    free, limit = psutil.virtual_memory().available, memory_limit()
+    store = _STORE_BYTES + min(bytes_to_share, min(free, limit) // 2)
+    is_limited = limit < psutil.virtual_memory().total
+    rest = min(free, limit - WORKER_BYTES) - store  # the driver takes what a worker does
+    return {"object_store_memory": store, **({"_memory": max(1, rest)} if is_limited else {})}
+
+
 def is_cluster_at_hand() -> bool:
     """Return whether `connect` would join what runs already, or is told by $RAY_ADDRESS what to join."""
     ray = sys.modules.get("ray")
-    return "RAY_ADDRESS" in os.environ or bool(ray and ray.is_initialized())
+    return bool(os.environ.get("RAY_ADDRESS") or (ray and ray.is_initialized()))
 
 
 def _keep_to_loopback() -> None:
@@ -116,6 +130,8 @@ def _answering(address: str) -> str:
     where = f"$RAY_ADDRESS={address}"
     if address.startswith("ray://"):
         raise UserError(f"{where}: Ray Client is not supported; run on the cluster, by `ray job submit`")
+    if address != "auto" and not re.fullmatch(r"[^:/\s]+:\d{1,5}|\[[\da-f:]+\]:\d{1,5}", address):
+        raise UserError(f"{where}: expected HOST:PORT, such as 10.0.0.5:6379, or auto, or local")
     try:
         host, port = canonicalize_bootstrap_address_or_die(address).rsplit(":", 1)
         socket.create_connection((host, int(port)), timeout=_SECONDS_TO_ANSWER).close()

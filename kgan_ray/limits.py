@@ -5,6 +5,7 @@ And that it keeps the memory that it has got.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -20,28 +21,41 @@ _LARGEST_MMAP_THRESHOLD = 32 << 20  # what glibc accepts
 def num_cores() -> int:
     """Return how many CPU cores this process may use, at least 1: of its affinity mask and its cgroup's quota the fewer."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, int(min([cores, *_quotas(_CGROUPS, _OWN_CGROUP)])))
+    quotas = (quota for folder in _cgroups("cpu") for quota in _quota_of(folder))
+    return max(1, int(min([cores, *quotas])))
 
 
-def _quotas(cgroups: Path, own: Path) -> Iterator[float]:
-    """Give the CPU quota, in cores, of this process's cgroup and of each one above it that has one."""
+def memory_limit() -> int:
+    """Return the bytes of memory that this process may use, all of its cgroups regarded, as may be more than there are."""
+    limits = (limit for folder in _cgroups("memory") for limit in _limit_of(folder))
+    return min(limits, default=sys.maxsize)
+
+
+def _cgroups(controller: str) -> Iterator[Path]:
+    """Give the folders of this process's cgroup and of each one above it, of version 2 or 1."""
     try:
-        lines = own.read_text(encoding="utf-8").splitlines()
+        lines = _OWN_CGROUP.read_text(encoding="utf-8").splitlines()
     except OSError:  # no Linux
         return
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
         # Within a container the path is the host's, and the container's own cgroup is the root.
-        root = cgroups / "cpu" if controllers else cgroups
+        root = _CGROUPS / controller if controllers else _CGROUPS
         inner = root / path.lstrip("/")
-        for folder in {root, *(above for above in (inner, *inner.parents) if above.is_relative_to(root))}:
-            yield from _quota_of(folder)
+        yield from {root, *(above for above in (inner, *inner.parents) if above.is_relative_to(root))}
+
+
+def _limit_of(folder: Path) -> Iterator[int]:
+    """Give the limit of memory that a cgroup's own file states; nothing where it has none."""
+    for name in ("memory.max", "memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # ValueError: "max"
+            yield int((folder / name).read_text(encoding="utf-8"))
 
 
 def _quota_of(folder: Path) -> Iterator[float]:
-    """Give the quota that a cgroup's own files state, of version 2 or 1; nothing where it has none."""
+    """Give the quota that a cgroup's own files state; nothing where it has none."""
     try:
         if (folder / "cpu.max").exists():
             quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()

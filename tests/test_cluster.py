@@ -90,7 +90,15 @@ def test_a_cluster_that_is_not_there_is_told_within_seconds():
     assert f"$RAY_ADDRESS={address}: no Ray cluster answers there (Connection refused)" in ran.stderr
     assert time.monotonic() - began < 30
     assert "Ray Client is not supported" in started(RAY_ADDRESS="ray://127.0.0.1:10001").stderr
-    assert "no Ray cluster answers there" in started(RAY_ADDRESS="nonsense").stderr
+
+
+@pytest.mark.parametrize("address", [":6379", "nonsense", "localhost:", "http://127.0.0.1:8265", " ", "::1:6379"])
+def test_an_address_that_is_none_is_one_line(monkeypatch, address, caplog):
+    """Ray logs a traceback of its own for some of these."""
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(UserError, match=r"RAY_ADDRESS=.*: expected HOST:PORT, such as 10.0.0.5:6379, or auto"):
+        connect()
+    assert caplog.text == ""
 
 
 @pytest.mark.slow

@@ -1,11 +1,12 @@
 """What a process may use of its machine, told by its cgroup."""
 
 import os
+import sys
 
 import pytest
 
 from kgan_ray import limits
-from kgan_ray.limits import num_cores
+from kgan_ray.limits import memory_limit, num_cores
 
 
 def test_without_a_quota_the_affinity_mask_counts(monkeypatch, tmp_path):
@@ -32,11 +33,39 @@ def test_without_a_quota_the_affinity_mask_counts(monkeypatch, tmp_path):
     ],
 )
 def test_the_cgroups_quota_counts_instead_of_the_machine(monkeypatch, tmp_path, own, files, cores):
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text + "\n")
-    (tmp_path / "own").write_text(own)
-    monkeypatch.setattr(limits, "_CGROUPS", tmp_path)
-    monkeypatch.setattr(limits, "_OWN_CGROUP", tmp_path / "own")
+    write_cgroups(monkeypatch, tmp_path, own, files)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)))
     assert num_cores() == cores
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "limit"),
+    [
+        ("0::/\n", {"memory.max": "3000000000"}, 3_000_000_000),
+        ("0::/\n", {"memory.max": "max"}, sys.maxsize),
+        ("0::/job/step\n", {"job/memory.max": "2000000000", "job/step/memory.max": "max"}, 2_000_000_000),
+        (
+            "4:memory:/job/step\n1:cpu:/other\n",
+            {
+                "memory/memory.limit_in_bytes": "9223372036854771712",
+                "memory/job/memory.limit_in_bytes": "2000000000",
+                "memory/job/step/memory.limit_in_bytes": "9223372036854771712",
+                "memory/other/memory.limit_in_bytes": "5",
+            },
+            2_000_000_000,
+        ),
+        ("4:cpu:/d\n", {"cpu/d/memory.limit_in_bytes": "5"}, sys.maxsize),
+    ],
+)
+def test_the_least_limit_of_memory_counts_wherever_it_is_set(monkeypatch, tmp_path, own, files, limit):
+    write_cgroups(monkeypatch, tmp_path, own, files)
+    assert memory_limit() == limit
+
+
+def write_cgroups(monkeypatch, home, own, files):
+    for name, text in files.items():
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text(text + "\n")
+    (home / "own").write_text(own)
+    monkeypatch.setattr(limits, "_CGROUPS", home)
+    monkeypatch.setattr(limits, "_OWN_CGROUP", home / "own")

@@ -22,11 +22,12 @@ import orjson
 from kgan_ray.cluster import connect, is_cluster_at_hand
 from kgan_ray.data.prepare.parts import PartJob, RowReport, as_row, write_part
 from kgan_ray.data.sources.source import Item, Source
-from kgan_ray.limits import num_cores
+from kgan_ray.limits import memory_limit, num_cores
 from kgan_ray.settings import UserError
 from kgan_ray.storage import StoreError, StorePath, describe
 
 FEW_PARTS = 2  # are written by this process: others would take as long to start
+_PROCESS_BYTES = 400 << 20  # that a process takes; 171 to 345 MB were measured
 Outcome = tuple[int, list[int], list[RowReport]]  # of a part: its number, the rows of its row groups, the reports
 
 
@@ -97,7 +98,8 @@ def _serve() -> None:
 
 
 def _by_processes(jobs: Sequence[PartJob], sources: Sequence[Source], folder: StorePath) -> Iterator[Outcome]:
-    processes = [_Process(sources, folder) for _ in range(min(num_cores(), len(jobs)))]
+    count = max(1, min(num_cores(), memory_limit() // _PROCESS_BYTES, len(jobs)))
+    processes = [_Process(sources, folder) for _ in range(count)]
     idle: queue.SimpleQueue[_Process] = queue.SimpleQueue()
     for process in processes:
         idle.put(process)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import ClassVar
 
 from kgan_ray.data.sources.archive import Place, list_files, read_file
@@ -35,8 +35,11 @@ class FileSource(Source):
         return {name: value for name, value in vars(self).items() if name != "listing"}  # long; workers need none
 
     def items(self) -> list[Item]:
+        end = -len(self.suffix)
         return [
-            Item(PurePosixPath(name).stem, place) for name, place in self.listing if name.endswith(self.suffix)
+            Item(name[name.rfind("/") + 1 : end], place)
+            for name, place in self.listing
+            if name.endswith(self.suffix)
         ]
 
     def place_of(self, item: Item) -> Place:

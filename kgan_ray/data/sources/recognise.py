@@ -105,7 +105,7 @@ def _many(place: Path, layout: SkeletonLayout | None) -> list[Source]:
 
 
 def _kind(name: str) -> str | None:
-    base = PurePosixPath(name).name
+    base = name[name.rfind("/") + 1 :]
     return next((kind for kind, fits in _KINDS if fits(base)), None)
 
 
