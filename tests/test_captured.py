@@ -9,7 +9,7 @@ import torch
 from helpers.networks import batch, motion_spec, narrow
 from helpers.pretended_gpu import PRETENDED, Launches, captured, pretended_gpu
 from kgan_ray.benchmarks.timing import ntu60_gan
-from kgan_ray.model import discriminator_weights, growth
+from kgan_ray.model import discriminator_pass, discriminator_weights, growth
 from kgan_ray.settings import TechniqueSettings, UserError, override
 from kgan_ray.skeleton import LAYOUTS
 from kgan_ray.storage import StorePath
@@ -92,7 +92,7 @@ def test_nothing_of_a_recorded_gan_outlives_it():
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
     """Let the networks choose the operations that they choose on a GPU."""
-    for module in (discriminator_weights, growth):
+    for module in (discriminator_pass, discriminator_weights, growth):
         monkeypatch.setattr(module, "launches_matter", lambda x: True)
 
 

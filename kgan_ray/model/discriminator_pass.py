@@ -28,6 +28,9 @@ from torch import Tensor
 from kgan_ray.model.blocks import LEAK, NOISY_BLOCKS
 from kgan_ray.model.discriminator import Discriminator, DiscriminatorNoise, add_label_terms_
 from kgan_ray.model.discriminator_weights import BlockGeometry, DiscriminatorWeights
+from kgan_ray.model.layers import launches_matter
+
+NARROW = 8  # channels: so few fill half of a CPU's vector, and what has them as its columns is slow
 
 
 @dataclass
@@ -147,7 +150,8 @@ class DiscriminatorPass:
             own.append(g[biased].sum(dim=(0, 1, 2)))
             if residual is not None:
                 assert trace.residual is not None
-                own.append(g.flatten(0, 2).T @ trace.residual.flatten(0, 2))
+                x, y = trace.residual.flatten(0, 2), g.flatten(0, 2)
+                own.append((x.T @ y).T if _is_narrow(residual) else y.T @ x)
             gradients.append(own)
         joints = torch.cat(by_motion, dim=1).sum(dim=0).split([part.shape[1] for part in by_motion])
         for (gathering, *_), own, flat in zip(self._tensors, gradients, joints, strict=True):
@@ -207,6 +211,9 @@ def _add_residual_gradient_(
     g: Tensor, at_output: Tensor, residual: Tensor | None, geometry: BlockGeometry
 ) -> None:
     if residual is not None and geometry.stride == 1 and not geometry.drops_joints:
+        if _is_narrow(residual):
+            g += _convolve_with_turned_taps(at_output, residual[:, :, None, None])
+            return
         g.view(-1, g.shape[3]).addmm_(at_output.flatten(0, 2), residual)
         return
     back = at_output if residual is None else at_output @ residual
@@ -215,6 +222,11 @@ def _add_residual_gradient_(
         strided.index_add_(1, geometry.keep, back)
     else:
         strided += back
+
+
+def _is_narrow(weight: Tensor) -> bool:
+    """Say whether what goes in, weight being (C_out, C_in, ...), is too narrow for a CPU's matrix products."""
+    return weight.shape[1] <= NARROW and not launches_matter(weight)
 
 
 def _in_memory_order(weight: Tensor) -> Tensor:
@@ -231,7 +243,17 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int,
 
 def _input_gradient(g: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, int]) -> Tensor:
     """Convolve transposed, from its output (N, V', T', C_out) to its input (N, V, T, C)."""
+    if _is_narrow(weight) and stride[1] == 1:
+        return _convolve_with_turned_taps(g, weight)
     return _convolution_backward(g, x, weight, stride, [True, False, False])[0].permute(0, 2, 3, 1).contiguous()
+
+
+def _convolve_with_turned_taps(g: Tensor, weight: Tensor) -> Tensor:
+    """Do the same with a convolution forward, to the channels of all partitions, which a copy then lays side by side."""
+    (n, v, t, _), (_, c, k, _) = g.shape, weight.shape
+    turned = weight.flip(3).permute(2, 1, 0, 3).flatten(0, 1).unsqueeze(2)  # (K * C, C_out, 1, taps)
+    y = _convolve(g, _in_memory_order(turned), None, (1, 1))
+    return y.view(n, v, t, k, c).transpose(2, 3).reshape(n, v * k, t, c)
 
 
 def _weight_gradient(g: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, int]) -> Tensor:
