@@ -68,7 +68,7 @@ def connect(*, dashboard: bool = False, bytes_to_share: int = 0) -> ray_module:
                 num_cpus=num_cores(),
                 include_dashboard=dashboard,
                 dashboard_host="127.0.0.1",
-                **_memory(bytes_to_share),
+                **ray_memory(bytes_to_share),
                 _temp_dir=_temporary_folder(),
                 **quiet,
             )
@@ -89,7 +89,7 @@ def end_politely() -> None:
         signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
 
 
-def _memory(bytes_to_share: int) -> dict[str, int]:
+def ray_memory(bytes_to_share: int) -> dict[str, int]:
     """Return Ray's options of memory: an object store for what is shared, at most half of what there is, and for runs the rest.
 
     Ray itself sees a container's limit, but not that of a cgroup above its own, as SLURM and systemd set it.

@@ -19,7 +19,7 @@ from kgan_ray.storage import StoreError, StorePath, describe
 
 
 def write_whole(file: StorePath, data: str | bytes) -> None:
-    """Write a file of which the old content or the new one is there, never a part. Raises UserError if it fails."""
+    """Write a file of which the old content or the new one is there, never a part. Raises StoreError if it fails."""
     content = data.encode() if isinstance(data, str) else data
     try:
         if file.keeps_objects:
@@ -29,7 +29,7 @@ def write_whole(file: StorePath, data: str | bytes) -> None:
     except StoreError:
         raise
     except OSError as error:
-        raise UserError(f"{file}: cannot be written ({describe(error)}); what it held before stays") from None
+        raise StoreError(f"{file}: cannot be written ({describe(error)}); what it held before stays") from None
 
 
 @contextlib.contextmanager

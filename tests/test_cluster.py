@@ -10,7 +10,7 @@ import time
 import pytest
 import ray
 
-from kgan_ray.cluster import connect
+from kgan_ray.cluster import WORKER_BYTES, connect, ray_memory
 from kgan_ray.settings import UserError
 
 LISTEN = """
@@ -99,6 +99,16 @@ def test_an_address_that_is_none_is_one_line(monkeypatch, address, caplog):
     with pytest.raises(UserError, match=r"RAY_ADDRESS=.*: expected HOST:PORT, such as 10.0.0.5:6379, or auto"):
         connect()
     assert caplog.text == ""
+
+
+def test_runs_share_the_memory_that_a_cgroup_above_leaves(monkeypatch):
+    assert "_memory" not in ray_memory(0)  # Ray sees the machine's itself
+    monkeypatch.setattr("kgan_ray.cluster.memory_limit", lambda: 4 << 30)
+    options = ray_memory(8 << 30)
+    assert options["object_store_memory"] == (2 << 30) + (512 << 20)
+    assert options["_memory"] <= (4 << 30) - options["object_store_memory"] - WORKER_BYTES
+    monkeypatch.setattr("kgan_ray.cluster.memory_limit", lambda: 100 << 20)
+    assert ray_memory(0)["_memory"] == 1
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from kgan_ray.data.prepare.ingest import ingest
 from kgan_ray.data.sources.ntu_files import SkeletonFiles
 from kgan_ray.data.windows import centred, first_frames, resampled, some_frames, value_ranges
 from kgan_ray.settings import DataSettings, UserError
+from kgan_ray.storage import StoreError
 
 
 def line(*values):
@@ -293,7 +294,7 @@ def test_a_disk_without_room_is_told(dataset, monkeypatch):
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(
-        UserError, match=r"data.held_in=disk: .* has no room for 0.0 GB \(No space left on device\)"
+        StoreError, match=r"data.held_in=disk: .* has no room for 0.0 GB \(No space left on device\)"
     ):
         dataset.view(settings(held_in="disk")).batches(batch_size=8, seed=0)
 

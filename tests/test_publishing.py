@@ -7,7 +7,7 @@ import pytest
 from kgan_ray import publishing
 from kgan_ray.publishing import delete_folder, whole_folder, write_whole
 from kgan_ray.settings import UserError
-from kgan_ray.storage import StorePath
+from kgan_ray.storage import StoreError, StorePath
 
 
 @pytest.fixture(params=["here", "store"])
@@ -38,7 +38,7 @@ def test_a_write_that_fails_leaves_the_old_file(home, monkeypatch, step):
     monkeypatch.setattr(StorePath, "write_bytes", full)
     monkeypatch.setattr(StorePath, step, full)
     with pytest.raises(
-        UserError, match=r"sweep\.json: cannot be written \(No space left on device\); what it held"
+        StoreError, match=r"sweep\.json: cannot be written \(No space left on device\); what it held"
     ):
         write_whole(home / "sweep.json", "new")
     assert (home / "sweep.json").read_text() == "old"

@@ -171,6 +171,32 @@ def test_a_sweep_of_two_worker_trials_ends(tmp_path, small_space, demo):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_full_disk_interrupts_a_trial_of_two_workers(tmp_path, small_space, demo):
+    """It is no failure of the configuration's: `--resume` tries it again."""
+    tree = yaml.safe_load(small_space.read_text())
+    tree |= {"search": {"algorithm": "random", "num_trials": 1}, "confirm": {"top": 1, "seeds": 1}}
+    small_space.write_text(yaml.safe_dump(tree))
+    sweep = tmp_path / "results/small"
+    (sweep / "trials").mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(sweep / "trials")]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("a file system cannot be mounted here: it takes root")
+    try:
+        full = tune(
+            "--space", str(small_space), "--data", demo.path, "--results", str(tmp_path / "results"),
+            "--set", "resources.num_workers=2",
+        )  # fmt: skip
+    finally:
+        subprocess.run(["umount", "--lazy", sweep / "trials"], check=True)
+    assert full.returncode == 2, full.stdout + full.stderr
+    line = full.stderr.strip().splitlines()[-1]
+    assert "No space left on device" in line
+    assert line.endswith(f"once that is mended, go on with:  {resume_command(StorePath(sweep))}")
+    assert [one.status for one in load_sweep(StorePath(sweep)).trials] == ["interrupted"]
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_trial_that_no_cluster_could_hold_is_refused_at_once(tmp_path, small_space, demo):
     ran = tune(

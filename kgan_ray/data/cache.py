@@ -12,14 +12,14 @@ from filelock import FileLock
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.publishing import write_whole
 from kgan_ray.settings import UserError
-from kgan_ray.storage import StorePath, describe
+from kgan_ray.storage import StoreError, StorePath, describe
 
 
 def kept_file(dataset: Dataset, name: str, make: Callable[[Path], None]) -> Path:
     """Return the file of that name in the dataset's cache, which `make` writes now unless it is there.
 
     Several processes may ask at once: one makes it, the others wait for it. A dataset behind a URI keeps the file
-    beside it too, so that every machine measures with the same one. Raises UserError where it cannot be kept.
+    beside it too, so that every machine measures with the same one. Raises StoreError where it cannot be kept.
     """
     file = cache_folder(dataset) / name
     try:
@@ -28,8 +28,10 @@ def kept_file(dataset: Dataset, name: str, make: Callable[[Path], None]) -> Path
             if not file.exists() and not _fetched(dataset, file):
                 make(file)
                 _keep_beside(dataset, file)
+    except StoreError:
+        raise
     except OSError as error:
-        raise UserError(f"{file.parent}: {name} cannot be kept there ({describe(error)})") from None
+        raise StoreError(f"{file.parent}: {name} cannot be kept there ({describe(error)})") from None
     return file
 
 

@@ -21,8 +21,7 @@ from torch import Tensor
 
 from kgan_ray.data.motion_tables import motion_columns, motion_table
 from kgan_ray.data.windows import WHOLE
-from kgan_ray.settings import UserError
-from kgan_ray.storage import describe
+from kgan_ray.storage import StoreError, describe
 
 if TYPE_CHECKING:
     from kgan_ray.data.view import DataView
@@ -98,7 +97,7 @@ def read_tables(view: DataView, rows: np.ndarray, window: str) -> Iterator[pa.Ta
 def _empty(shape: tuple[int, ...], held_in: str) -> tuple[Tensor, mmap.mmap | None]:
     """Make a float32 tensor to fill: in memory, or mapped from a file, which is gone when the tensor is. Return that file too.
 
-    The mapped tensor's pages are in memory only while there is room for them. Raises UserError where the disk has not
+    The mapped tensor's pages are in memory only while there is room for them. Raises StoreError where the disk has not
     enough for the file; without asking first, a full disk would kill the process as soon as it wrote there.
     """
     size = int(np.prod(shape))
@@ -111,7 +110,7 @@ def _empty(shape: tuple[int, ...], held_in: str) -> tuple[Tensor, mmap.mmap | No
             else:
                 file.truncate(4 * size)
         except OSError as error:
-            raise UserError(
+            raise StoreError(
                 f"data.held_in=disk: {tempfile.gettempdir()} has no room for {4 * size / 1e9:.1f} GB "
                 f"({describe(error)}); $TMPDIR names another folder"
             ) from None

@@ -70,7 +70,7 @@ def train_worker(config: Mapping[str, WorkerTask]) -> None:
     from kgan_ray.training.loop import train
 
     task = config["task"]
-    if task.board.ending(task.name).mistake:
+    if task.board.ending(task.name).error:
         return  # an earlier group of workers met a mistake of the user's
     torch.set_num_threads(task.settings.resources.threads)
     context = TrainContext(task.name, task.board)
@@ -84,7 +84,7 @@ def train_worker(config: Mapping[str, WorkerTask]) -> None:
     try:
         outcome = train(task.settings, _dealt_out(task, context), task.folder, context, run)
     except UserError as error:  # a mistake to be told, not a failure to be retried
-        task.board.end(task.name, Ending(mistake=str(error)))
+        task.board.end(task.name, Ending(error=error))
         if context.world_size > 1:
             raise  # the others may be waiting for this one: Ray ends them, and those it starts anew return above
         return
@@ -158,7 +158,7 @@ def launch_training(
         trainer.fit()
     ending = board.ending(name)
     board.close()
-    if ending.mistake:
-        raise UserError(ending.mistake)
+    if ending.error:
+        raise ending.error
     assert ending.outcome is not None, "Ray Train ended without an outcome"
     return ending.outcome

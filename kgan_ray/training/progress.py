@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from kgan_ray.cluster import meanwhile, on_this_node
 from kgan_ray.metrics.names import Recognition
+from kgan_ray.settings import UserError
 
 if TYPE_CHECKING:
     import threading
@@ -68,10 +69,10 @@ class Context(Protocol):
 
 @dataclass(frozen=True)
 class Ending:
-    """What a run's last worker said: an outcome, or the user's mistake that ended it."""
+    """What a run's last worker said: an outcome, or what ended it, the user's mistake or a full disk."""
 
     outcome: Outcome | None = None
-    mistake: str = ""
+    error: UserError | None = None
 
 
 class ProgressBoard:

@@ -11,6 +11,7 @@ from kgan_ray.data.sources.source import Item, Source
 from kgan_ray.data.windows import frames_with_body
 from kgan_ray.settings import UserError
 from kgan_ray.skeleton import SkeletonLayout
+from kgan_ray.storage import reading
 
 TALLEST = 10.0  # metres from the lowest joint of a person to the highest; beyond, the unit is another
 _PROBES = 24
@@ -67,7 +68,8 @@ def check_units(sources: Sequence[Source]) -> list[str]:
 def _pose(source: Source, item: Item) -> np.ndarray | None:
     """Return the middle one of the frames with a body, (V, C); None for a recording that cannot be read."""
     try:
-        motion = source.read(item, source.fetch(item)).motion
+        with reading(source.location):
+            motion = source.read(item, source.fetch(item)).motion
     except RejectedRecording:
         return None
     body = motion[frames_with_body(motion)]

@@ -193,8 +193,6 @@ def read_keypoint(path: Path, place: Sequence[object]) -> np.ndarray:
                 return np.stack([_read(file, one[1:]) for one in rest if isinstance(one, list)])
             if kind == "array":
                 return _read(file, rest)
-    except OSError as error:
-        raise RejectedRecording(f"cannot be read: {error.strerror}") from None
     except BROKEN as error:
         raise RejectedRecording(f"its key points cannot be read ({error})") from None
     raise RejectedRecording("its key points are no array of numbers")

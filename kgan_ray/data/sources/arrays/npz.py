@@ -60,13 +60,10 @@ class Member:
         """Read rows `first` to `last` - 1 of the first axis. Raises RejectedRecording if the file ends before."""
         if self.is_fortran:
             return _whole(self)[first:last]
-        try:
-            place = Path(self.file or "-")
-            with (place if place.exists() else _unpacked(self)).open("rb", buffering=0) as file:
-                file.seek(self.offset + first * self.row_bytes)
-                data = file.read((last - first) * self.row_bytes)
-        except OSError as error:
-            raise RejectedRecording(f"{self.name} cannot be read: {error.strerror}") from None
+        place = Path(self.file or "-")
+        with (place if place.exists() else _unpacked(self)).open("rb", buffering=0) as file:
+            file.seek(self.offset + first * self.row_bytes)
+            data = file.read((last - first) * self.row_bytes)
         if len(data) != (last - first) * self.row_bytes:
             raise RejectedRecording(f"the file ends within {self.name}")
         return np.frombuffer(data, self.dtype).reshape(last - first, *self.shape[1:])
