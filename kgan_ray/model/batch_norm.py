@@ -38,7 +38,7 @@ class NormalisedPass:
         if moments:  # PyTorch gives them the weight 0, which nothing but 0 is sure to survive
             torch._foreach_zero_([moment for pair in moments.values() for moment in pair])
         self._moments = moments
-        self._followers: list[tuple[nn.BatchNorm2d, Tensor, Tensor, float, float]] = []
+        self._followers: list[tuple[nn.BatchNorm2d, Tensor, Tensor, float]] = []
 
     def normalise(self, norm: nn.BatchNorm2d, x: Tensor, repeat: int) -> Tensor:
         """Normalise x (N, C, ...) as if each value were there `repeat` times, which only the running variance notices."""
@@ -57,15 +57,15 @@ class NormalisedPass:
         else:
             y, mean, variance = _over_workers(norm, x, count, total or (lambda total: total))
             biased = 1.0
-        self._followers.append((norm, mean, variance, biased, count * repeat / max(count * repeat - 1, 1)))
+        self._followers.append((norm, mean, variance, biased * count * repeat / max(count * repeat - 1, 1)))
         return y
 
     def finish(self) -> None:
         """Let the running statistics follow what was normalised in training mode, if `updates` says so."""
         if not self._followers or not self._statistics.updates:
             return
-        norms, means, variances, biased, unbiased = (list(column) for column in zip(*self._followers, strict=True))
-        variances = list(torch._foreach_mul(torch._foreach_mul(variances, biased), unbiased))
+        norms, means, variances, corrections = (list(column) for column in zip(*self._followers, strict=True))
+        variances = list(torch._foreach_mul(variances, corrections))
         momentum = norms[0].momentum if self._statistics.momentum is None else self._statistics.momentum
         torch._foreach_lerp_([norm.running_mean for norm in norms], means, momentum)
         torch._foreach_lerp_([norm.running_var for norm in norms], variances, momentum)

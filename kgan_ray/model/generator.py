@@ -130,11 +130,13 @@ class Generator(PublishedState):
         if design.batch_norm:
             y = norms.normalise(block.tcn[1], y.view(-1, c), 1).view_as(y)
         if design.residual == "conv":
-            r = x @ block.residual[0].weight.flatten(1).T
+            weight, bias = block.residual[0].weight.flatten(1), block.residual[0].bias
             if geometry.grows_joints:
-                r = torch.matmul(geometry.unpool.T, r)
-            r = r + block.residual[0].bias
-            r = norms.normalise(block.residual[1], r.view(-1, c), geometry.repeat).view_as(r)
+                r = (x @ weight.T).flatten(0, 1)  # (N * T, V, C_out)
+                r = torch.baddbmm(bias, geometry.unpool.T.expand(len(r), -1, -1), r)
+            else:
+                r = F.linear(x, weight, bias)
+            r = norms.normalise(block.residual[1], r.view(-1, c), geometry.repeat).view(n, t, -1, c)
             y = y + (r if geometry.repeat == 1 else r.repeat_interleave(geometry.repeat, dim=1))
         return y
 

@@ -127,9 +127,9 @@ class GAN:
 
         # Scores and losses, and what they send down to the features: for the interpolates, the slope of their score.
         scores = net.score(features, all_labels)
-        real_score, fake_score, _ = scores.detach().chunk(3)
-        metrics = {"discriminator/real_score": real_score.mean(), "discriminator/fake_score": fake_score.mean()}
-        loss = metrics["discriminator/fake_score"] - metrics["discriminator/real_score"]
+        real_score, fake_score, _ = scores.detach().view(3, size).mean(dim=1)
+        metrics = {"discriminator/real_score": real_score, "discriminator/fake_score": fake_score}
+        loss = fake_score - real_score
         class_losses = []
         if self.settings.model.auxiliary_classifier:  # on real motions alone, as in WGAN-GP's own AC-GAN
             class_loss = F.cross_entropy(net.class_scores(features[:size]), labels)
@@ -160,7 +160,7 @@ class GAN:
         distributed.average_gradients(net.parameters())
         self.discriminator_adam.step()
         metrics["discriminator/gradient_penalty"] = penalty
-        metrics["discriminator/loss"] = loss + training.gradient_penalty * penalty
+        metrics["discriminator/loss"] = torch.add(loss, penalty, alpha=training.gradient_penalty)
         return metrics
 
     def generator_step(self, z: Tensor, labels: Tensor) -> Metrics:

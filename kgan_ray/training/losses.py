@@ -35,20 +35,20 @@ def generator_loss(fake_score: Tensor) -> Tensor:
 
 def interpolate(real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
     """mix real + (1 - mix) fake, with one mix per motion: (N, 1, 1, 1)."""
-    return mix * real + (1 - mix) * fake
+    return torch.lerp(fake, real, mix)
 
 
 def slope_penalty(slope: Tensor) -> Tensor:
     """Mean squared distance from 1 of the slopes' length over (C, T, V); slope is (N, C, T, V)."""
-    return (slope.flatten(1).norm(dim=1) - 1).square().mean()
+    return (torch.linalg.vector_norm(slope, dim=(1, 2, 3)) - 1).square().mean()
 
 
 def slope_penalty_with_gradient(slope: Tensor, weight: float) -> tuple[Tensor, Tensor]:
     """`slope_penalty`, and `weight` times its gradient by the slope, which is 0 where the slope is: (N, C, T, V)."""
-    length = slope.flatten(1).norm(dim=1)
+    length = torch.linalg.vector_norm(slope, dim=(1, 2, 3), keepdim=True)
     excess = length - 1
-    share, length = excess * (2 * weight / len(slope)), length.clamp(min=1e-12)
-    return excess.square().mean(), share[:, None, None, None] * (slope / length[:, None, None, None])
+    share = excess * (2 * weight / len(slope)) / length.clamp(min=1e-12)
+    return excess.square().mean(), share * slope
 
 
 def gradient_penalty(discriminator: ScoreFn, real: Tensor, fake: Tensor, label: Tensor, mix: Tensor) -> Tensor:
