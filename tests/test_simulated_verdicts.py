@@ -1,9 +1,11 @@
 """The simulation behind docs/verdicts.md: it judges as `judge` does, and its figures are what the page promises."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 
-from kgan_ray.benchmarks import verdicts
+from kgan_ray.benchmarks import groups, verdicts
 from kgan_ray.benchmarks.verdicts import TABLES, corrected, main, simulated
 from kgan_ray.settings import UserError
 from kgan_ray.tuning.answer.comparison import Comparison, Sample
@@ -14,8 +16,8 @@ SWEEPS = 400
 NOISE = 3 * (0.05 * 0.95 / SWEEPS) ** 0.5  # of a rate of 5 %
 
 
-def rows_of(name):
-    heading, *rows = TABLES[name](np.random.default_rng(1), SWEEPS)
+def rows_of(name, most=None):
+    heading, *rows = islice(TABLES[name](np.random.default_rng(1), SWEEPS), most and most + 1)
     return [dict(zip(heading, row, strict=True)) for row in rows]
 
 
@@ -93,6 +95,20 @@ def test_rounds_are_judged_as_verdicts_are():
     ours = np.where(differs, "differs", np.where(same, "same", "can't tell")).ravel().tolist()
     assert ["differs" if word in ("better", "worse") else word for word in words] == ours
     assert len(set(ours)) == 3
+
+
+def test_intervals_over_groups_hold_where_the_bootstraps_do_not(monkeypatch):
+    monkeypatch.setattr(groups, "_EXPENSIVE", 8)
+    with_three_runs = rows_of("Several groups together", most=6)
+    means = {name: np.mean([row[name] for row in with_three_runs]) for name in list(with_three_runs[0])[3:]}
+    assert min(means["effect"], means["pairs won"]) > 0.95
+    assert max(means["effect, bootstrap"], means["pairs won, bootstrap"]) < 0.93
+
+
+def test_a_summary_over_groups_leaves_no_difference_out_as_rarely_as_a_word_is_false(monkeypatch):
+    monkeypatch.setattr(groups, "_EXPENSIVE", 8)
+    rows = rows_of("False summaries of several groups", most=5)
+    assert max(np.mean([row[name] for row in rows]) for name in ("of the effect", "of pairs won")) <= 0.05
 
 
 def test_the_page_has_every_table(capsys):

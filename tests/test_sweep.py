@@ -20,7 +20,8 @@ from helpers.stores import new_store
 from helpers.sweeps import SPACE, make_runner, mlflow_runs, num_finished, start_sweep
 from kgan_ray.settings import UserError, override
 from kgan_ray.storage import StorePath
-from kgan_ray.tuning.answer.results import Results, check_comparable
+from kgan_ray.tuning.answer.comparison import check_comparable
+from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.question.space import base_settings, parse_space
 from kgan_ray.tuning.running.budget import BudgetMeter
 from kgan_ray.tuning.running.jobs import changes_of_device, confirm_jobs, cut_round, explore_jobs

@@ -1,5 +1,7 @@
 """The answer in words: what a person reads at the end of a sweep, the same in the terminal, the report and MLflow."""
 
+import csv
+import io
 import re
 
 import pytest
@@ -34,7 +36,10 @@ def compared(factor: float, **more):
 def test_the_answer_begins_with_the_question_and_ends_with_one_command(word):
     results = Results(compared(FACTORS[word], margin=1.03 if word == "can't tell" else 1.5))
     assert [one.word for one in results.verdicts] == [word]
-    question, verdict, cost, step = answer_lines(results)
+    lines = answer_lines(results)
+    assert [line.kind for line in lines] == ["question", "verdict", "cost", "step"]
+    assert lines[1].verdict is results.verdicts[0]
+    question, verdict, cost, step = map(str, lines)
     assert (question, cost) == (QUESTION, "It took 7:22: 2 explored and 6 confirming runs.")
     assert verdict.startswith(f"pooling max {results.verdicts[0].claim}: fid {FACTORS[word]:.3g} times, between ")
     if word == "can't tell":
@@ -51,28 +56,40 @@ def test_the_answer_begins_with_the_question_and_ends_with_one_command(word):
 
 def test_report_page_and_description_have_the_same_lines():
     results = Results(compared(0.5), folder=StorePath("elsewhere/disc"))
-    lines = answer_lines(results)
+    lines = [str(line) for line in answer_lines(results)]
     assert "elsewhere/disc/trials/" in lines[-1]
     for text in (tables.markdown(results), tables.description(results)):
         assert all(f"- {line}" in text for line in lines)
-    page = html(results, []).replace("<b>", "").replace("</b>", "")
-    assert all(f">{line}</li>" in page for line in lines)
+    page = re.sub("</?(b|code)>", "", html(results, []))
+    assert all(f">{line.replace(':  python', ': python')}</li>" in page for line in lines)
+
+
+def test_the_page_marks_each_line_as_what_it_is_though_another_has_the_same_words():
+    """A question that reads like the verdict stays a question."""
+    results = Results(compared(0.5))
+    results.sweep.space["question"] = results.verdicts[0].sentence
+    page = html(results, [])
+    assert f'<li class="question">{results.verdicts[0].sentence}</li>' in page
+    assert '<li class="better">pooling max <b>is better than the baseline</b>: fid 0.5 times' in page
+    assert '<li class="step">Next, motions of the best: <code>python -m kgan_ray.generate results/disc' in page
 
 
 def test_a_sweep_that_was_interrupted_says_how_it_goes_on():
     sweep = finished_sweep(rounds=[3, 3], done=["explore", "confirm-1"])
-    assert answer_lines(Results(sweep))[-1] == ("Next, to its end:  python -m kgan_ray.tune --resume --name disc")
+    assert str(answer_lines(Results(sweep))[-1]) == (
+        "Next, to its end:  python -m kgan_ray.tune --resume --name disc"
+    )
 
 
 def test_a_spent_budget_is_raised_by_the_command_that_leads_on():
     space = {"budget": {"minutes": 7}, "confirm": {"seeds": 3, "most_seeds": 12}}
     cut = compared(1.02, margin=1.03, space=space, rounds=[3, 3], done=["confirm-1"])
-    assert answer_lines(Results(cut))[-1].endswith("--resume --name disc --budget minutes=14")
+    assert str(answer_lines(Results(cut))[-1]).endswith("--resume --name disc --budget minutes=14")
     open_end = compared(1.02, margin=1.03, space=space, rounds=[3], done=["confirm-1"])
-    last = answer_lines(Results(open_end))[-1]
+    last = str(answer_lines(Results(open_end))[-1])
     assert re.fullmatch(r"Next, more evidence, about \S+:  .* --resume --name disc --budget minutes=\d+", last)
     open_end.budget = {"minutes": 600}
-    assert answer_lines(Results(open_end))[-1].endswith("--resume --name disc")
+    assert str(answer_lines(Results(open_end))[-1]).endswith("--resume --name disc")
 
 
 def test_ratios_beyond_a_thousand_are_called_so():
@@ -115,7 +132,7 @@ def test_motions_that_are_recognised_by_chance_only_are_said_to_be(accuracy, is_
     sweep = finished_sweep(references={"": {"chance": 1 / 12}})
     for trial in sweep.stage(CONFIRM):
         trial.metrics["accuracy"] = accuracy
-    told = [line for line in answer_lines(Results(sweep)) if "by chance" in line]
+    told = [line.text for line in answer_lines(Results(sweep)) if "by chance" in line.text]
     assert bool(told) == is_told
     assert all(line.endswith("train for longer (accuracy 0.09, chance 0.083).") for line in told)
 
@@ -149,3 +166,58 @@ def test_a_setting_mattered_where_chance_would_not_make_as_much_of_it(values, li
     assert all(
         one.startswith(f"Input noise mattered among the explored: {line} (permutation p = ") for one in told
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "planned", "why"),
+    [
+        ("finished", 2, "nothing but the baseline's own settings could be tried"),
+        ("diverged", 2, "nothing but the baseline's own settings could be tried, and the other 1 gave no value"),
+        (
+            "finished",
+            8,
+            "nothing but the baseline's own settings could be tried; the budget ended exploring after 2 of 8 trials",
+        ),
+    ],
+)
+def test_where_only_the_baseline_could_be_tried_the_answer_says_so(status, planned, why):
+    sweep = finished_sweep(num_explored=planned, space={"confirm": {"top": 1}})
+    sweep.trials = [trial for trial in sweep.trials if trial.configuration != "explore-01"]
+    sweep.trials.append(make("explore-03", EXPLORE, "explore-03", {}, 80.0))
+    sweep.trials[-1].status = status
+    results = Results(sweep)
+    assert not results.has_answer
+    assert f"No answer: {why}." in [line.text for line in answer_lines(results)]
+
+
+def test_where_every_explored_trial_is_lost_the_answer_says_so():
+    sweep = finished_sweep(space={"confirm": {"top": 1}}, num_explored=2)
+    sweep.trials = sweep.trials[:2]
+    for trial in sweep.trials:
+        trial.status = "diverged"
+    assert "No answer: none of the 2 explored trials gave a value." in map(str, answer_lines(Results(sweep)))
+
+
+def test_a_sweep_of_several_groups_has_a_line_and_a_row_for_all_of_them_and_no_further_word():
+    sweep = compared(0.5)
+    for trial in sweep.stage(CONFIRM):
+        trial.group = "xsub"
+        other = trial.model_copy(update={"name": f"other-{trial.name}", "group": "xview"}, deep=True)
+        other.metrics["fid"] *= 10.0
+        sweep.trials.append(other)
+    results = Results(sweep)
+    alone = Results(sweep.model_copy(update={"trials": [one for one in sweep.trials if one.group != "xview"]}))
+    assert len(results.verdicts) == 2
+    assert alone.together == []
+    (line,) = (line.text for line in answer_lines(results) if "together" in line.text)
+    assert line.startswith("pooling max over xsub and xview together: fid 0.499 times, between 0.4")
+    assert re.search(r"; better in 100% of pairs of runs, between 81% and 100%\.$", line)
+    *_, row = tables.configuration_cells(results)
+    assert (row["group"], row["configuration"], row["runs"]) == ("xsub and xview", "pooling max", "6")
+    assert row["ratio"].startswith("0.499 [0.4")
+    assert (row["p"], row["verdict"], row["better in"][:6]) == ("-", "-", "100% [")
+    assert "they have no verdict" in tables.legend(results)
+    assert "together" not in tables.legend(alone)
+    (*_, last) = csv.DictReader(io.StringIO(tables.configurations_csv(results)))
+    assert (last["group"], last["verdict"], last["pairs_won"]) == ("xsub+xview", "", "1.0")
+    assert float(last["low"]) < float(last["effect"]) < float(last["high"])

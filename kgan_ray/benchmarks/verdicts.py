@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 from scipy import stats
 
+from kgan_ray.benchmarks.groups import coverage_of_groups, false_summaries
 from kgan_ray.cli import run_verb, verb_parser
 from kgan_ray.settings import UserError
 from kgan_ray.tuning.answer.comparison import Comparison, Sample
@@ -237,6 +238,8 @@ TABLES = {
     "Power": power,
     "False words in rounds until it is decided": false_words_in_rounds,
     "Rounds beside one look": rounds,
+    "Several groups together": coverage_of_groups,
+    "False summaries of several groups": false_summaries,
     "How sure the advice is": sureness,
 }
 

@@ -20,6 +20,7 @@ COLOURS = {"left": (31, 90, 180), "right": (205, 66, 40), "middle": (70, 70, 70)
 _BACKGROUND, _TEXT, _FLOOR = (255, 255, 255), (40, 40, 40), (225, 225, 225)
 # Drawn so many times larger, then shrunk: Pillow draws no smooth lines.
 _SMOOTH = 3
+_WIDEST_TITLE = 200  # pixels of a contact sheet
 
 
 def contact_sheet(
@@ -29,10 +30,12 @@ def contact_sheet(
     if not rows:
         raise UserError(f"{path}: no motions to draw")
     scale = cell * 0.8 / max(_reach(motion) for _, motion in rows)
-    title_width = 12 + max(round(_font(13).getlength(title)) for title, _ in rows)
+    titles = [_wrapped(title, _WIDEST_TITLE, _font(13)) for title, _ in rows]
+    title_width = 12 + max(round(_font(13).getlength(line)) for title in titles for line in title.split("\n"))
     sheet = Image.new("RGB", (title_width + num_poses * cell, len(rows) * cell), _BACKGROUND)
-    for number, (title, motion) in enumerate(rows):
-        ImageDraw.Draw(sheet).text((8, (number + 0.5) * cell - 8), title, fill=_TEXT, font=_font(13))
+    for number, (title, (_, motion)) in enumerate(zip(titles, rows, strict=True)):
+        pen = ImageDraw.Draw(sheet)
+        pen.text((8, (number + 0.5) * cell), title, fill=_TEXT, font=_font(13), anchor="lm")
         frames = np.linspace(0, motion.shape[1] - 1, num_poses).round().astype(int)
         figure = _Figure(motion, layout, cell, scale)
         for column, frame in enumerate(frames):
@@ -95,7 +98,7 @@ class _Figure:
     def __init__(
         self, motion: np.ndarray, layout: SkeletonLayout, cell: int, scale: float, title: str = ""
     ) -> None:
-        self.cell, self.layout, self.title = cell, layout, title
+        self.cell, self.layout, self.title = cell, layout, _wrapped(title, cell - 8, _font(12))
         self.num_frames = motion.shape[1]
         across, up = motion[0], motion[1]  # (T, V)
         # The view follows the person sideways, not up and down; of two persons, the middle between them.
@@ -145,6 +148,18 @@ def _reach(motion: np.ndarray) -> float:
     across = motion[0] - motion[0].mean(axis=1, keepdims=True)
     extents = [np.subtract(*np.nanpercentile(values, [99, 1])) for values in (across, motion[1])]
     return max(float(max(extents)), 1e-6)
+
+
+def _wrapped(title: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """Break a title between words into lines that are at most so many pixels wide."""
+    lines = [""]
+    for word in title.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

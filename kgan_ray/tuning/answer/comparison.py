@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from kgan_ray.settings import UserError
 from kgan_ray.text import number
-from kgan_ray.tuning.state import Compare, Mode
+from kgan_ray.tuning.state import Compare, Mode, Trial
 
 _WORTH_NAMING = 1000.0  # the largest ratio
 _LARGEST_LOGARITHM = 50.0  # a ratio above e^50 is endless
@@ -56,6 +58,20 @@ class Comparison:
     @property
     def has_losses(self) -> bool:
         return self.own.lost + self.baseline.lost > 0
+
+
+def check_comparable(trials: Sequence[Trial]) -> None:
+    """Raise UserError unless all trials were trained on one dataset and measured with one extractor."""
+    for kind in ("dataset", "extractor"):
+        hashes: dict[str, str] = {}
+        for trial in trials:
+            if digest := getattr(trial, kind):  # a trial names its extractor when it reports
+                hashes.setdefault(digest, trial.name)
+        if len(hashes) > 1:
+            (one, first), (other, second) = list(hashes.items())[:2]
+            raise UserError(
+                f"{first} and {second} cannot be ranked together: their {kind} differs ({one[:12]}, {other[:12]})"
+            )
 
 
 def scaled_margin(margin: float | None, compare: Compare) -> float | None:

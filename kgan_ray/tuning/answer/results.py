@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 from kgan_ray.metrics.names import lower_is_better
-from kgan_ray.settings import UserError
 from kgan_ray.storage import StorePath
-from kgan_ray.tuning.answer.comparison import Comparison, Sample
+from kgan_ray.tuning.answer.comparison import Comparison, Sample, check_comparable
 from kgan_ray.tuning.answer.reuse import lines_of_reuse
 from kgan_ray.tuning.answer.rows import (
     ConfigurationRow,
@@ -26,6 +26,7 @@ from kgan_ray.tuning.answer.rows import (
     measure,
     shared_overrides,
 )
+from kgan_ray.tuning.answer.together import Together, over_groups
 from kgan_ray.tuning.answer.verdict import UNDECIDED, judge
 from kgan_ray.tuning.question.space import BASELINE
 from kgan_ray.tuning.search.candidates import explored_front
@@ -62,9 +63,9 @@ class Results:
         self._rounds = sweep.rounds_by_seed()
         self._judged_rounds = sweep.num_complete_rounds() if sweep.rounds else 1
         runs = {group: self._runs_of(group) for group in self.groups}
-        comparisons = [one for group in self.groups for one in self._comparisons_of(group, runs[group])]
+        self._comparisons = [one for group in self.groups for one in self._comparisons_of(group, runs[group])]
         self.verdicts = judge(
-            comparisons,
+            self._comparisons,
             mode=sweep.mode,
             metric=sweep.metric,
             compare=self.compare,
@@ -86,6 +87,18 @@ class Results:
             judged = [verdict for verdict in self.verdicts if verdict.comparison.look]
             return any(math.isfinite(verdict.effect) or verdict.word != UNDECIDED for verdict in judged)
         return any(trial.value(self.sweep.metric) is not None for trial in self.sweep.trials)
+
+    @cached_property
+    def together(self) -> list[Together]:
+        """Sum up the configurations that several groups compare."""
+        sweep = self.sweep
+        return over_groups(
+            self._comparisons,
+            mode=sweep.mode,
+            metric=sweep.metric,
+            compare=self.compare,
+            planned=sweep.planned_looks,
+        )
 
     @property
     def undecided(self) -> set[tuple[str, str]]:
@@ -270,20 +283,6 @@ class Results:
 
     def _num_pending(self) -> int:
         return sum(trial.status not in ENDED for trial in self.sweep.stage(CONFIRM))
-
-
-def check_comparable(trials: Sequence[Trial]) -> None:
-    """Raise UserError unless all trials were trained on one dataset and measured with one extractor."""
-    for kind in ("dataset", "extractor"):
-        hashes: dict[str, str] = {}
-        for trial in trials:
-            if digest := getattr(trial, kind):  # a trial names its extractor when it reports
-                hashes.setdefault(digest, trial.name)
-        if len(hashes) > 1:
-            (one, first), (other, second) = list(hashes.items())[:2]
-            raise UserError(
-                f"{first} and {second} cannot be ranked together: their {kind} differs ({one[:12]}, {other[:12]})"
-            )
 
 
 def _measured(sweep: Sweep) -> list[str]:

@@ -96,9 +96,14 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """Say the verdict in at most twenty words, and after a colon the figures that it rests on."""
+        return f"{self.name} {self.claim}{self.grounds}"
+
+    @property
+    def grounds(self) -> str:
+        """Return what stands in the sentence after the claim."""
         figures = "; ".join(filter(None, (self._figures, self._losses)))
         advice = f" {self.advice}." if self.advice else ""
-        return f"{self.name} {self.claim}{self._reason}" + (f": {figures}." if figures else ".") + advice
+        return self._reason + (f": {figures}." if figures else ".") + advice
 
     @property
     def _reason(self) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -11,30 +13,59 @@ from kgan_ray.tuning.answer.effects import Effect, effects_of, explored_points
 from kgan_ray.tuning.answer.power import ENOUGH
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.answer.significance import LEVEL
-from kgan_ray.tuning.answer.verdict import UNDECIDED
+from kgan_ray.tuning.answer.verdict import UNDECIDED, Verdict
+from kgan_ray.tuning.question.space import BASELINE
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, resume_command
 
 _FEWEST_OF_A_TREND = 3  # levels
 _ACCURACY, _NEAR_CHANCE = "accuracy", 2.0  # times
 
 
-def answer_lines(results: Results) -> list[str]:
+@dataclass(frozen=True)
+class Line:
+    """One line of the answer, and the verdict that it says or the command that it ends with."""
+
+    kind: Literal["question", "verdict", "finding", "caution", "cost", "step"]
+    text: str
+    verdict: Verdict | None = None
+    command: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.text}  {self.command}" if self.command else self.text
+
+
+def answer_lines(results: Results) -> list[Line]:
     """Say what was asked, what came out of each configuration, what mattered, what it cost, and what to do next.
 
     Figures follow sentences of at most twenty words.
     """
     question = results.sweep.space.get("question")
     return [
-        *([str(question)] if question else []),
-        *([results.notice] if results.notice else []),
-        *(verdict.sentence for verdict in results.verdicts),
-        *([] if results.has_answer else ["No answer: no configuration could be compared with the baseline."]),
-        *_at_chance(results),
-        *what_mattered(results),
-        *results.cautions,
-        _cost(results),
+        *([Line("question", str(question))] if question else []),
+        *([Line("caution", results.notice)] if results.notice else []),
+        *(Line("verdict", verdict.sentence, verdict) for verdict in results.verdicts),
+        *(Line("finding", one.sentence) for one in results.together),
+        *([] if results.has_answer else [Line("caution", f"No answer: {_why_none(results)}.")]),
+        *(Line("caution", text) for text in _at_chance(results)),
+        *(Line("finding", text) for text in what_mattered(results)),
+        *(Line("caution", text) for text in results.cautions),
+        Line("cost", _cost(results)),
         _next_step(results),
     ]
+
+
+def _why_none(results: Results) -> str:
+    """Say why there was nothing to compare with the baseline."""
+    sweep = results.sweep
+    if not results.explored or any(row.configuration != BASELINE for row in results.rows):
+        return "no configuration could be compared with the baseline"
+    tried, planned = len(results.explored), sweep.num_explored
+    gave = [trial for trial in results.explored if trial.value(sweep.metric) is not None]
+    if not gave:
+        return f"none of the {tried} explored trials gave a value"
+    others = f", and the other {tried - len(gave)} gave no value" if len(gave) < tried else ""
+    short = f"; the budget ended exploring after {tried} of {planned} trials" if tried < planned else ""
+    return f"nothing but the baseline's own settings could be tried{others}{short}"
 
 
 def what_mattered(results: Results) -> list[str]:
@@ -90,21 +121,27 @@ def _cost(results: Results) -> str:
     return f"It took {duration(results.sweep.seconds)}: {runs}."
 
 
-def _next_step(results: Results) -> str:
+def _next_step(results: Results) -> Line:
     """Return the one command that leads on: to the end, to more evidence, or to the best generator's motions."""
     folder = results.folder
     command = resume_command(folder)
     if not results.is_judged:
-        return f"Next, to its end:  {command}{_more_budget(results, 0.0)}"
+        return _step("to its end", command + _more_budget(results, 0.0))
     advised = [one.advice for one in results.verdicts if one.word == UNDECIDED and one.advice]
     if seeds := max((one.seeds for one in advised if one.chance is None or one.chance >= ENOUGH), default=0):
         seconds = _seconds_of(results, seeds)
         further = "" if _has_seeds_left(results) else f" --add-seeds {seeds}"
-        return f"Next, more evidence, about {duration(seconds)}:  {command}{further}{_more_budget(results, seconds or 0.0)}"
+        more = command + further + _more_budget(results, seconds or 0.0)
+        return _step(f"more evidence, about {duration(seconds)}", more)
     best = next((run for group in results.groups if (run := results.best_run(group))), None)
     if best is None:
-        return f"Next, why runs were lost:  python -m kgan_ray.status {folder}"
-    return f"Next, motions of the best:  python -m kgan_ray.generate {folder / 'trials' / best.name} --output motions.npy"
+        return _step("why runs were lost", f"python -m kgan_ray.status {folder}")
+    generate = f"python -m kgan_ray.generate {folder / 'trials' / best.name} --output motions.npy"
+    return _step("motions of the best", generate)
+
+
+def _step(purpose: str, command: str) -> Line:
+    return Line("step", f"Next, {purpose}:", command=command)
 
 
 def _has_seeds_left(results: Results) -> bool:

@@ -13,8 +13,8 @@ from plotly.offline import get_plotlyjs
 from kgan_ray.text import duration
 from kgan_ray.tuning.answer.effects import effects_of, explored_points
 from kgan_ray.tuning.answer.results import Results
-from kgan_ray.tuning.answer.verdict import Verdict
-from kgan_ray.tuning.answer.words import answer_lines
+from kgan_ray.tuning.answer.verdict import UNDECIDED
+from kgan_ray.tuning.answer.words import Line, answer_lines
 from kgan_ray.tuning.report import charts, setting_charts, tables
 from kgan_ray.tuning.search.candidates import described_front
 
@@ -52,12 +52,8 @@ def _head(results: Results) -> str:
         f'<p class="quiet">A sweep of {len(sweep.trials)} trials in {duration(sweep.seconds)}. '
         f"Objective: {escape(sweep.metric)}, {good} is better. Stage: {escape(results.stage)}.</p>",
     ]
-    verdicts = {verdict.sentence: verdict for verdict in results.verdicts}
-    answer = [
-        _verdict(verdicts[line]) if line in verdicts else f"<li>{escape(line)}</li>"
-        for line in answer_lines(results)
-    ]
-    return "\n".join([*lines, f'<ul class="verdicts">{"".join(answer)}</ul>'])
+    answer = "".join(map(_line, answer_lines(results)))
+    return "\n".join([*lines, f'<ul class="answer">{answer}</ul>'])
 
 
 def _comparison(results: Results) -> Iterator[str]:
@@ -169,10 +165,14 @@ def _chart(figure: go.Figure) -> str:
     return f'<div class="chart" style="height: {height}px"><script type="application/json">{data}</script></div>'
 
 
-def _verdict(verdict: Verdict) -> str:
-    kind = verdict.word if verdict.word in ("better", "worse", "same") else ""
-    name, _, rest = verdict.sentence.partition(f" {verdict.claim}")
-    return f'<li class="{kind}">{escape(name)} <b>{escape(verdict.claim)}</b>{escape(rest)}</li>'
+def _line(line: Line) -> str:
+    """Write a line of the answer: its claim in bold, its command on a line of its own."""
+    text, kind = escape(line.text), str(line.kind)
+    if verdict := line.verdict:
+        kind = verdict.word if verdict.word != UNDECIDED else kind
+        text = f"{escape(verdict.name)} <b>{escape(verdict.claim)}</b>{escape(verdict.grounds)}"
+    command = f" <code>{escape(line.command)}</code>" if line.command else ""
+    return f'<li class="{kind}">{text}{command}</li>'
 
 
 def _table(lines: Sequence[tables.Cells]) -> str:

@@ -20,12 +20,12 @@ MOST_CLASSES = 6
 def draw_side_by_side(results: Results, trials: StorePath, folder: Path) -> list[Path]:
     """Write motions.png and motions.gif into `folder`; nothing where the two runs' checkpoints are not in `trials`."""
     generators = {}
-    for trial in _compared(results):
+    for label, trial in _compared(results):
         store = CheckpointStore(trials / trial.name / CHECKPOINTS)
         checkpoint = store.best(results.sweep.metric, lowest=results.lowest_is_best)
         if checkpoint is None:
             return []
-        generators[trial.configuration] = load_generator(checkpoint)
+        generators[label] = load_generator(checkpoint)
     if len(generators) < 2:
         return []
     rows: Titled = []
@@ -40,11 +40,12 @@ def draw_side_by_side(results: Results, trials: StorePath, folder: Path) -> list
     return [sheet, film]
 
 
-def _compared(results: Results) -> list[Trial]:
-    """Return the best runs of the baseline and of the best other configuration, of the first group that has both."""
+def _compared(results: Results) -> list[tuple[str, Trial]]:
+    """Return the best runs of the baseline and of the best other configuration, of the first group that has both, with their labels."""
     for group in results.groups:
         best = results.best_run(group, lambda row: row.configuration != BASELINE)
         base = results.best_run(group, lambda row: row.configuration == BASELINE)
         if best and base:
-            return [base, best]
+            labels = {row.configuration: row.label for row in results.rows if row.group == group}
+            return [(labels[trial.configuration], trial) for trial in (base, best)]
     return []

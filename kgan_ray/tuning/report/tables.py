@@ -12,9 +12,14 @@ from kgan_ray.tuning.answer.comparison import effect_text
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.answer.rows import ConfigurationRow, Measure
 from kgan_ray.tuning.answer.significance import LEVEL
+from kgan_ray.tuning.answer.together import Together
 from kgan_ray.tuning.answer.words import answer_lines
 from kgan_ray.tuning.search.candidates import described_front
 
+_LEGEND_TOGETHER = (
+    " Rows of several groups have the interquartile mean over their runs, each beside its group's baseline; and the share of pairs "
+    "of runs, one of it and one of the baseline, in which it is better. Their intervals all hold in 95% of sweeps; they have no verdict."
+)
 Cells = dict[str, str]  # a row of a table for people, by column
 EFFECTS = {
     "difference": "that of the means to the baseline's",
@@ -60,13 +65,14 @@ def legend(results: Results) -> str:
         f"Mean ± standard deviation over the runs{geometric}. The {results.compare} in {objective} is {EFFECTS[results.compare]}. "
         f"Interval and p are those of Welch's t-test, corrected for {count} comparison{'s' if count > 1 else ''} and all looks: "
         f"any false word has a chance below {LEVEL:.0%}. Where runs were lost, p is that of the ranks."
-    )
+    ) + (_LEGEND_TOGETHER if results.together else "")
 
 
 def configuration_cells(results: Results) -> list[Cells]:
     """Return the confirmed configurations as people read them: `50.0 ± 2.0`, `-50 [-62, -38]`."""
     rows = [_configuration_cells(row, results) for row in results.rows]
     widest: Cells = max(rows, key=len, default={})  # it has the order of the columns
+    rows += [_together_cells(one) for one in results.together]
     columns = dict.fromkeys(name for row in (widest, *rows) for name in row)
     return [{name: row.get(name, "") for name in columns} for row in rows]
 
@@ -100,6 +106,12 @@ def configurations_csv(results: Results) -> str:
         if verdict := row.verdict:
             line |= {"effect": verdict.effect, "low": verdict.low, "high": verdict.high}
             line |= {"p_value": verdict.p_value, "look": verdict.comparison.look, "verdict": verdict.word}
+        lines.append(line)
+    for one in results.together:
+        effect, pairs = one.effect, one.pairs_won
+        line = {"group": "+".join(one.groups), "configuration": one.configuration, "runs": one.runs}
+        line |= {"compare": one.compare, "effect": effect.value, "low": effect.low, "high": effect.high}
+        line |= {"pairs_won": pairs.value, "pairs_won_low": pairs.low, "pairs_won_high": pairs.high}
         lines.append(line)
     return _csv(lines)
 
@@ -144,6 +156,19 @@ def _configuration_cells(row: ConfigurationRow, results: Results) -> Cells:
     for metric in further:
         cells |= _measure_cells(metric, row.measures[metric])
     return cells
+
+
+def _together_cells(together: Together) -> Cells:
+    """Return the row of a configuration over all groups, which has no verdict."""
+    return {
+        "group": " and ".join(together.groups),
+        "configuration": together.label,
+        "runs": str(together.runs),
+        together.compare: together.effect.cell(together.effect_text),
+        "p": "-",
+        "verdict": "-",
+        "better in": together.pairs_won.cell("{:.0%}".format),
+    }
 
 
 def _measure_cells(metric: str, measure: Measure) -> Cells:
