@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -102,7 +103,7 @@ class ProgressLine:
     def __call__(self, text: str) -> None:
         """Show the text in place of the one before."""
         if self._is_terminal:
-            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+            print(f"\r\033[K{_fitting(text)}", end="", file=sys.stderr, flush=True)
             self._is_open = True
         elif time.monotonic() - self._printed_at >= self.SECONDS_BETWEEN_LINES:
             print(text, file=sys.stderr, flush=True)
@@ -112,6 +113,14 @@ class ProgressLine:
         if self._is_open:
             print(file=sys.stderr)
             self._is_open = False
+
+
+def _fitting(text: str) -> str:
+    """Leave out the last parts of a line, between double spaces, that the terminal has no room for: a wrapped line cannot be renewed."""
+    width = shutil.get_terminal_size().columns - 1
+    while len(text) > width and "  " in text:
+        text = text.rpartition("  ")[0]
+    return text[:width]
 
 
 def console() -> Console:

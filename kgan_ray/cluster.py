@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -243,8 +243,8 @@ def runs_that_fit(resources: ResourceSettings, *, where: str) -> int:
     An autoscaling cluster counts as grown to its limits: its workers start when the runs ask for them. A container of many
     cores may have memory for a few runs only.
 
-    Raises UserError where not even one fits, for which Ray would wait for ever: it says what the cluster has, and blames
-    `where`, or the GPUs if it is these that are missing.
+    Raises UserError where not even one fits, for which Ray would wait for ever: it says what there is, and blames the GPUs if it
+    is these that are missing, the cores of a single worker, or else `where`.
     """
     import ray
 
@@ -253,11 +253,19 @@ def runs_that_fit(resources: ResourceSettings, *, where: str) -> int:
     need = resources.needed_by(fewest)
     fit = fitting_runs(resources, have)
     if fit < 1:
-        gpus = have.get("GPU", 0.0)
-        blamed = f"resources.gpus_per_worker={resources.gpus:g}" if need.get("GPU", 0.0) > gpus else where
-        raise UserError(
-            f"{blamed}: {fewest} worker{'s need' if fewest > 1 else ' needs'} {need['CPU']:g} CPUs and {need.get('GPU', 0.0):g} GPUs; "
-            f"the cluster has {have.get('CPU', 0.0):g} CPUs and {gpus:g} GPUs on {len(ray.nodes())} node(s)"
-        )
+        if need.get("GPU", 0.0) > have.get("GPU", 0.0):
+            where = f"resources.gpus_per_worker={resources.gpus:g}"
+        elif fewest == 1:
+            where = f"resources.cpus_per_worker={resources.cpus_per_worker:g}"
+        nodes = len(ray.nodes())
+        place = "this machine has" if nodes == 1 else f"the {nodes} nodes of the cluster have"
+        workers = f"{fewest} workers need" if fewest > 1 else "1 worker needs"
+        raise UserError(f"{where}: {workers} {_devices(need)}; {place} {_devices(have)}")
     by_memory = have.get("memory", math.inf) / (resources.num_workers * WORKER_BYTES)
     return max(1, math.floor(min(fit * fewest / resources.num_workers + 1e-9, by_memory)))
+
+
+def _devices(amounts: Mapping[str, float]) -> str:
+    """Return `4 CPU cores and 1 GPU`."""
+    cores, gpus = amounts.get("CPU", 0.0), amounts.get("GPU", 0.0)
+    return f"{cores:g} CPU core{'' if cores == 1 else 's'} and {f'{gpus:g}' if gpus else 'no'} GPU{'s' if gpus > 1 else ''}"

@@ -153,10 +153,10 @@ class Settings(FrozenModel):
     def _label_noise_has_a_label(self) -> Settings:
         noise, model = self.techniques.label_noise_std, self.model
         if noise and (model.projection or model.auxiliary_classifier):
-            by = "model.projection" if model.projection else "model.auxiliary_classifier"
+            on = [name for name in ("projection", "auxiliary_classifier") if getattr(model, name)]
             raise ValueError(
-                f"techniques.label_noise_std is {noise}, but with {by} the label does not enter the discriminator "
-                "where the noise is added"
+                f"techniques.label_noise_std is {noise}, but with model.{on[0]} the label does not enter the discriminator "
+                f"where the noise is added; {' '.join(f'--set model.{name}=false' for name in on)} allows it"
             )
         return self
 

@@ -7,6 +7,7 @@ With no --data it makes and uses the demo data set. A sweep that was stopped goe
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         request = (resumed_request if options.resume else new_request)(**question)
         print_settings(request.settings)
         print("\n".join(f"# {line}" for line in request.lines()))
+        if options.space:
+            print(f"# how long on this machine:  {_estimate_command(options)}")
         return 0
 
     from kgan_ray.tuning import service
@@ -85,6 +88,15 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("--space FILE is missing (or --resume --name NAME, to go on with a sweep)")
     if (options.add_seeds or options.confirm_only) and not options.resume:
         raise UserError("--add-seeds and --confirm-only extend a sweep: give --resume too, and its --name")
+
+
+def _estimate_command(options: argparse.Namespace) -> str:
+    """Return the command that measures how long the sweep would take."""
+    words = ["python", "-m", "kgan_ray.benchmark", "--space", options.space]
+    for name in ("preset", "data"):
+        words += [f"--{name}", value] if (value := getattr(options, name)) else []
+    words += [word for one in options.overrides for word in ("--set", one)]
+    return shlex.join(words)
 
 
 def _budget(items: Sequence[str]) -> dict[str, Any]:

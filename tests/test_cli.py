@@ -20,6 +20,15 @@ def test_a_terminal_shows_one_line_that_renews_itself_and_ends(monkeypatch, caps
     assert capsys.readouterr().err == "\r\033[K1 of 2\r\033[K2 of 2\n"
 
 
+def test_a_line_that_is_wider_than_the_terminal_loses_its_last_parts(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    with ProgressLine() as line:
+        line("step 350/750  13.10 steps/s  0:00:31 left  fid 280")
+        line("x" * 50)
+    assert capsys.readouterr().err == f"\r\033[Kstep 350/750  13.10 steps/s\r\033[K{'x' * 39}\n"
+
+
 def test_a_log_gets_a_line_every_ten_seconds(monkeypatch, capsys):
     now = 100.0
     monkeypatch.setattr("kgan_ray.cli.time.monotonic", lambda: now)

@@ -29,7 +29,9 @@ for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
         if socket.status == psutil.CONN_LISTEN:
             found.setdefault(socket.laddr.ip, []).append(process.name())
 messages = []
-for resources in (ResourceSettings(num_workers=1000), ResourceSettings(gpus_per_worker=1.0)):
+for resources in (
+    ResourceSettings(num_workers=1000), ResourceSettings(gpus_per_worker=1.0), ResourceSettings(cpus_per_worker=1000)
+):
     try:
         runs_that_fit(resources, where="--workers")
     except UserError as error:
@@ -52,9 +54,13 @@ def test_ray_listens_on_loopback_alone():
     assert {"gcs_server", "raylet"} <= {name for names in found["sockets"].values() for name in names}
     assert {ip.removeprefix("::ffff:") for ip in found["sockets"]} == {"127.0.0.1"}, found
     assert found["fit"] == len(os.sched_getaffinity(0))
-    too_many, no_gpu = found["messages"]
-    assert "--workers: 1000 workers need 1000 CPUs" in too_many
-    assert "resources.gpus_per_worker=1: 1 worker needs 1 CPUs and 1 GPUs; the cluster has" in no_gpu
+    too_many, no_gpu, wide = found["messages"]
+    assert "--workers: 1000 workers need 1000 CPU cores and no GPU; this machine has" in too_many
+    assert "resources.gpus_per_worker=1: 1 worker needs 1 CPU core and 1 GPU; this machine has" in no_gpu
+    assert (
+        f"resources.cpus_per_worker=1000: 1 worker needs 1000 CPU cores and no GPU; this machine has {found['fit']} CPU core"
+        in wide
+    )
 
 
 def started(code: str = "connect(); ray.shutdown()", **environment: str) -> subprocess.CompletedProcess:

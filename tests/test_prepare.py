@@ -287,7 +287,10 @@ def test_a_class_with_one_sequence(tmp_path, capsys):
         (["--demo", "--seed", "-1"], "--seed -1: 0 or more is accepted"),
         (["files", "--train-subjects", "1,x"], "--train-subjects 1,x: expected numbers with commas"),
         (["files", "--train-cameras", "1,77"], "--train-cameras: no recording is of camera 77"),
-        (["files", "--missing-list", "absent"], "--missing-list absent: cannot be read"),
+        (
+            ["files", "--missing-list", "absent"],
+            "--missing-list absent: cannot be read (No such file or directory)",
+        ),
         (["files", "--layout", "absent.yaml"], "absent.yaml: cannot be read as YAML"),
         (["files", "--outptu", "x"], "unrecognized arguments"),
         (["files", ""], "SOURCE and --output need a name each, and one is empty"),

@@ -49,7 +49,8 @@ def test_records_of_evaluations_that_chose_batch_norm_are_read_and_the_setting_i
 def test_label_noise_is_refused_where_no_label_is_to_be_smoothed(way):
     changes = {f"model.{way}": True, "techniques.label_noise_std": 0.3}
     with pytest.raises(
-        UserError, match=rf"label_noise_std is 0\.3, but with model\.{way} the label does not enter"
+        UserError,
+        match=rf"label_noise_std is 0\.3, but with model\.{way} the label does not enter .*; --set model\.{way}=false allows it",
     ):
         resolve_settings("demo", changes)
 

@@ -57,6 +57,7 @@ def test_dry_run_prints_the_settings_and_the_space(tmp_path, capsys):
     )
     assert "# budget: 9 minutes" in printed
     assert "# techniques.label_noise_std: uniform [0.0, 1.0]" in printed
+    assert printed.endswith(f"python -m kgan_ray.benchmark --space {DISC} --set training.steps=7\n")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kgan_ray.data.splits import SplitRule
 from kgan_ray.settings import UserError
+from kgan_ray.storage import describe
 
 NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 
@@ -67,7 +68,7 @@ def read_missing_list(path: str | Path) -> frozenset[str]:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--missing-list {path}: cannot be read ({error})") from None
+        raise UserError(f"--missing-list {path}: cannot be read ({describe(error)})") from None
     names = frozenset(match.group() for match in NAME.finditer(text))
     if not names:
         raise UserError(f"--missing-list {path}: names no recording of the form S001C001P001R001A001")
