@@ -90,6 +90,8 @@ class TrainingSettings(FrozenModel):
     n_critic: PositiveInt = 5  # discriminator steps to a generator step
     generator_learning_rate: PositiveFloat = 2e-4  # of Adam
     discriminator_learning_rate: PositiveFloat = 2e-4  # of Adam
+    # Both rates fall to this share of themselves over the second half of the steps; 1 = constant, as published.
+    learning_rate_decay: float = Field(default=1.0, gt=0.0, le=1.0)
     beta1: float = Field(default=0.5, ge=0.0, lt=1.0)  # of Adam, both networks
     beta2: float = Field(default=0.999, ge=0.0, lt=1.0)  # of Adam, both networks
     gradient_penalty: NonNegativeFloat = 10.0  # weight of the squared distance of the slope from 1
@@ -105,6 +107,11 @@ class TrainingSettings(FrozenModel):
     log_every: PositiveInt = 50  # steps between recorded losses
     checkpoint_every: PositiveInt = 5_000  # steps; what a kill can lose
     keep_checkpoints: PositiveInt = 2  # the latest ones; the best by the objective stays as well
+
+    def share_of_rates(self, step: int) -> float:
+        """Return the share of both learning rates with which the next step is taken, after `step` of them."""
+        second_half = min(max(2 * (step + 1) / self.steps - 1, 0.0), 1.0)
+        return 1 - (1 - self.learning_rate_decay) * second_half
 
     @property
     def uses_cuda_graph(self) -> bool:

@@ -46,6 +46,19 @@ def test_recorded_steps_train_to_the_same_bits():
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in plain.state_dict()["weights"].items())
 
 
+def test_a_recording_reads_falling_rates_where_it_found_them():
+    gan = GAN(narrow({**GRAPH, "training.learning_rate_decay": 0.1, "training.steps": 8}), motion_spec())
+    gan._captured = captured(gan)
+    rates, places = [], set()
+    for _ in range(8):
+        gan.step(*batch(gan.spec))
+        rate = gan.generator_adam.param_groups[0]["lr"]
+        rates.append(float(rate) / 2e-4)
+        places.add(rate.data_ptr())
+    assert len(places) == 1
+    assert rates == pytest.approx([1, 1, 1, 1, 0.775, 0.55, 0.325, 0.1])
+
+
 def test_each_step_is_of_the_motions_it_is_given():
     spec = motion_spec()
     plain, recorded = GAN(narrow(OVERRIDES), spec), GAN(narrow(GRAPH), spec)
@@ -169,6 +182,7 @@ MANY = {
     "training.auxiliary_weight": [0.0],
     "training.auxiliary_generator_weight": [0.0],
     "training.ema_decay": [0.9],
+    "training.learning_rate_decay": [0.1],
     "training.precision": ["bfloat16", "tf32"],
 }
 CASES = {

@@ -298,6 +298,16 @@ def test_learning_rates_are_each_networks_own(spec):
     assert gan.discriminator_adam.param_groups[0]["lr"] == 4e-4
 
 
+def test_rates_fall_over_the_second_half(spec):
+    gan = GAN(narrow({"training.learning_rate_decay": 0.1, "training.steps": 9}), spec)
+    rates = []
+    for _ in range(9):
+        losses_of(gan, steps=1)
+        rates.append([adam.param_groups[0]["lr"] / 2e-4 for adam in (gan.generator_adam, gan.discriminator_adam)])
+    share = [1, 1, 1, 1, 0.9, 0.7, 0.5, 0.3, 0.1]
+    assert rates == [[pytest.approx(of_all)] * 2 for of_all in share]
+
+
 def test_bfloat16_stays_near_float32(spec):
     exact, rounded = (
         losses_of(GAN(narrow(), spec)),

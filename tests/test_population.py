@@ -149,6 +149,12 @@ def test_what_a_population_cannot_do_is_refused(changes, message):
     assert message in str(refusal.value)
 
 
+def test_a_population_takes_no_rates_that_fall_by_themselves():
+    space = parse_space(PBT, name="f", where="f.yaml")
+    with pytest.raises(UserError, match=r"f: pbt makes a schedule of its own, found .*decay 0.1; add --set"):
+        base_settings(space, None, {"training.learning_rate_decay": 0.1})
+
+
 def test_the_best_schedule_of_a_simulated_population_beats_its_best_constant_member():
     """Eight members, ten rounds, no Ray: the median over twenty seeds, against the same members without exchanges."""
     ratios = []

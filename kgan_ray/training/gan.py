@@ -71,6 +71,8 @@ class GAN:
         ask for a CUDA graph and there is no GPU, or more than one worker.
         """
         with_generator = self.step_count % self.settings.training.n_critic == 0
+        if self.settings.training.learning_rate_decay != 1:
+            self._set_rates()
         with products(tf32=self.settings.training.precision == "tf32"):
             if self.settings.training.uses_cuda_graph:
                 self._captured = self._captured or self._capture()
@@ -91,6 +93,22 @@ class GAN:
             if self.average is not None:
                 update_average(self.average, self.generator, self.settings.training.ema_decay)
         return metrics
+
+    def _set_rates(self) -> None:
+        """Give both optimisers the rates of this step; a recorded step reads them where they lie on the device."""
+        training = self.settings.training
+        share = training.share_of_rates(self.step_count)
+        for adam, rate in (
+            (self.generator_adam, training.generator_learning_rate * share),
+            (self.discriminator_adam, training.discriminator_learning_rate * share),
+        ):
+            for group in adam.param_groups:
+                if not training.uses_cuda_graph:
+                    group["lr"] = rate
+                elif isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate)
+                else:
+                    group["lr"] = torch.full((), rate, device=self.device)
 
     def _capture(self) -> CapturedStep:
         """Return the step as a CUDA graph, recorded when it first runs.

@@ -18,6 +18,10 @@ from kgan_ray.training.gan import GAN
 
 PRETENDED = torch.device("meta")
 
+# PyTorch's fused Adam has a kernel for it with a rate that is a number, none with one that lies on the device.
+_KERNELS = torch.library.Library("aten", "IMPL", "Meta")
+_KERNELS.impl("_fused_adam_.tensor_lr", lambda *args, **kwargs: None)
+
 # These give another view of memory, or memory that is still to be written, or only mark a place for a profiler.
 LAUNCHES_NOTHING = frozenset(
     "view _unsafe_view reshape permute transpose t expand slice select unsqueeze squeeze detach alias as_strided "

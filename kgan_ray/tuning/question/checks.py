@@ -14,7 +14,13 @@ from kgan_ray.tuning.question.sections import Confirm, Objective, Scheduler, Sea
 
 # Settings that a sweep's trials must share: they decide what is measured, or what a trial may use.
 _FIXED = ("data.", "resources.", "tracking.", "seed", "evaluation.", "training.recalibrate_batch_norm")
-_FIXED_IN_A_SCHEDULE = ("training.steps", "training.ema_decay", "training.precision", "training.cuda_graph")
+_FIXED_IN_A_SCHEDULE = (
+    "training.steps",
+    "training.learning_rate_decay",
+    "training.ema_decay",
+    "training.precision",
+    "training.cuda_graph",
+)
 _LEAST_POPULATION = 4
 PUBLISHED_NOTE = "note"  # beside the metrics of a published configuration: what its figures are to be read with
 

@@ -197,6 +197,11 @@ def base_settings(space: Space, preset: str | None, overrides: Overrides) -> Set
             if value in other.when.get(one.name, [value]):
                 where = f"{space.name}: space.{one.name} with space.{other.name}"
                 override(settings, {one.name: value, other.name: beside}, where=where)
+    if space.scheduler.type == "pbt" and settings.training.learning_rate_decay != 1:
+        raise UserError(
+            f"{space.name}: pbt makes a schedule of its own, found training.learning_rate_decay "
+            f"{settings.training.learning_rate_decay:g}; add --set training.learning_rate_decay=1"
+        )
     metrics = tuple(dict.fromkeys([*space.modes, *settings.evaluation.metrics]))
     if settings.evaluation.mode not in (None, space.mode):
         raise UserError(
