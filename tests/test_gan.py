@@ -210,11 +210,12 @@ def test_our_quantile_selects_what_torchs_does(q):
 
 
 def test_the_average_follows_the_generator_and_is_what_is_sampled(spec):
-    gan = GAN(narrow({"training.ema_decay": 0.75}), spec)
-    before = gan.average.mlp.mlp[0].weight.clone()
-    gan.step(*batch(spec))
-    expected = 0.75 * before + 0.25 * gan.generator.mlp.mlp[0].weight
-    torch.testing.assert_close(gan.average.mlp.mlp[0].weight, expected)
+    gan = GAN(narrow({"training.ema_decay": 0.3, "training.n_critic": 2}), spec)
+    for decay in (1 / 10, 2 / 11, 3 / 12, 0.3):  # it reaches back far only when there is a past
+        before = gan.average.mlp.mlp[0].weight.clone()
+        losses_of(gan, steps=2)
+        expected = decay * before + (1 - decay) * gan.generator.mlp.mlp[0].weight
+        torch.testing.assert_close(gan.average.mlp.mlp[0].weight, expected)
     labels = torch.arange(3)
     sampled = gan.sample(labels)
     gan.average = None

@@ -7,7 +7,7 @@ import pytest
 
 from helpers import stand_in
 from helpers.sweeps import make_runner
-from kgan_ray.settings import UserError, override
+from kgan_ray.settings import UserError, override, resolve_settings
 from kgan_ray.storage import StorePath
 from kgan_ray.text import described_schedule
 from kgan_ray.tuning.plan import Job
@@ -149,10 +149,14 @@ def test_what_a_population_cannot_do_is_refused(changes, message):
     assert message in str(refusal.value)
 
 
-def test_a_population_takes_no_rates_that_fall_by_themselves():
+def test_a_population_has_no_rates_that_fall_by_themselves():
     space = parse_space(PBT, name="f", where="f.yaml")
-    with pytest.raises(UserError, match=r"f: pbt makes a schedule of its own, found .*decay 0.1; add --set"):
-        base_settings(space, None, {"training.learning_rate_decay": 0.1})
+    assert resolve_settings("demo").training.learning_rate_decay < 1
+    assert base_settings(space, "demo", {}).training.learning_rate_decay == 1
+    with pytest.raises(
+        UserError, match=r"f: training.learning_rate_decay is 0.1, but pbt makes a schedule of its own"
+    ):
+        base_settings(space, "demo", {"training.learning_rate_decay": 0.1})
 
 
 def test_the_best_schedule_of_a_simulated_population_beats_its_best_constant_member():

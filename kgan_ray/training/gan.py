@@ -31,7 +31,7 @@ from kgan_ray.training.losses import (
     interpolate,
     slope_penalty_with_gradient,
 )
-from kgan_ray.training.networks import build_networks, update_average
+from kgan_ray.training.networks import average_decay, build_networks, update_average
 
 
 class GAN:
@@ -50,6 +50,7 @@ class GAN:
             )
         self.average = copy.deepcopy(self.generator).requires_grad_(False) if settings.training.ema_decay else None
         training = settings.training
+        self._taken_in: float | Tensor = 0.0  # the generator's share in a new average
         self.generator_adam = self._adam(self.generator, training.generator_learning_rate)
         self.discriminator_adam = self._adam(self.discriminator, training.discriminator_learning_rate)
         self.draws = Draws(settings.seed, self.device)
@@ -71,8 +72,7 @@ class GAN:
         ask for a CUDA graph and there is no GPU, or more than one worker.
         """
         with_generator = self.step_count % self.settings.training.n_critic == 0
-        if self.settings.training.learning_rate_decay != 1:
-            self._set_rates()
+        self._keep_to_schedule()
         with products(tf32=self.settings.training.precision == "tf32"):
             if self.settings.training.uses_cuda_graph:
                 self._captured = self._captured or self._capture()
@@ -91,24 +91,29 @@ class GAN:
         if with_generator:
             metrics |= self.generator_step(z, labels)
             if self.average is not None:
-                update_average(self.average, self.generator, self.settings.training.ema_decay)
+                update_average(self.average, self.generator, self._taken_in)
         return metrics
 
-    def _set_rates(self) -> None:
-        """Give both optimisers the rates of this step; a recorded step reads them where they lie on the device."""
+    def _keep_to_schedule(self) -> None:
+        """Set what is another number at each step: both learning rates where they fall, and what the average takes in."""
         training = self.settings.training
-        share = training.share_of_rates(self.step_count)
-        for adam, rate in (
-            (self.generator_adam, training.generator_learning_rate * share),
-            (self.discriminator_adam, training.discriminator_learning_rate * share),
-        ):
-            for group in adam.param_groups:
-                if not training.uses_cuda_graph:
-                    group["lr"] = rate
-                elif isinstance(group["lr"], Tensor):
-                    group["lr"].fill_(rate)
-                else:
-                    group["lr"] = torch.full((), rate, device=self.device)
+        if training.learning_rate_decay != 1:
+            share = training.share_of_rates(self.step_count)
+            for adam, rate in (
+                (self.generator_adam, training.generator_learning_rate),
+                (self.discriminator_adam, training.discriminator_learning_rate),
+            ):
+                for group in adam.param_groups:
+                    group["lr"] = self._scalar(group["lr"], rate * share)
+        if self.average is not None:
+            earlier = self.step_count // training.n_critic  # steps of the generator
+            self._taken_in = self._scalar(self._taken_in, 1 - average_decay(training.ema_decay, earlier))
+
+    def _scalar(self, earlier: float | Tensor, value: float) -> float | Tensor:
+        """Return a number as a step takes it; one that is recorded reads it at the same place on the device each time."""
+        if not self.settings.training.uses_cuda_graph:
+            return value
+        return earlier.fill_(value) if isinstance(earlier, Tensor) else torch.full((), value, device=self.device)
 
     def _capture(self) -> CapturedStep:
         """Return the step as a CUDA graph, recorded when it first runs.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from kgan_ray.model import Discriminator, Generator
 from kgan_ray.settings import Settings
@@ -38,9 +39,21 @@ def build_networks(settings: Settings, spec: MotionSpec) -> tuple[Generator, Dis
     return generator, discriminator
 
 
+def average_decay(decay: float, earlier_steps: int) -> float:
+    """Return the share that an average keeps of itself, after so many steps of the generator before this one.
+
+    It rises to `decay`: an average of n steps reaches back a ninth of them at most, so that it does not lag behind a generator
+    that still changes fast. The rule is that of TensorFlow's ExponentialMovingAverage with its `num_updates`.
+    """
+    return min(decay, (1 + earlier_steps) / (10 + earlier_steps))
+
+
 @torch.no_grad()
-def update_average(average: Generator, generator: Generator, decay: float) -> None:
-    """Set average <- decay average + (1 - decay) generator; running statistics are copied."""
-    torch._foreach_lerp_(list(average.parameters()), list(generator.parameters()), 1 - decay)
-    own, new = ([buffer for norm in net.norms for buffer in norm.buffers()] for net in (average, generator))
-    torch._foreach_copy_(own, new)
+def update_average(average: Generator, generator: Generator, taken_in: float | Tensor) -> None:
+    """Move the average by the share `taken_in` towards the generator; running statistics are copied."""
+    own: list[Tensor] = list(average.parameters())
+    change = torch._foreach_sub(list(generator.parameters()), own)
+    torch._foreach_mul_(change, taken_in)  # a number on the device stays there, which lerp would fetch
+    torch._foreach_add_(own, change)
+    statistics, new = ([buffer for norm in net.norms for buffer in norm.buffers()] for net in (average, generator))
+    torch._foreach_copy_(statistics, new)

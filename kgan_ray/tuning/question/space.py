@@ -184,7 +184,8 @@ def parse_space(tree: Mapping[str, object], *, name: str, where: str) -> Space:
 def base_settings(space: Space, preset: str | None, overrides: Overrides) -> Settings:
     """Return what every trial starts from: the preset, the file's `settings`, then --set; the objectives first.
 
-    Raises UserError where a searched value does not go with these, or two searched values with each other.
+    A population gets rates that do not fall by themselves. Raises UserError where a searched value does not go with these, or two
+    searched values with each other.
     """
     settings = resolve_settings(preset or space.preset, {**space.settings, **overrides})
     for group, changes in space.groups.items():
@@ -197,11 +198,13 @@ def base_settings(space: Space, preset: str | None, overrides: Overrides) -> Set
             if value in other.when.get(one.name, [value]):
                 where = f"{space.name}: space.{one.name} with space.{other.name}"
                 override(settings, {one.name: value, other.name: beside}, where=where)
-    if space.scheduler.type == "pbt" and settings.training.learning_rate_decay != 1:
-        raise UserError(
-            f"{space.name}: pbt makes a schedule of its own, found training.learning_rate_decay "
-            f"{settings.training.learning_rate_decay:g}; add --set training.learning_rate_decay=1"
-        )
+    if space.scheduler.type == "pbt":  # it makes a schedule of its own, instead of that of a preset
+        given = {**space.settings, **overrides}.get("training.learning_rate_decay", 1.0)
+        if given != 1:
+            raise UserError(
+                f"{space.name}: training.learning_rate_decay is {given}, but pbt makes a schedule of its own"
+            )
+        settings = override(settings, {"training.learning_rate_decay": 1.0})
     metrics = tuple(dict.fromkeys([*space.modes, *settings.evaluation.metrics]))
     if settings.evaluation.mode not in (None, space.mode):
         raise UserError(
