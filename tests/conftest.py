@@ -40,6 +40,7 @@ def tiny(demo) -> Settings:
             "model.latent_dim": 16,
             "training.steps": 6,
             "training.batch_size": 8,
+            "training.learning_rate_decay": 1.0,  # or a run in parts would have other rates
             "training.log_every": 2,
             "training.checkpoint_every": 2,
             "evaluation.every_steps": 4,

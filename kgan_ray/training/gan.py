@@ -31,7 +31,7 @@ from kgan_ray.training.losses import (
     interpolate,
     slope_penalty_with_gradient,
 )
-from kgan_ray.training.networks import average_decay, build_networks, update_average
+from kgan_ray.training.networks import average_decay, build_adam, build_networks, update_average
 
 
 class GAN:
@@ -51,18 +51,11 @@ class GAN:
         self.average = copy.deepcopy(self.generator).requires_grad_(False) if settings.training.ema_decay else None
         training = settings.training
         self._taken_in: float | Tensor = 0.0  # the generator's share in a new average
-        self.generator_adam = self._adam(self.generator, training.generator_learning_rate)
-        self.discriminator_adam = self._adam(self.discriminator, training.discriminator_learning_rate)
+        self.generator_adam = build_adam(self.generator, training.generator_learning_rate, training)
+        self.discriminator_adam = build_adam(self.discriminator, training.discriminator_learning_rate, training)
         self.draws = Draws(settings.seed, self.device)
         self._generator_metrics: Metrics = {}
         self._captured: CapturedStep | None = None
-
-    def _adam(self, network: torch.nn.Module, learning_rate: float) -> torch.optim.Adam:
-        betas = (self.settings.training.beta1, self.settings.training.beta2)
-        capturable = self.settings.training.uses_cuda_graph
-        return torch.optim.Adam(
-            network.parameters(), lr=learning_rate, betas=betas, fused=True, capturable=capturable
-        )
 
     def step(self, motions: Tensor, labels: Tensor) -> Metrics:
         """Take one discriminator step, and every `n_critic`-th time, from the first on, a generator step on the same z.
@@ -95,19 +88,16 @@ class GAN:
         return metrics
 
     def _keep_to_schedule(self) -> None:
-        """Set what is another number at each step: both learning rates where they fall, and what the average takes in."""
+        """Set what is another number at each step: learning rates that fall, and what the average takes in."""
         training = self.settings.training
         if training.learning_rate_decay != 1:
             share = training.share_of_rates(self.step_count)
-            for adam, rate in (
-                (self.generator_adam, training.generator_learning_rate),
-                (self.discriminator_adam, training.discriminator_learning_rate),
-            ):
+            for adam in (self.generator_adam, self.discriminator_adam):
                 for group in adam.param_groups:
-                    group["lr"] = self._scalar(group["lr"], rate * share)
+                    group["lr"] = self._scalar(group["lr"], share * adam.defaults["lr"])
         if self.average is not None:
-            earlier = self.step_count // training.n_critic  # steps of the generator
-            self._taken_in = self._scalar(self._taken_in, 1 - average_decay(training.ema_decay, earlier))
+            decay = average_decay(training.ema_decay, self.step_count // training.n_critic)
+            self._taken_in = self._scalar(self._taken_in, 1 - decay)
 
     def _scalar(self, earlier: float | Tensor, value: float) -> float | Tensor:
         """Return a number as a step takes it; one that is recorded reads it at the same place on the device each time."""

@@ -1,12 +1,12 @@
-"""The two networks of a run, made from its settings, and the generator's average."""
+"""The two networks of a run and their optimisers, made from its settings, and the generator's average."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kgan_ray.model import Discriminator, Generator
-from kgan_ray.settings import Settings
+from kgan_ray.settings import Settings, TrainingSettings
 from kgan_ray.skeleton import MotionSpec
 
 
@@ -37,6 +37,17 @@ def build_networks(settings: Settings, spec: MotionSpec) -> tuple[Generator, Dis
             auxiliary_classifier=model.auxiliary_classifier,
         )
     return generator, discriminator
+
+
+def build_adam(network: nn.Module, learning_rate: float, training: TrainingSettings) -> torch.optim.Adam:
+    """Build the optimiser of one network."""
+    return torch.optim.Adam(
+        network.parameters(),
+        lr=learning_rate,
+        betas=(training.beta1, training.beta2),
+        fused=True,
+        capturable=training.uses_cuda_graph,
+    )
 
 
 def average_decay(decay: float, earlier_steps: int) -> float:
