@@ -7,6 +7,7 @@
     python -m kgan_ray.benchmark --space search_spaces/disc.yaml --data datasets/ntu60 --workers 8
 
 Training and sampling are measured at the shapes of NTU-60: 60 classes, 64 frames, 25 joints, batch 32, published widths.
+`presets` measures training at the shapes of demo, ucla-xview and ntu60-xsub, in float32 and bfloat16, beside both peaks.
 `workers` measures two workers of one thread (or GPU) each beside one, and draws what many would gain on several networks.
 `gpu` measures all that is asked of a GPU: each way to train, 1 to 8 trials at once, memory, kernels, an evaluation; whether a graph
 trains as single launches do, and a checkpoint survives the way to a CPU and back. Some ten minutes; please send us the table.

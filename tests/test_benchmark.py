@@ -12,6 +12,7 @@ from helpers.networks import batch, motion_spec, narrow
 from helpers.pretended_gpu import PRETENDED, captured, pretended_gpu
 from kgan_ray import benchmark
 from kgan_ray.benchmarks.gpu import Extent, measure_gpu, trials_at_once
+from kgan_ray.benchmarks.presets import measure_presets
 from kgan_ray.benchmarks.rows import Row, by_name
 from kgan_ray.benchmarks.scaling import Scaling, Traffic
 from kgan_ray.benchmarks.steps import literal_step, random_batch, twice_differentiated_step
@@ -72,6 +73,23 @@ def test_every_part_gives_positive_figures(tmp_path, demo, monkeypatch, capsys):
     assert found["generator_steps_per_second"] > 0 < found["discriminator_steps_per_second"]
     assert 2e8 < found["peak_memory_bytes"] < 2e10
     assert found["loader_share"] < 1
+
+
+def test_presets_are_measured_in_both_precisions_beside_their_peaks(monkeypatch):
+    monkeypatch.setattr("kgan_ray.benchmarks.presets.ROUNDS", 1)
+    monkeypatch.setattr("kgan_ray.benchmarks.presets.peak", lambda device, dtype: 1000.0)
+    tiny = {"model.width": 0.0625, "training.batch_size": 2, "training.n_critic": 1}
+    rows = {row.what: row.value for row in measure_presets("cpu", tiny)}
+    for preset, precision in itertools.product(("demo", "ucla-xview", "ntu60-xsub"), ("float32", "bfloat16")):
+        name = f"training, {preset}, {precision}"
+        assert rows[name] > 0
+        assert rows[f"{name}: of its peak"] == pytest.approx(rows[f"{name}: products"] / 10)
+    demo, same, larger = (
+        rows[f"training, {name}: products"] / rows[f"training, {name}"]  # GFLOP a step
+        for name in ("demo, float32", "demo, bfloat16", "ntu60-xsub, float32")
+    )
+    assert demo == pytest.approx(same)
+    assert demo < larger
 
 
 TINY = Extent(

@@ -11,6 +11,7 @@ import torch
 
 from kgan_ray.benchmarks import scaling
 from kgan_ray.benchmarks.gpu import measure_gpu
+from kgan_ray.benchmarks.presets import measure_presets
 from kgan_ray.benchmarks.reading import measure_reading
 from kgan_ray.benchmarks.rows import PARTS, Row
 from kgan_ray.benchmarks.steps import BATCH, ROUNDS, training
@@ -55,6 +56,7 @@ def run_benchmark(
         "sampling": lambda: sampling(device),
         "loading": lambda: loading(device),
         "evaluation": lambda: evaluation(device),
+        "presets": lambda: measure_presets(device),
         "reading": lambda: reading(files or ""),
         "workers": lambda: workers(device, figure),
         "gpu": lambda: [*peaks(device), *measure_gpu(device), *evaluation(device)],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-PARTS = ("training", "sampling", "loading", "evaluation", "reading", "workers", "gpu")
+PARTS = ("training", "sampling", "loading", "evaluation", "presets", "reading", "workers", "gpu")
 USUAL_PARTS = PARTS[:4]
 
 
