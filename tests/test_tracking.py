@@ -4,8 +4,10 @@ import importlib.util
 import json
 import multiprocessing
 import shutil
+import sqlite3
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +18,7 @@ from kgan_ray.settings import TrackingSettings, UserError
 from kgan_ray.storage import StoreError, StorePath
 from kgan_ray.tracking import client as connection
 from kgan_ray.tracking import run
-from kgan_ray.tracking.client import client_of
+from kgan_ray.tracking.client import client_of, sqlite_file
 from kgan_ray.tracking.run import existing_run, find_run, metric_history, start_run
 from kgan_ray.tracking.store import prepare_store, set_runs_view, tracking_uri, ui_command
 from kgan_ray.tracking.tags import Tag
@@ -105,6 +107,20 @@ def test_commands_that_start_together_make_one_record(tmp_path):
     assert [process.wait(300) for process in together] == [0, 0, 0]
     made = client_of(f"sqlite:///{tmp_path}/mlflow.db").search_experiments()
     assert [experiment.name for experiment in made] == ["Default"]
+
+
+@pytest.mark.slow
+def test_a_record_that_another_process_writes_to_is_waited_for(uri):
+    database = sqlite3.connect(sqlite_file(uri), isolation_level=None, check_same_thread=False)
+    database.execute("BEGIN EXCLUSIVE")
+    release = threading.Timer(30, lambda: database.execute("ROLLBACK"))  # MLflow itself gives up after 20 s
+    release.start()
+    try:
+        assert start_run(uri, experiment="crowded", name="run").id
+        assert release.finished.is_set()
+    finally:
+        release.cancel()
+        database.close()
 
 
 def test_a_child_is_listed_under_its_parent_and_found_by_its_tags(uri):

@@ -21,6 +21,9 @@ Answer = TypeVar("Answer")
 _SQLITE = "sqlite:///"
 # MLflow's codes for a record that fails; with any other it has answered.
 _FAILURES = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "UNAUTHENTICATED", "PERMISSION_DENIED")
+# Another process writes to the SQLite file, and nothing of ours was written. MLflow has waited 20 s each time; on a crowded
+# machine a process may not get to the end of what it writes for longer.
+_LOCKED, _TRIES = "database is locked", 15
 _clients: dict[str, MlflowClient] = {}  # one a process and address: a client costs a database connection
 
 
@@ -70,18 +73,21 @@ class _Answering:
     def _answer(self, method: Callable[..., Answer], *args: object, **kwargs: object) -> Answer:
         from mlflow.exceptions import MlflowException
 
-        try:
-            return method(*args, **kwargs)
-        except MlflowException as error:
-            # A database's own words, which SQLAlchemy and MLflow hide behind theirs.
-            of_database = getattr(error.__cause__, "orig", None)
-            if error.error_code not in _FAILURES and not (of_database and error.error_code == "BAD_REQUEST"):
-                raise
-            reason = describe(of_database or error)
-            if "Max retries exceeded" in reason:  # urllib3 tells its whole story, the cause last
-                reason = reason.rsplit(": ", 1)[-1].strip("\"')")
-        except OSError as error:
-            reason = describe(error)
+        for _ in range(_TRIES):
+            try:
+                return method(*args, **kwargs)
+            except MlflowException as error:
+                # A database's own words, which SQLAlchemy and MLflow hide behind theirs.
+                of_database = getattr(error.__cause__, "orig", None)
+                if error.error_code not in _FAILURES and not (of_database and error.error_code == "BAD_REQUEST"):
+                    raise
+                reason = describe(of_database or error)
+                if "Max retries exceeded" in reason:  # urllib3 tells its whole story, the cause last
+                    reason = reason.rsplit(": ", 1)[-1].strip("\"')")
+            except OSError as error:
+                reason = describe(error)
+            if reason != _LOCKED:
+                break
         raise StoreError(f"the MLflow record at {self._uri} fails ({reason})")
 
 
