@@ -218,6 +218,15 @@ def test_nothing_is_judged_in_the_middle_of_the_first_round():
     assert (verdict.word, results.has_answer) == ("can't tell", False)
     assert verdict.sentence.startswith("pooling max cannot be judged yet: fid -50, between")
     assert results.notice == "Nothing is judged yet; stage confirm, 6 of 6 confirmation runs have ended."
+    page = tables.markdown(results)
+    assert "| - | not yet |" in page
+    assert "No answer" not in page
+    sweep = finished_sweep(rounds=[4], done=["explore"])
+    for trial in sweep.trials[-3:]:
+        trial.status, trial.metrics = "waiting", {}
+    page = tables.markdown(Results(sweep))
+    assert "judged yet; stage confirm" in page
+    assert "cannot be judged yet" not in page, "of what has no run there is nothing to say"
 
 
 def test_a_configuration_is_compared_with_the_baseline_of_its_own_rounds():

@@ -150,7 +150,7 @@ class Results:
         """Say what the figures do not show: that the best of several means is flattered, that runs were run before."""
         most = max((sum(row.group == group for row in self.rows) for group in self.groups), default=0) - 1
         flattery = f"The best of {most} means is partly luck: expect less of it in further runs."
-        return [flattery] * (most > 1) + self.reuse + self._blind_extractors
+        return [flattery] * (self.is_judged and most > 1) + self.reuse + self._blind_extractors
 
     @property
     def extractors(self) -> str:

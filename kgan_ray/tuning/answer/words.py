@@ -43,9 +43,13 @@ def answer_lines(results: Results) -> list[Line]:
     return [
         *([Line("question", str(question))] if question else []),
         *([Line("caution", results.notice)] if results.notice else []),
-        *(Line("verdict", verdict.sentence, verdict) for verdict in results.verdicts),
+        *(
+            Line("verdict", one.sentence, one)
+            for one in results.verdicts
+            if results.is_judged or one.comparison.own.runs
+        ),
         *(Line("finding", one.sentence) for one in results.together),
-        *([] if results.has_answer else [Line("caution", f"No answer: {_why_none(results)}.")]),
+        *([] if results.has_answer or results.notice else [Line("caution", f"No answer: {_why_none(results)}.")]),
         *(Line("caution", text) for text in _at_chance(results)),
         *(Line("finding", text) for text in what_mattered(results)),
         *(Line("caution", text) for text in results.cautions),
