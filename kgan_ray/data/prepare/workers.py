@@ -1,7 +1,8 @@
 """Parts written at the same time: by processes of this machine, or by the tasks of a Ray cluster where there is one.
 
 On one machine plain processes do what Ray's would, and start in a second where Ray takes ten. Each reads its jobs from a pipe,
-which ends with the process that started it, however that ends: none is left over.
+which ends with the process that started it, however that ends: none is left over. (Those of `multiprocessing` would run a
+caller's script once more, and live on after a parent that is killed.)
 """
 
 from __future__ import annotations
