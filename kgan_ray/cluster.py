@@ -86,7 +86,14 @@ def connect(*, dashboard: bool = False, bytes_to_share: int = 0) -> ray_module:
 def end_politely() -> None:
     """Have a scheduler's way to end a job, SIGTERM, end this process as politely as Ctrl-C does."""
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+        signal.signal(signal.SIGTERM, _as_ctrl_c)
+
+
+def _as_ctrl_c(number: int, frame: object) -> None:
+    """Do what Ctrl-C does, also in what a script has started with `&`, where the shell has Ctrl-C ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 def ray_memory(bytes_to_share: int) -> dict[str, int]:

@@ -472,7 +472,7 @@ def failure_log_of(uri, trial, folder):
 def test_a_trial_larger_than_the_cluster_is_refused(tmp_path):
     runner = make_runner(tmp_path)
     runner.settings = override(runner.settings, {"resources.cpus_per_worker": 999})
-    with pytest.raises(UserError, match=r"needs 999 CPU cores; this machine has \d+ CPU cores"):
+    with pytest.raises(UserError, match=r"needs 999 CPU cores and no GPU; this machine has \d+ CPU cores"):
         runner.start()
 
 

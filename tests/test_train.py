@@ -95,7 +95,7 @@ def test_more_workers_than_the_cluster_has_are_refused_at_once(tiny, tmp_path):
     )
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
-    assert "64 workers need 64 CPUs" in line
+    assert "64 workers need 64 CPU cores" in line
     assert "this machine has" in line
     assert not (tmp_path / "results").exists(), "nothing is claimed before it is checked"
 
