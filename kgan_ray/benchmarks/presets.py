@@ -12,11 +12,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from kgan_ray.benchmarks.rows import Row
-from kgan_ray.benchmarks.timing import peak, seconds
+from kgan_ray.benchmarks.timing import peak, seconds, shapes_of
 from kgan_ray.devices import products
 from kgan_ray.presets import PRESETS
 from kgan_ray.settings import Settings, override
-from kgan_ray.skeleton import LAYOUTS, MotionSpec
+from kgan_ray.skeleton import LAYOUTS
 from kgan_ray.training.gan import GAN
 
 DATA = {"demo": ("ntu25", 12), "ucla-xview": ("ucla20", 10), "ntu60-xsub": ("ntu25", 60)}  # layout, classes
@@ -48,14 +48,7 @@ def measure_presets(device: str, changes: Mapping[str, object] | None = None) ->
     for name, (layout, num_classes) in DATA.items():
         for precision in PRECISIONS:
             settings = override(Settings(), {**PRESETS[name], "training.precision": precision, **(changes or {})})
-            classes = tuple(f"class {number}" for number in range(num_classes))
-            spec = MotionSpec(
-                layout=LAYOUTS[layout],
-                coordinates=3,
-                frames=settings.data.frames,
-                class_names=classes,
-                value_range=(-1.0, 1.0),
-            )
+            spec = shapes_of(LAYOUTS[layout], num_classes, settings.data.frames)
             size, key = settings.training.batch_size, (name, precision)
             motions = torch.rand(size, *spec.shape, device=device) * 2 - 1
             labels = torch.arange(size, device=device) % num_classes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +58,29 @@ class Comparison:
     @property
     def has_losses(self) -> bool:
         return self.own.lost + self.baseline.lost > 0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and its interval, whose ends are NaN where the runs give none."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+
+    @property
+    def has_interval(self) -> bool:
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    def cell(self, text_of: Callable[[float], str]) -> str:
+        """Return `0.62 [0.31, 1.2]`."""
+        interval = f" [{text_of(self.low)}, {text_of(self.high)}]" if self.has_interval else ""
+        return text_of(self.value) + interval
+
+    def phrase(self, text_of: Callable[[float], str], unit: str) -> str:
+        """Return `0.62 times, between 0.31 and 1.2`."""
+        interval = f", between {text_of(self.low)} and {text_of(self.high)}" if self.has_interval else ""
+        return text_of(self.value) + unit + interval
 
 
 def check_comparable(trials: Sequence[Trial]) -> None:

@@ -12,14 +12,13 @@ A summary is no verdict: the groups have the words, and nothing is taken off the
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-from kgan_ray.tuning.answer.comparison import Comparison, Sample, effect_text, unscaled
+from kgan_ray.tuning.answer.comparison import Comparison, Estimate, Sample, effect_text, unscaled
 from kgan_ray.tuning.answer.significance import has_spread, level_of
 from kgan_ray.tuning.state import Compare, Mode
 
@@ -28,29 +27,6 @@ Values = Sequence[float] | np.ndarray  # of the runs of one configuration in one
 _DRAWS = 4000
 # The middles of equal parts of a normal distribution, of which a quarter is a whole number.
 _POINTS = stats.norm.ppf((np.arange(40) + 0.5) / 40)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure and its interval, whose ends are NaN where the runs give none."""
-
-    value: float
-    low: float = math.nan
-    high: float = math.nan
-
-    @property
-    def has_interval(self) -> bool:
-        return math.isfinite(self.low) and math.isfinite(self.high)
-
-    def cell(self, text_of: Callable[[float], str]) -> str:
-        """Return `0.62 [0.31, 1.2]`."""
-        interval = f" [{text_of(self.low)}, {text_of(self.high)}]" if self.has_interval else ""
-        return text_of(self.value) + interval
-
-    def phrase(self, text_of: Callable[[float], str], unit: str) -> str:
-        """Return `0.62 times, between 0.31 and 1.2`."""
-        interval = f", between {text_of(self.low)} and {text_of(self.high)}" if self.has_interval else ""
-        return text_of(self.value) + unit + interval
 
 
 @dataclass(frozen=True)

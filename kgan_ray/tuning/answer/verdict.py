@@ -27,7 +27,7 @@ import numpy as np
 from scipy import stats
 
 from kgan_ray.text import number
-from kgan_ray.tuning.answer.comparison import Comparison, effect_text, scaled_margin, unscaled
+from kgan_ray.tuning.answer.comparison import Comparison, Estimate, effect_text, scaled_margin, unscaled
 from kgan_ray.tuning.answer.power import Advice, advice
 from kgan_ray.tuning.answer.significance import LEVEL, equivalence, has_spread, holm, level_of, rank_test, welch
 from kgan_ray.tuning.state import Compare, Mode
@@ -94,6 +94,14 @@ class Verdict:
         return advice(own, baseline, self.next_level, scaled_margin(self.margin, self.compare))
 
     @property
+    def estimate(self) -> Estimate:
+        """Return the effect with its interval."""
+        return Estimate(self.effect, self.low, self.high)
+
+    def effect_text(self, value: float) -> str:
+        return effect_text(value, self.compare)
+
+    @property
     def sentence(self) -> str:
         """Say the verdict in at most twenty words, and after a colon the figures that it rests on."""
         return f"{self.name} {self.claim}{self.grounds}"
@@ -123,14 +131,12 @@ class Verdict:
         """Return `fid 0.42 times, between 0.2 and 0.8; 3 runs each`, with the digits of the tables."""
         if not math.isfinite(self.effect):
             return ""
-        effect, low, high = (effect_text(value, self.compare) for value in (self.effect, self.low, self.high))
         times = " times" if self.compare == "ratio" else ""
         margin = f", within {'a factor of ' if times else '±'}{number(self.margin)}" if self.word == "same" else ""
         own, baseline = self.comparison.own.runs, self.comparison.baseline.runs
         each = f"{own} run{'s' if own > 1 else ''} each"
         runs = each if own == baseline else f"{own} runs against {baseline}"
-        interval = f", between {low} and {high}" if math.isfinite(self.high) else ""
-        return f"{self.metric} {effect}{times}{interval}{margin}; {runs}"
+        return f"{self.metric} {self.estimate.phrase(self.effect_text, times)}{margin}; {runs}"
 
     @property
     def _losses(self) -> str:

@@ -166,7 +166,7 @@ def _chart(figure: go.Figure) -> str:
 
 
 def _line(line: Line) -> str:
-    """Write a line of the answer: its claim in bold, its command on a line of its own."""
+    """Write a line of the answer: its claim in bold, its command as code."""
     text, kind = escape(line.text), str(line.kind)
     if verdict := line.verdict:
         kind = verdict.word if verdict.word != UNDECIDED else kind

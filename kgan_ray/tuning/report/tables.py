@@ -6,14 +6,12 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 from kgan_ray.text import described_schedule, number, short_overrides
-from kgan_ray.tuning.answer.comparison import effect_text
 from kgan_ray.tuning.answer.results import Results
 from kgan_ray.tuning.answer.rows import ConfigurationRow, Measure
 from kgan_ray.tuning.answer.significance import LEVEL
-from kgan_ray.tuning.answer.together import Estimate, Together
+from kgan_ray.tuning.answer.together import Together
 from kgan_ray.tuning.answer.words import answer_lines
 from kgan_ray.tuning.search.candidates import described_front
 
@@ -149,8 +147,7 @@ def _configuration_cells(row: ConfigurationRow, results: Results) -> Cells:
     effect, p_value, word = "-", "-", "-"
     if verdict := row.verdict:
         if math.isfinite(verdict.effect):
-            estimate = Estimate(verdict.effect, verdict.low, verdict.high)
-            effect = estimate.cell(partial(effect_text, compare=verdict.compare))
+            effect = verdict.estimate.cell(verdict.effect_text)
         judged = verdict.comparison.look > 0
         p_value, word = (number(verdict.p_value, 2), verdict.word) if judged else ("-", "not yet")
     cells |= {results.compare: effect, "p": p_value, "verdict": word}
