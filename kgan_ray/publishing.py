@@ -15,21 +15,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kgan_ray.settings import UserError
-from kgan_ray.storage import StoreError, StorePath, describe
+from kgan_ray.storage import StorePath, describe, told
 
 
 def write_whole(file: StorePath, data: str | bytes) -> None:
     """Write a file of which the old content or the new one is there, never a part. Raises StoreError if it fails."""
     content = data.encode() if isinstance(data, str) else data
-    try:
+    with told(lambda error: f"{file}: cannot be written ({describe(error)}); what it held before stays"):
         if file.keeps_objects:
             file.write_bytes(content)
         else:
             _write_and_rename(file, content)
-    except StoreError:
-        raise
-    except OSError as error:
-        raise StoreError(f"{file}: cannot be written ({describe(error)}); what it held before stays") from None
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -37,14 +37,19 @@ def describe(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def reading(location: object) -> Iterator[None]:
-    """Turn an OSError within into a StoreError that names the file, or else `location`."""
+def told(line: Callable[[OSError], str]) -> Iterator[None]:
+    """Turn an OSError within into a StoreError of this line; one that is told already passes."""
     try:
         yield
     except StoreError:
         raise
     except OSError as error:
-        raise StoreError(f"{error.filename or location}: cannot be read ({describe(error)})") from None
+        raise StoreError(line(error)) from None
+
+
+def reading(location: object) -> contextlib.AbstractContextManager[None]:
+    """Turn an OSError within into a StoreError that names the file, or else `location`."""
+    return told(lambda error: f"{error.filename or location}: cannot be read ({describe(error)})")
 
 
 class StorePath:

@@ -12,7 +12,7 @@ from filelock import FileLock
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.publishing import write_whole
 from kgan_ray.settings import UserError
-from kgan_ray.storage import StoreError, StorePath, describe
+from kgan_ray.storage import StorePath, describe, told
 
 
 def kept_file(dataset: Dataset, name: str, make: Callable[[Path], None]) -> Path:
@@ -22,16 +22,12 @@ def kept_file(dataset: Dataset, name: str, make: Callable[[Path], None]) -> Path
     beside it too, so that every machine measures with the same one. Raises StoreError where it cannot be kept.
     """
     file = cache_folder(dataset) / name
-    try:
+    with told(lambda error: f"{file.parent}: {name} cannot be kept there ({describe(error)})"):
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{file}.lock"):
             if not file.exists() and not _fetched(dataset, file):
                 make(file)
                 _keep_beside(dataset, file)
-    except StoreError:
-        raise
-    except OSError as error:
-        raise StoreError(f"{file.parent}: {name} cannot be kept there ({describe(error)})") from None
     return file
 
 

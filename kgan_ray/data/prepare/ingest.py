@@ -22,7 +22,7 @@ from kgan_ray.data.prepare.workers import written_parts
 from kgan_ray.data.sources.source import Item, Source, file_sha256, list_sha256
 from kgan_ray.publishing import flush, whole_folder
 from kgan_ray.settings import UserError
-from kgan_ray.storage import StoreError, StorePath, describe, reading
+from kgan_ray.storage import StorePath, describe, reading, told
 
 Progress = Callable[[str], None]
 
@@ -57,24 +57,22 @@ def ingest(
         raise UserError(f"{folder}: holds a dataset of other sources or options; --force replaces it")
 
     jobs, left_out = _plan(sources, leave_out)
-    try:
-        with whole_folder(folder, MANIFEST) as unfinished:
-            (unfinished / "motions").mkdir()
-            hashes = _FileHashes(sources)
-            parts: dict[str, list[int]] = {}
-            reports: list[RowReport] = []
-            for job, groups, job_reports in _run(jobs, sources, unfinished, progress):
-                parts[job.file] = groups
-                reports += job_reports
-            written = WrittenParts(
-                parts=parts, reports=reports, left_out=left_out, sources=hashes.records(reports), options=options
-            )
-            manifest, rejected = summarise(written, sources, train_ids, min_per_class)
-            write_manifest(unfinished, manifest, rejected)
-    except StoreError:
-        raise
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {describe(error)}; nothing was kept of it") from None
+    with (
+        told(lambda error: f"{folder}: cannot be written: {describe(error)}; nothing was kept of it"),
+        whole_folder(folder, MANIFEST) as unfinished,
+    ):
+        (unfinished / "motions").mkdir()
+        hashes = _FileHashes(sources)
+        parts: dict[str, list[int]] = {}
+        reports: list[RowReport] = []
+        for job, groups, job_reports in _run(jobs, sources, unfinished, progress):
+            parts[job.file] = groups
+            reports += job_reports
+        written = WrittenParts(
+            parts=parts, reports=reports, left_out=left_out, sources=hashes.records(reports), options=options
+        )
+        manifest, rejected = summarise(written, sources, train_ids, min_per_class)
+        write_manifest(unfinished, manifest, rejected)
     return Dataset.open(folder), True
 
 
