@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from kgan_ray.tuning.answer.comparison import Comparison, Estimate, Sample, effect_text, unscaled
+from kgan_ray.tuning.answer.comparison import Comparison, IntervalEstimate, Sample, effect_text, unscaled
 from kgan_ray.tuning.answer.significance import has_spread, level_of
 from kgan_ray.tuning.state import Compare, Mode
 
@@ -39,8 +39,8 @@ class Together:
     runs: int
     metric: str
     compare: Compare
-    effect: Estimate
-    pairs_won: Estimate  # the share of pairs, a run and one of the baseline's, in which the run is better
+    effect: IntervalEstimate
+    pairs_won: IntervalEstimate  # the share of pairs, a run and one of the baseline's, in which the run is better
 
     def effect_text(self, value: float) -> str:
         return effect_text(value, self.compare)
@@ -78,14 +78,14 @@ def _summed_up(ones: Sequence[Comparison], mode: Mode, metric: str, compare: Com
     weights = [np.full(len(values), 1 / len(values)) for values in centred]
     middle = interquartile_mean(np.concatenate(centred), np.concatenate(weights))
     share = float(np.mean([_share_won(own, baseline, mode) for own, baseline in pairs]))
-    effect, pairs_won = Estimate(unscaled(middle, compare)), Estimate(share)
+    effect, pairs_won = IntervalEstimate(unscaled(middle, compare)), IntervalEstimate(share)
     scaled = [(own.scaled(compare), baseline.scaled(compare)) for own, baseline in pairs]
     if not any(one.has_losses for one in ones) and all(has_spread(a) and has_spread(b) for a, b in scaled):
         middles, shares = drawn(scaled, mode)
         ends = [level / 2, 1 - level / 2]
         low, high = np.quantile(middles, ends).tolist()
-        effect = Estimate(effect.value, unscaled(low, compare), unscaled(high, compare))
-        pairs_won = Estimate(share, *np.quantile(shares, ends).tolist())
+        effect = IntervalEstimate(effect.value, unscaled(low, compare), unscaled(high, compare))
+        pairs_won = IntervalEstimate(share, *np.quantile(shares, ends).tolist())
     return Together(
         ones[0].configuration,
         ones[0].label or ones[0].configuration,

@@ -27,7 +27,7 @@ import numpy as np
 from scipy import stats
 
 from kgan_ray.text import number
-from kgan_ray.tuning.answer.comparison import Comparison, Estimate, effect_text, scaled_margin, unscaled
+from kgan_ray.tuning.answer.comparison import Comparison, IntervalEstimate, effect_text, scaled_margin, unscaled
 from kgan_ray.tuning.answer.power import Advice, advice
 from kgan_ray.tuning.answer.significance import LEVEL, equivalence, has_spread, holm, level_of, rank_test, welch
 from kgan_ray.tuning.state import Compare, Mode
@@ -94,9 +94,9 @@ class Verdict:
         return advice(own, baseline, self.next_level, scaled_margin(self.margin, self.compare))
 
     @property
-    def estimate(self) -> Estimate:
+    def estimate(self) -> IntervalEstimate:
         """Return the effect with its interval."""
-        return Estimate(self.effect, self.low, self.high)
+        return IntervalEstimate(self.effect, self.low, self.high)
 
     def effect_text(self, value: float) -> str:
         return effect_text(value, self.compare)
