@@ -30,6 +30,8 @@ _CLASSES: dict[str, object] = {
     "training.auxiliary_weight": 3.0,
     "training.auxiliary_generator_weight": 0.0,
     "training.balanced_classes": True,
+    "training.mismatched_share": 0.25,
+    "model.standardised": True,
 }
 
 EVENING = "ntu60-evening"  # what a run of days on a CPU is advised to try
@@ -45,7 +47,9 @@ PRESETS: dict[str, dict[str, object]] = {
         "model.mapping_gain": 0.2,
         "training.steps": 750,
         # Found by time to quality, as docs/training.md says: the demo has a minute a run, not days.
-        "training.generator_learning_rate": 4e-3,
+        "model.standardised": True,
+        "training.mismatched_share": 0.25,
+        "training.generator_learning_rate": 2e-3,
         "training.discriminator_learning_rate": 2e-3,
         "training.learning_rate_decay": 0.2,
         "training.n_critic": 1,

@@ -178,6 +178,8 @@ MANY = {
     "techniques.mask_noise_std": [0.0],
     "model.projection": [True],
     "model.auxiliary_classifier": [True],
+    "model.standardised": [True],
+    "training.mismatched_share": [0.25],
     "training.gradient_penalty": [0.0],
     "training.auxiliary_weight": [0.0],
     "training.auxiliary_generator_weight": [0.0],

@@ -13,7 +13,7 @@ from kgan_ray.settings import Settings, override
 from kgan_ray.skeleton import NTU25, SkeletonGraph
 from kgan_ray.training import distributed
 from kgan_ray.training.gan import GAN
-from kgan_ray.training.networks import build_networks
+from kgan_ray.training.networks import build_networks, standardise
 
 TECHNIQUES = {
     "techniques.pooling": "max",
@@ -21,6 +21,8 @@ TECHNIQUES = {
     "techniques.input_noise_kind": "elementwise",
     "techniques.label_noise_std": 0.5,
     "techniques.mask_quantile": 0.7,
+    "training.mismatched_share": 0.5,
+    "model.standardised": True,
 }
 
 
@@ -159,6 +161,8 @@ def test_techniques_that_are_off_change_no_bit(spec):
         {"model.auxiliary_classifier": True},
         {"model.projection": True, "model.auxiliary_classifier": True},
         {"model.mapping_gain": 0.5},
+        {"model.standardised": True},
+        {"training.mismatched_share": 0.25},
         {"training.discriminator_learning_rate": 1e-3},
         {"training.generator_learning_rate": 1e-3},
         {"training.precision": "bfloat16"},
@@ -207,6 +211,37 @@ def test_the_mask_chooses_what_reacts_most_to_the_latent(spec):
 def test_our_quantile_selects_what_torchs_does(q):
     values = torch.rand(501)
     assert torch.equal(values >= quantile(values, q), values >= torch.quantile(values, q))
+
+
+def test_standardised_networks_begin_at_the_mean_body_and_keep_what_never_moves(spec):
+    settings = narrow({"model.standardised": True, "training.ema_decay": 0.9})
+    gan = GAN(settings, spec)
+    random = torch.Generator().manual_seed(4)
+    body, moves = torch.rand(3, 25, generator=random) - 0.5, torch.rand(3, 25, generator=random) * 0.2 + 0.05
+    moves[:, 0] = 0  # a root that is centred
+
+    class Batches:
+        def batch(self, number):
+            motions = torch.randn(64, 3, 16, 25, generator=torch.Generator().manual_seed(number))
+            return body[:, None] + moves[:, None] * motions, None
+
+    standardise(gan.networks.values(), Batches())
+    for network in gan.networks.values():
+        torch.testing.assert_close(network.standard.mean, body, rtol=0, atol=5e-3)
+        least = 0.3 * moves[:, 1:].mean()
+        torch.testing.assert_close(
+            network.standard.deviation, torch.where(moves > 0, moves.clamp(min=least), 0), rtol=0.01, atol=0
+        )
+    generated = gan.sample(torch.arange(64) % 4)
+    assert torch.equal(generated[:, :, :, 0], body[:, :1].expand(64, 3, 16))
+    of_others = (slice(None), slice(1, None))
+    assert ((generated.mean(dim=(0, 2)) - body).abs()[of_others] < 2 * moves[of_others]).all()
+    judged = gan.discriminator.judged(Batches().batch(0)[0])
+    assert (judged[..., 0] == 0).all()
+    assert 0.9 < judged[..., 1:].std() <= 1.01
+    again = GAN(settings, spec)
+    again.load_state_dict(gan.state_dict())
+    assert torch.equal(again.sample(torch.arange(4)), gan.sample(torch.arange(4)))
 
 
 def test_the_average_follows_the_generator_and_is_what_is_sampled(spec):

@@ -5,6 +5,7 @@ from kgan_ray.metrics.suite import Evaluator
 from kgan_ray.settings import override
 from kgan_ray.training.gan import GAN
 from kgan_ray.training.loop import settle
+from kgan_ray.training.networks import standardise
 from kgan_ray.tuning.running.preparation import ends_of_curves
 
 
@@ -13,6 +14,9 @@ def test_curves_begin_at_the_untrained_generator_as_runs_measure_it(tiny):
     evaluator = Evaluator(Dataset.open(settings.data.path).view(settings.data), settings.evaluation)
     ends = ends_of_curves(settings, evaluator, "fid")
     gan = GAN(settings, evaluator.spec)
+    standardise(
+        gan.networks.values(), evaluator.view.batches(batch_size=settings.training.batch_size, seed=settings.seed)
+    )
     assert ends["untrained"] != evaluator.evaluate(gan, ["fid"])["fid"]
     settle(gan, evaluator.view)
     assert ends["untrained"] == evaluator.evaluate(gan, ["fid"])["fid"]

@@ -31,6 +31,7 @@ from kgan_ray.model.discriminator_weights import (
     block_weights,
 )
 from kgan_ray.model.layers import DiscriminatorBlock, EdgeMaps, PublishedState
+from kgan_ray.model.standardised import Standardisation
 from kgan_ray.settings import TechniqueSettings
 from kgan_ray.skeleton import SkeletonGraph, SkeletonLayout
 
@@ -53,13 +54,13 @@ class Discriminator(PublishedState):
 
     `latent_dim` is the number of features before the last layer. Options, all off by default: `techniques`
     (pooling, input noise, label noise; noise only in training mode), `width` (factor on the channels),
-    `projection` (Miyato and Koyama, "cGANs with projection discriminator", 2018) and `auxiliary_classifier`
-    (Odena et al., "Conditional image synthesis with auxiliary classifier GANs", 2017). With either of the last two
-    the label no longer enters beside the motion, as in those papers: a classifier that is told the label has
+    `projection` (Miyato and Koyama, "cGANs with projection discriminator", 2018), `auxiliary_classifier`
+    (Odena et al., "Conditional image synthesis with auxiliary classifier GANs", 2017) and `standardised` (motions are
+    judged as `Standardisation` makes them). With projection or classifier the label no longer enters beside the motion, as in those papers: a classifier that is told the label has
     nothing to learn. Raises UserError for sizes that do not fit together.
     """
 
-    extra_parameters = ("projection.", "classifier.")
+    extra_parameters = ("projection.", "classifier.", "standard.")
 
     def __init__(
         self,
@@ -73,6 +74,7 @@ class Discriminator(PublishedState):
         width: float = 1.0,
         projection: bool = False,
         auxiliary_classifier: bool = False,
+        standardised: bool = False,
     ) -> None:
         super().__init__()
         check_sizes(coordinates, num_classes, frames, latent_dim, 1)
@@ -99,6 +101,7 @@ class Discriminator(PublishedState):
             nn.init.zeros_(self.projection.weight)
         if auxiliary_classifier and not projection:
             self.classifier = nn.Linear(latent_dim, num_classes)
+        self.standard = Standardisation(coordinates, graph.layout.num_joints) if standardised else None
 
     def forward(self, motion: Tensor, label: Tensor, noise: DiscriminatorNoise | None = None) -> Tensor:
         """Score motions: (N,). `noise` of the techniques is drawn from torch's global state unless given."""
@@ -109,7 +112,7 @@ class Discriminator(PublishedState):
         if noise is None:
             noise = self.draw_noise(len(motion), device=motion.device) if self.training else DiscriminatorNoise()
         weights = self.weights()
-        x = motion.permute(0, 3, 2, 1)
+        x = self.judged(motion).permute(0, 3, 2, 1)
         for i, block in enumerate(weights.blocks):
             y = self.before_activation(i, block, x)
             if i == 0:
@@ -118,6 +121,10 @@ class Discriminator(PublishedState):
                 y = y + added
             x = F.leaky_relu(y, LEAK)
         return x.amax(dim=(1, 2)) if self.techniques.pooling == "max" else x.mean(dim=(1, 2))
+
+    def judged(self, motion: Tensor) -> Tensor:
+        """Return motions (N, C, T, V) as the first block takes them in, and as the gradient penalty measures slopes along."""
+        return self.standard.standardised(motion) if self.standard else motion
 
     def score(self, features: Tensor, label: Tensor) -> Tensor:
         """Score pooled features (N, latent_dim), linearly: (N,)."""

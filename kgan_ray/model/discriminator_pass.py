@@ -75,7 +75,7 @@ class DiscriminatorPass:
         self._pool_index: Tensor | None = None
 
     def forward(self, motions: Tensor, label_terms: Tensor, noise: DiscriminatorNoise) -> Tensor:
-        """Return pooled features (N, latent_dim) of motions (N, C, T, V), with `LabelWeights.terms`."""
+        """Return pooled features (N, latent_dim) of `Discriminator.judged` motions (N, C, T, V), with `LabelWeights.terms`."""
         x = motions.detach().permute(0, 3, 2, 1).to(self.dtype).contiguous()
         for i in range(len(self._geometry)):
             y, trace = self._linear(i, x, with_bias=True)

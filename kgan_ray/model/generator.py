@@ -22,6 +22,7 @@ from kgan_ray.model.batch_norm import BatchStatistics, NormalisedPass
 from kgan_ray.model.blocks import LEAK, PARTITIONS, check_sizes, generator_design
 from kgan_ray.model.growth import GrowthGeometry, neighbouring_frames, repeated_convolution
 from kgan_ray.model.layers import EdgeMaps, GeneratorBlock, MappingNetwork, PublishedState
+from kgan_ray.model.standardised import Standardisation
 from kgan_ray.skeleton import SkeletonGraph, SkeletonLayout
 
 FIRST_NARROW, LAST = 5, 6  # block 5 comes down to the coordinates, block 6 stays there
@@ -30,9 +31,12 @@ FIRST_NARROW, LAST = 5, 6  # block 5 comes down to the coordinates, block 6 stay
 class Generator(PublishedState):
     """Latent points z (N, latent_dim) and labels (N,) to motions (N, C, T, V) in [-1, 1].
 
-    `width` is a factor on the channels, `mapping_gain` one on the mapping network's first weights; 1 is published.
+    `width` is a factor on the channels, `mapping_gain` one on the mapping network's first weights; 1 is published. With
+    `standardised` the last block's output is not bent by a tanh, but multiplied and moved by a `Standardisation`.
     Raises UserError for sizes that do not fit together.
     """
+
+    extra_parameters = ("standard.",)
 
     def __init__(
         self,
@@ -45,6 +49,7 @@ class Generator(PublishedState):
         *,
         width: float = 1.0,
         mapping_gain: float = 1.0,
+        standardised: bool = False,
     ) -> None:
         super().__init__()
         check_sizes(coordinates, num_classes, frames, latent_dim, mapping_depth)
@@ -63,6 +68,7 @@ class Generator(PublishedState):
         self.noise_shapes = [(design.out_frames, v) for design, v in zip(self.designs, sizes, strict=True)]
         self.norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
         self.statistics = BatchStatistics()
+        self.standard = Standardisation(coordinates, graph.layout.num_joints) if standardised else None
 
     def forward(self, z: Tensor, label: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
         """Generate motions (N, C, T, V). `noise` is 7 tensors (N, 1, T_i, V_i), drawn from torch's global state by default."""
@@ -107,7 +113,7 @@ class Generator(PublishedState):
         y = self._add_noise(FIRST_NARROW, self._narrowing_block(x, joints[FIRST_NARROW], norms), noise)
         y = self._add_noise(LAST, self._last_block(F.leaky_relu(y, LEAK), joints[LAST]), noise)
         norms.finish()
-        return torch.tanh(y).transpose(1, 2)
+        return (self.standard.restored(y) if self.standard else torch.tanh(y)).transpose(1, 2)
 
     def _add_noise(self, index: int, y: Tensor, noise: Sequence[Tensor]) -> Tensor:
         """Add to y (N, T, C, V) its channels' share of the noise."""

@@ -32,12 +32,15 @@ class Draws:
 
     def uniform(self, size: int) -> Tensor:
         """Draw (size,) from [0, 1)."""
-        whole = size * distributed.world_size()
-        return distributed.own_rows(torch.rand(whole, device=self.random.device, generator=self.random))
+        return _own_uniform(size, self.random)
 
     def technique_normal(self, *shape: int) -> Tensor:
         """Draw a tensor from N(0, 1) for a technique."""
         return _own_normal(shape, self.technique_random)
+
+    def technique_uniform(self, size: int) -> Tensor:
+        """Draw (size,) from [0, 1) for a technique."""
+        return _own_uniform(size, self.technique_random)
 
     def generator_noise(self, generator: Generator, size: int) -> list[Tensor]:
         """Draw the noise that the generator's blocks inject, for `size` motions."""
@@ -61,6 +64,11 @@ class Draws:
         """Go on exactly where `state` was taken."""
         self.random.set_state(state["chance"].cpu())
         self.technique_random.set_state(state["technique_chance"].cpu())
+
+
+def _own_uniform(size: int, random: torch.Generator) -> Tensor:
+    whole = size * distributed.world_size()
+    return distributed.own_rows(torch.rand(whole, device=random.device, generator=random))
 
 
 def _own_normal(shape: tuple[int, ...], random: torch.Generator) -> Tensor:

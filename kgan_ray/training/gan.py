@@ -16,6 +16,7 @@ from torch import Tensor
 
 from kgan_ray.devices import products
 from kgan_ray.limits import keep_freed_memory
+from kgan_ray.model import Discriminator, Generator
 from kgan_ray.model.batch_norm import BatchStatistics
 from kgan_ray.model.discriminator_pass import DiscriminatorPass
 from kgan_ray.model.sampling import recalibrate, sample
@@ -30,6 +31,7 @@ from kgan_ray.training.losses import (
     generator_loss,
     interpolate,
     slope_penalty_with_gradient,
+    with_mismatched,
 )
 from kgan_ray.training.networks import average_decay, build_adam, build_networks, update_average
 
@@ -53,9 +55,16 @@ class GAN:
         self._taken_in: float | Tensor = 0.0  # the generator's share in a new average
         self.generator_adam = build_adam(self.generator, training.generator_learning_rate, training)
         self.discriminator_adam = build_adam(self.discriminator, training.discriminator_learning_rate, training)
+        self.optimisers = {"generator": self.generator_adam, "discriminator": self.discriminator_adam}
         self.draws = Draws(settings.seed, self.device)
         self._generator_metrics: Metrics = {}
         self._captured: CapturedStep | None = None
+
+    @property
+    def networks(self) -> dict[str, Generator | Discriminator]:
+        """The generator, the discriminator, and the average if there is one."""
+        networks = {"generator": self.generator, "discriminator": self.discriminator, "average": self.average}
+        return {name: network for name, network in networks.items() if network is not None}
 
     def step(self, motions: Tensor, labels: Tensor) -> Metrics:
         """Take one discriminator step, and every `n_critic`-th time, from the first on, a generator step on the same z.
@@ -92,7 +101,7 @@ class GAN:
         training = self.settings.training
         if training.learning_rate_decay != 1:
             share = training.share_of_rates(self.step_count)
-            for adam in (self.generator_adam, self.discriminator_adam):
+            for adam in self.optimisers.values():
                 for group in adam.param_groups:
                     group["lr"] = self._scalar(group["lr"], share * adam.defaults["lr"])
         if self.average is not None:
@@ -116,10 +125,8 @@ class GAN:
             )
         if distributed.world_size() > 1:
             raise UserError(f"training.cuda_graph: needs a single worker, found {distributed.world_size()}")
-        networks = [self.generator, self.discriminator, *([self.average] if self.average else [])]
-        optimisers = [self.generator_adam, self.discriminator_adam]
         generators = [self.draws.random, self.draws.technique_random]
-        return CapturedStep(TrainedState(networks, optimisers, generators))
+        return CapturedStep(TrainedState(list(self.networks.values()), list(self.optimisers.values()), generators))
 
     def discriminator_step(self, motions: Tensor, labels: Tensor, z: Tensor) -> Metrics:
         """Move the discriminator by the loss and the gradient penalty, on these motions and on fakes of z."""
@@ -129,7 +136,11 @@ class GAN:
         real_and_fake, between = slice(0, 2 * size), slice(2 * size, 3 * size)
         with torch.no_grad():
             fake = self.judged_fakes(z, labels)
+            if training.mismatched_share:
+                chosen = self.draws.technique_uniform(size) < training.mismatched_share
+                fake = with_mismatched(fake, motions, labels, chosen)
             mix = self.draws.uniform(size)[:, None, None, None]
+            motions, fake = net.judged(motions), net.judged(fake)
             motions = torch.cat([motions, fake, interpolate(motions, fake, mix)])
         all_labels = labels.repeat(3)
         noise = self.draws.discriminator_noise(net, size, num_batches=3)
@@ -181,7 +192,7 @@ class GAN:
         net = self.discriminator
 
         # Forward.
-        fake = self.judged_fakes(z, labels)
+        fake = net.judged(self.judged_fakes(z, labels))
         noise = self.draws.discriminator_noise(net, len(z), num_batches=1)
         with torch.no_grad():
             weights = net.weights()
@@ -259,13 +270,10 @@ class GAN:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that must survive a restart: weights, optimisers, random state, step."""
-        nets = {"generator": self.generator, "discriminator": self.discriminator, "average": self.average}
+        networks = self.networks.items()
         return {
-            "weights": {f"{net}.{name}": t for net, m in nets.items() if m for name, t in m.state_dict().items()},
-            "optimisers": {
-                "generator": self.generator_adam.state_dict(),
-                "discriminator": self.discriminator_adam.state_dict(),
-            },
+            "weights": {f"{net}.{name}": t for net, module in networks for name, t in module.state_dict().items()},
+            "optimisers": {name: adam.state_dict() for name, adam in self.optimisers.items()},
             "random": self.draws.state_dict(),
             "step": self.step_count,
             "generator_metrics": self._generator_metrics,
@@ -276,15 +284,11 @@ class GAN:
 
         Strict: raises RuntimeError where tensors do not fit.
         """
-        nets = {"generator": self.generator, "discriminator": self.discriminator, "average": self.average}
-        for net, module in nets.items():
-            if module:
-                prefix = f"{net}."
-                module.load_state_dict(
-                    {n.removeprefix(prefix): t for n, t in state["weights"].items() if n.startswith(prefix)}
-                )
+        for net, module in self.networks.items():
+            own = {n: t for n, t in state["weights"].items() if n.startswith(f"{net}.")}
+            module.load_state_dict({n.removeprefix(f"{net}."): t for n, t in own.items()})
         optimisers = copy.deepcopy(state["optimisers"])  # Adam keeps the tensors that it is given
-        for name, adam in (("generator", self.generator_adam), ("discriminator", self.discriminator_adam)):
+        for name, adam in self.optimisers.items():
             # A schedule changes rates on the way: the groups that were saved hold those of the part before.
             adam.load_state_dict({**optimisers[name], "param_groups": adam.state_dict()["param_groups"]})
             # The moments lie in memory in their parameter's order, as a fused step reads them.

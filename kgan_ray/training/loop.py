@@ -23,6 +23,7 @@ from kgan_ray.training import distributed
 from kgan_ray.training.checkpoint import Checkpoint, CheckpointStore, read_folder, restore
 from kgan_ray.training.evaluation import SharedEvaluation
 from kgan_ray.training.gan import GAN
+from kgan_ray.training.networks import standardise
 from kgan_ray.training.progress import Context, Outcome
 from kgan_ray.training.recorder import Recorder, Stopwatch
 
@@ -77,6 +78,8 @@ def train(settings: Settings, dataset: Dataset, folder: str, context: Context, r
     diverged, reason = False, ""
     evaluation = SharedEvaluation(gan, recorder.evaluator if recorder else None)
     if resumed is None:  # the untrained generator: where the learning curve starts
+        if settings.model.standardised:
+            standardise(gan.networks.values(), batches)
         settle(gan, view)
         _evaluate(evaluation, recorder, settings)
     watch = Stopwatch()

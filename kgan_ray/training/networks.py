@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
+from kgan_ray.data.batches import Batches
 from kgan_ray.model import Discriminator, Generator
 from kgan_ray.settings import Settings, TrainingSettings
 from kgan_ray.skeleton import MotionSpec
+from kgan_ray.training import distributed
+
+BATCHES_TO_STANDARDISE = 64
 
 
 def build_networks(settings: Settings, spec: MotionSpec) -> tuple[Generator, Discriminator]:
@@ -24,6 +30,7 @@ def build_networks(settings: Settings, spec: MotionSpec) -> tuple[Generator, Dis
             layout=spec.layout,
             width=model.width,
             mapping_gain=model.mapping_gain,
+            standardised=model.standardised,
         )
         discriminator = Discriminator(
             coordinates=spec.coordinates,
@@ -35,8 +42,20 @@ def build_networks(settings: Settings, spec: MotionSpec) -> tuple[Generator, Dis
             width=model.width,
             projection=model.projection,
             auxiliary_classifier=model.auxiliary_classifier,
+            standardised=model.standardised,
         )
     return generator, discriminator
+
+
+@torch.no_grad()
+def standardise(networks: Iterable[Generator | Discriminator], batches: Batches) -> None:
+    """Measure on the first batches what new networks with `model.standardised` work beyond. All ranks do it together."""
+    first = (batches.batch(number)[0].double() for number in range(BATCHES_TO_STANDARDISE))  # (N, C, T, V)
+    means = torch.stack([torch.stack([m, m.square()]).mean(dim=(1, 3)) for m in first]).mean(dim=0)
+    mean, square = distributed.sum_over_workers(means) / distributed.world_size()
+    for network in networks:
+        if network.standard:
+            network.standard.set(mean, square)
 
 
 def build_adam(network: nn.Module, learning_rate: float, training: TrainingSettings) -> torch.optim.Adam:

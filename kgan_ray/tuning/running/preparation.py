@@ -11,6 +11,7 @@ from kgan_ray.settings import Settings, UserError, override
 from kgan_ray.text import duration, span
 from kgan_ray.training.gan import GAN
 from kgan_ray.training.loop import settle
+from kgan_ray.training.networks import standardise
 from kgan_ray.tuning.question.space import Space
 from kgan_ray.tuning.running.estimate import seconds_in_all, seconds_per_run
 from kgan_ray.tuning.running.jobs import num_confirmed
@@ -51,7 +52,12 @@ def prepare_measures(runner: Runner, dataset: Dataset) -> Evaluator:
 
 def ends_of_curves(settings: Settings, evaluator: Evaluator, metric: str) -> dict[str, float]:
     """Measure what a sweep's curves lie between: an untrained generator, and real motions beside real ones."""
-    gan = GAN(settings, evaluator.spec)
+    gan, training = GAN(settings, evaluator.spec), settings.training
+    if settings.model.standardised:
+        batches = evaluator.view.batches(
+            batch_size=training.batch_size, seed=settings.seed, balanced=training.balanced_classes
+        )
+        standardise(gan.networks.values(), batches)
     settle(gan, evaluator.view)
     ends = {"untrained": evaluator.evaluate(gan, [metric])[metric]}
     with suppress(UserError):  # nothing is held out, or too little of it
