@@ -45,7 +45,7 @@ PRESETS: dict[str, dict[str, object]] = {
         "model.width": 0.25,
         "model.latent_dim": 128,
         "model.mapping_gain": 0.2,
-        "training.steps": 750,
+        "training.steps": 1000,
         # Found by time to quality, as docs/training.md says: the demo has a minute a run, not days.
         "model.standardised": True,
         "training.mismatched_share": 0.25,

@@ -146,7 +146,7 @@ def test_standardised_motions_are_judged_as_others_are():
     net, plain = (Discriminator(3, 4, 16, 16, width=0.1, standardised=on) for on in (True, False))
     plain.load_published_state(net.published_state())
     mean, square = torch.rand(3, 25) - 0.5, torch.rand(3, 25) + 1
-    net.standard.set(mean, square)
+    net.standard.set(mean, square, square)
     motions, labels = torch.randn(5, 3, 16, 25), torch.tensor([0, 1, 2, 3, 0])
     judged = (motions - mean[:, None]) / (square - mean**2).sqrt()[:, None]
     torch.testing.assert_close(net.judged(motions), judged)

@@ -32,7 +32,7 @@ class Generator(PublishedState):
     """Latent points z (N, latent_dim) and labels (N,) to motions (N, C, T, V) in [-1, 1].
 
     `width` is a factor on the channels, `mapping_gain` one on the mapping network's first weights; 1 is published. With
-    `standardised` the last block's output is not bent by a tanh, but multiplied and moved by a `Standardisation`.
+    `standardised` a `Standardisation` makes motions of what the last block gives, which a tanh makes else.
     Raises UserError for sizes that do not fit together.
     """
 
