@@ -10,7 +10,7 @@ from kgan_ray.benchmarks.literal import LiteralDiscriminator, LiteralGAN, Litera
 from kgan_ray.model.sampling import BLOCK
 from kgan_ray.model.variation import quantile
 from kgan_ray.settings import Settings, override
-from kgan_ray.skeleton import NTU25, SkeletonGraph
+from kgan_ray.skeleton import NTU25, SkeletonGraph, pair_layout
 from kgan_ray.training import distributed
 from kgan_ray.training.gan import GAN
 from kgan_ray.training.networks import build_networks, standardise
@@ -212,38 +212,76 @@ def test_our_quantile_selects_what_torchs_does(q):
     assert torch.equal(values >= quantile(values, q), values >= torch.quantile(values, q))
 
 
+class Bodies:
+    """Batches of people, whose joints move about their places by as much as `moves` (3, V) says."""
+
+    def __init__(self, body, moves):
+        self.body, self.moves = body, moves
+
+    def batch(self, number):
+        random = torch.Generator().manual_seed(number)
+        return self.body[:, None] + self.moves[:, None] * torch.randn(
+            64, 3, 16, len(self.moves[0]), generator=random
+        ), None
+
+
 def test_standardised_networks_begin_at_the_mean_body_and_keep_what_never_moves(spec):
     settings = narrow({"model.standardised": True, "training.ema_decay": 0.9})
     gan = GAN(settings, spec)
     random = torch.Generator().manual_seed(4)
     body, moves = torch.rand(3, 25, generator=random) - 0.5, torch.rand(3, 25, generator=random) * 0.2 + 0.05
-    moves[:, 0] = 0  # a root that is centred
-
-    class Batches:
-        def batch(self, number):
-            motions = torch.randn(64, 3, 16, 25, generator=torch.Generator().manual_seed(number))
-            return body[:, None] + moves[:, None] * motions, None
-
-    standardise(gan.networks.values(), Batches())
+    root, joints = spec.layout.root, [joint for joint in range(25) if joint != spec.layout.root]
+    moves[:, root] = 0  # centred
+    bodies = Bodies(body, moves)
+    standardise(gan.networks.values(), bodies)
+    least = 0.3 * moves[:, joints].mean()
     for network in gan.networks.values():
-        torch.testing.assert_close(network.standard.mean, body, rtol=0, atol=5e-3)
-        least = 0.3 * moves[:, 1:].mean()
-        torch.testing.assert_close(
-            network.standard.deviation, torch.where(moves > 0, moves.clamp(min=least), 0), rtol=0.01, atol=0
-        )
+        mean, deviation = network.standard.mean, network.standard.deviation
+        torch.testing.assert_close(mean[:, root], body[:, root])
+        torch.testing.assert_close(mean[:, joints], (body - body[:, [root]])[:, joints], rtol=0, atol=5e-3)
+        torch.testing.assert_close(deviation, torch.where(moves > 0, moves.clamp(min=least), 0), rtol=0.01, atol=0)
+
     generated = gan.sample(torch.arange(64) % 4)
-    assert torch.equal(generated[:, :, :, 0], body[:, :1].expand(64, 3, 16))
-    of_others = (slice(None), slice(1, None))
-    assert ((generated.mean(dim=(0, 2)) - body).abs()[of_others] < 2 * moves[of_others]).all()
-    beyond = gan.generator.standard.restored(torch.full((1, 1, 3, 25), 100.0)) - body
-    assert (beyond[..., 1:] > 4 * moves[:, 1:]).all()
-    assert (beyond[..., 1:] < 1.25 * 7 * moves[:, 1:]).all()  # of 1.6 million draws none is seven deviations away
-    judged = gan.discriminator.judged(Batches().batch(0)[0])
-    assert (judged[..., 0] == 0).all()
-    assert 0.9 < judged[..., 1:].std() <= 1.01
+    assert (generated[..., root] - body[:, root, None]).abs().max() < 1e-6
+    distance = (generated.mean(dim=(0, 2)) - body).abs()
+    assert (distance[:, joints] < 2 * moves[:, joints]).all()
+    beyond = (gan.generator.standard.restored(torch.full((1, 1, 3, 25), 100.0)) - body)[..., joints]
+    assert (beyond > 4 * moves[:, joints]).all()
+    assert (beyond < 1.25 * 7 * moves[:, joints]).all()  # of 1.6 million draws none is seven deviations away
+
+    judged = gan.discriminator.judged(bodies.batch(0)[0])
+    assert (judged[..., root].abs() < 1e-5).all()
+    assert 0.9 < judged[..., joints].std() <= 1.01
     again = GAN(settings, spec)
     again.load_state_dict(gan.state_dict())
     assert torch.equal(again.sample(torch.arange(4)), gan.sample(torch.arange(4)))
+
+
+def test_a_second_body_counts_from_its_own_root():
+    """Wherever it stands, it is the same body: its joints deviate as little as those of the first."""
+    spec = motion_spec().model_copy(update={"layout": pair_layout(NTU25)})
+    gan = GAN(narrow({"model.standardised": True}), spec)
+    first, second = spec.layout.roots
+    random = torch.Generator().manual_seed(4)
+    moves = torch.full((3, 50), 0.05)
+    moves[:, first] = 0
+
+    class Pairs(Bodies):
+        def batch(self, number):
+            motions, _ = super().batch(number)
+            motions[..., 25:] += torch.randn(64, 3, 1, 1, generator=random)
+            return motions, None
+
+    standardise(gan.networks.values(), Pairs(torch.rand(3, 50, generator=random), moves))
+    deviation = gan.generator.standard.deviation
+    assert (deviation[:, second] > 0.9).all()
+    of_bodies = [deviation[:, joint] for joint in range(50) if joint not in (first, second)]
+    assert torch.stack(of_bodies).max() < 0.1
+    motions, standard = torch.rand(4, 3, 16, 50, generator=random), gan.generator.standard
+    motions[..., first] = standard.mean[:, None, first]  # it never moves
+    standard.reach.fill_(1e4)  # a tanh so wide is a straight line
+    restored = standard.restored(standard.standardised(motions).transpose(1, 2)).transpose(1, 2)
+    torch.testing.assert_close(restored, motions, rtol=0, atol=0.01)
 
 
 def test_the_average_follows_the_generator_and_is_what_is_sampled(spec):

@@ -7,7 +7,7 @@ from kgan_ray.model import Discriminator
 from kgan_ray.model.discriminator import DiscriminatorNoise
 from kgan_ray.model.discriminator_pass import DiscriminatorPass
 from kgan_ray.settings import TechniqueSettings, UserError
-from kgan_ray.skeleton import LAYOUTS, SkeletonGraph
+from kgan_ray.skeleton import LAYOUTS, NTU25, SkeletonGraph
 from kgan_ray.training.losses import (
     discriminator_loss,
     discriminator_loss_gradient,
@@ -148,7 +148,9 @@ def test_standardised_motions_are_judged_as_others_are():
     mean, square = torch.rand(3, 25) - 0.5, torch.rand(3, 25) + 1
     net.standard.set(mean, square, square)
     motions, labels = torch.randn(5, 3, 16, 25), torch.tensor([0, 1, 2, 3, 0])
-    judged = (motions - mean[:, None]) / (square - mean**2).sqrt()[:, None]
+    relative = motions - motions[..., [NTU25.root]]
+    relative[..., NTU25.root] = motions[..., NTU25.root]
+    judged = (relative - mean[:, None]) / (square - mean**2).sqrt()[:, None]
     torch.testing.assert_close(net.judged(motions), judged)
     torch.testing.assert_close(net(motions, labels), plain(judged, labels))
 

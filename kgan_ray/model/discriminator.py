@@ -101,7 +101,7 @@ class Discriminator(PublishedState):
             nn.init.zeros_(self.projection.weight)
         if auxiliary_classifier and not projection:
             self.classifier = nn.Linear(latent_dim, num_classes)
-        self.standard = Standardisation(coordinates, graph.layout.num_joints) if standardised else None
+        self.standard = Standardisation(coordinates, graph.layout) if standardised else None
 
     def forward(self, motion: Tensor, label: Tensor, noise: DiscriminatorNoise | None = None) -> Tensor:
         """Score motions: (N,). `noise` of the techniques is drawn from torch's global state unless given."""

@@ -68,7 +68,7 @@ class Generator(PublishedState):
         self.noise_shapes = [(design.out_frames, v) for design, v in zip(self.designs, sizes, strict=True)]
         self.norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
         self.statistics = BatchStatistics()
-        self.standard = Standardisation(coordinates, graph.layout.num_joints) if standardised else None
+        self.standard = Standardisation(coordinates, graph.layout) if standardised else None
 
     def forward(self, z: Tensor, label: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
         """Generate motions (N, C, T, V). `noise` is 7 tensors (N, 1, T_i, V_i), drawn from torch's global state by default."""

@@ -50,14 +50,15 @@ def build_networks(settings: Settings, spec: MotionSpec) -> tuple[Generator, Dis
 @torch.no_grad()
 def standardise(networks: Iterable[Generator | Discriminator], batches: Batches) -> None:
     """Measure on the first batches what new networks with `model.standardised` work beyond. All ranks do it together."""
-    first = [batches.batch(number)[0].double() for number in range(BATCHES_TO_STANDARDISE)]  # (N, C, T, V)
-    means = torch.stack([torch.stack([m, m.square()]).mean(dim=(1, 3)) for m in first]).mean(dim=0)
+    standards = [network.standard for network in networks if network.standard]
+    first = (batches.batch(number)[0].double() for number in range(BATCHES_TO_STANDARDISE))  # (N, C, T, V)
+    relative = [standards[0].relative(motions) for motions in first]
+    means = torch.stack([torch.stack([m, m.square()]).mean(dim=(1, 3)) for m in relative]).mean(dim=0)
     mean, square = distributed.sum_over_workers(means) / distributed.world_size()
-    farthest = torch.stack([(m - mean[:, None]).abs().amax(dim=(0, 2)) for m in first])
+    farthest = torch.stack([(m - mean[:, None]).abs().amax(dim=(0, 2)) for m in relative])
     farthest = distributed.gathered(farthest).amax(dim=0)
-    for network in networks:
-        if network.standard:
-            network.standard.set(mean, square, farthest)
+    for standard in standards:
+        standard.set(mean, square, farthest)
 
 
 def build_adam(network: nn.Module, learning_rate: float, training: TrainingSettings) -> torch.optim.Adam:
