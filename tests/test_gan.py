@@ -245,6 +245,8 @@ def test_standardised_networks_begin_at_the_mean_body_and_keep_what_never_moves(
     assert (generated[..., root] - body[:, root, None]).abs().max() < 1e-6
     distance = (generated.mean(dim=(0, 2)) - body).abs()
     assert (distance[:, joints] < 2 * moves[:, joints]).all()
+    gan.average.st_gcn_networks[-1].tcn[0].bias.data.fill_(50)
+    assert gan.sample(torch.arange(4))[..., joints].max() == 1  # as recordings are clamped
     beyond = (gan.generator.standard.restored(torch.full((1, 1, 3, 25), 100.0)) - body)[..., joints]
     assert (beyond > 4 * moves[:, joints]).all()
     assert (beyond < 1.25 * 7 * moves[:, joints]).all()  # of 1.6 million draws none is seven deviations away

@@ -57,7 +57,8 @@ def sample(
             w = generator.style(z, own)
             if middle is not None:
                 w = torch.lerp(middle[own] if centre == "class" else middle, w, truncation)
-            motions.append(generator.synthesise(w, generator.split_noise(noise)))
+            # What a tanh does not bound is clamped, as recordings are that go beyond the training split's range.
+            motions.append(generator.synthesise(w, generator.split_noise(noise)).clamp(-1, 1))
     finally:
         generator.train(was_training)
     return torch.cat(motions)
