@@ -136,5 +136,6 @@ def test_a_budget_ends_the_search_and_what_it_leaves_the_confirmation_can_be_ext
     more.start()
     assert more.run()
     sweep = load_sweep(StorePath(tmp_path))
-    assert [trial.status for trial in sweep.stage(CONFIRM)] == ["finished"] * 4
+    assert len(sweep.stage(CONFIRM)) >= 4  # more where two seeds did not decide
+    assert {trial.status for trial in sweep.stage(CONFIRM)} == {"finished"}
     assert sweep.stage(EXPLORE) == explored

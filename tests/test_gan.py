@@ -421,10 +421,27 @@ def work_together(rank, processes, workers, folder):
     distributed.end_worker()
 
 
+class Shares:
+    """One worker's shares of batches."""
+
+    def __init__(self, spec, rank=0, workers=1):
+        self.spec, self.own = spec, slice(rank * 8 // workers, (rank + 1) * 8 // workers)
+
+    def batch(self, number):
+        return tuple(part[self.own] for part in batch(self.spec, seed=number))
+
+
+def begun(overrides, shares):
+    gan = doubled(GAN(narrow(overrides), shares.spec))
+    if gan.settings.model.standardised:
+        standardise(gan.networks.values(), shares)
+    return gan
+
+
 def train_together(rank, workers, overrides):
     """Take steps on this worker's share of each batch; return their losses and the weights at the end."""
     spec, rows = motion_spec(), []
-    gan = doubled(GAN(narrow(overrides), spec))
+    gan = begun(overrides, Shares(spec, rank, workers))
     for step in range(STEPS_TOGETHER):
         own = slice(rank * 8 // workers, (rank + 1) * 8 // workers)
         losses = gan.step(*(part[own] for part in batch(spec, seed=step)))
@@ -443,7 +460,7 @@ def test_several_workers_do_what_one_does_with_the_whole_batch(
     by_rank = [torch.load(tmp_path / f"rank{rank}") for rank in range(processes)]
     assert by_rank[workers:] == [[None] * len(TOGETHER)] * (processes - workers)
     for overrides, *results in zip(TOGETHER, *by_rank[:workers], strict=True):
-        alone = doubled(GAN(narrow(overrides), spec))
+        alone = begun(overrides, Shares(spec))
         for step in range(STEPS_TOGETHER):
             for name, value in alone.step(*batch(spec, seed=step)).items():
                 shares = [rows[step][name] for rows, _ in results]
