@@ -440,11 +440,10 @@ def begun(overrides, shares):
 
 def train_together(rank, workers, overrides):
     """Take steps on this worker's share of each batch; return their losses and the weights at the end."""
-    spec, rows = motion_spec(), []
-    gan = begun(overrides, Shares(spec, rank, workers))
+    shares, rows = Shares(motion_spec(), rank, workers), []
+    gan = begun(overrides, shares)
     for step in range(STEPS_TOGETHER):
-        own = slice(rank * 8 // workers, (rank + 1) * 8 // workers)
-        losses = gan.step(*(part[own] for part in batch(spec, seed=step)))
+        losses = gan.step(*shares.batch(step))
         rows.append({name: float(value) for name, value in losses.items()})
     if rank == 0:
         gan.sample(torch.arange(3))  # enters no collective

@@ -56,8 +56,8 @@ class Discriminator(PublishedState):
     (pooling, input noise, label noise; noise only in training mode), `width` (factor on the channels),
     `projection` (Miyato and Koyama, "cGANs with projection discriminator", 2018), `auxiliary_classifier`
     (Odena et al., "Conditional image synthesis with auxiliary classifier GANs", 2017) and `standardised` (motions are
-    judged as `Standardisation` makes them). With projection or classifier the label no longer enters beside the motion, as in those papers: a classifier that is told the label has
-    nothing to learn. Raises UserError for sizes that do not fit together.
+    judged as `Standardisation` makes them). With projection or classifier the label no longer enters beside the motion,
+    as in those papers: a classifier that is told the label has nothing to learn. Raises UserError for sizes that do not fit together.
     """
 
     extra_parameters = ("projection.", "classifier.", "standard.")
