@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import shutil
 import sys
@@ -133,6 +134,7 @@ def console() -> Console:
 def run_verb(main: Callable[[Sequence[str] | None], int | None]) -> None:
     """Run a verb's `main(arguments)` and exit with its code: 2 after a UserError, 130 after Ctrl-C, 1 after a bug."""
     end_politely()
+    logging.raiseExceptions = False  # what cannot be logged, on a full disk, is not told on the terminal either
     try:
         code = main(None) or 0
         sys.stdout.flush()

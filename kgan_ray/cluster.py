@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kgan_ray.devices import fitting_runs
 from kgan_ray.limits import memory_limit, num_cores
@@ -29,13 +29,13 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # a worker's report waits for the controller's next poll
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_DATA_LOG_LEVEL": "ERROR",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
 }
 
+RAYLET = "ray.raylet"  # the logger of what Ray's node says
 WORKER_BYTES = 600 << 20  # that a training process takes, its data aside; 350 to 500 MiB were measured
 _STORE_BYTES = 512 << 20  # of the object store, beside what is shared: Ray Data's blocks on their way
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -57,7 +57,8 @@ def connect(*, dashboard: bool = False, bytes_to_share: int = 0) -> ray_module:
         return ray
     address = os.environ.get("RAY_ADDRESS")
     cluster = _answering(address) if address and address != "local" else None
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "ignore_reinit_error": True}
+    quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL, "ignore_reinit_error": True}
+    _log_what_the_raylet_says()
     try:
         if cluster:
             ray.init(address=cluster, **quiet)
@@ -77,10 +78,25 @@ def connect(*, dashboard: bool = False, bytes_to_share: int = 0) -> ray_module:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         what = f"the cluster at {cluster} cannot be joined" if cluster else "Ray cannot be started here"
         raise UserError(f"{what}: {reason}") from None
-    for name in ("ray", "ray.data", "ray.train", "ray.tune"):
+    for name in ("ray", "ray.train", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what its tasks raise is raised here too
     end_politely()  # Ray, when it starts, has a SIGTERM end the driver at once
     return ray
+
+
+def _log_what_the_raylet_says() -> None:
+    """Send what Ray prints of its node to the logger `RAYLET`: a paragraph for a process that dies, pages for a disk that is full.
+
+    Ray has no option for it.
+    """
+    from ray._private import worker
+
+    def log(data: Mapping[str, Any], ignore_prefix: bool = False) -> None:
+        logging.getLogger(RAYLET).error("%s", " ".join(data["lines"]))
+
+    worker.print_to_stdstream = log
+    logging.getLogger(RAYLET).setLevel(logging.CRITICAL)  # unheard, until a file takes it
 
 
 def end_politely() -> None:

@@ -129,6 +129,27 @@ def test_ray_starts_below_a_long_temporary_folder_and_says_why_it_does_not(tmp_p
     assert refused.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
+def test_what_ray_prints_of_its_node_goes_to_the_file_alone(tmp_path):
+    """Both ways: what the node's processes write, and what the cluster tells of errors."""
+    program = """
+import time, ray
+from pathlib import Path
+from kgan_ray.cluster import connect
+from kgan_ray.tuning.running.ray_log import log_ray_to
+connect()
+from ray._private.utils import publish_error_to_driver
+publish_error_to_driver("test", "unheard", gcs_client=ray._private.worker.global_worker.gcs_client)
+time.sleep(2)
+log_ray_to(Path("ray.log"))
+publish_error_to_driver("test", "spilling failed", gcs_client=ray._private.worker.global_worker.gcs_client)
+time.sleep(2)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+    assert "spilling failed" in (tmp_path / "ray.log").read_text()
+
+
 def test_a_node_that_takes_too_long_to_start_is_one_line(monkeypatch):
     def overloaded(**_options):
         raise Exception("The current node timed out during startup.\nThe GCS may be overloaded.")

@@ -10,6 +10,7 @@ import pytest
 import ray
 import ray.cloudpickle
 import torch
+from ray.exceptions import OutOfDiskError
 
 from helpers.recordings import ntu_names, write_ntu
 from kgan_ray.cluster import connect
@@ -141,17 +142,36 @@ def test_two_processes_on_all_cpus_map_the_same_motions(cluster, dataset, mapped
     assert all(np.array_equal(*pair) for pair in zip(batches, others, strict=True))
 
 
-def test_a_damaged_part_is_named(cluster, dataset, tmp_path):
+def test_a_damaged_part_is_named(cluster, dataset, tmp_path, capfd):
     shutil.copytree(dataset.path, tmp_path / "data")
     damaged = Dataset.open(tmp_path / "data")
     part = tmp_path / "data" / damaged.manifest.parts[1].file
     assert damaged.ids
     part.write_bytes(part.read_bytes()[:-100])
+    capfd.readouterr()
     with pytest.raises(UserError, match="a part is missing or damaged"):
         SharedMotions([view_of(damaged)])
+    assert capfd.readouterr().err == ""
     part.unlink()
     with pytest.raises(UserError, match="a part is missing or damaged"):
         SharedMotions([view_of(damaged)])
+
+
+def full(*_arguments):
+    raise OutOfDiskError("Local disk is full")
+
+
+@pytest.mark.parametrize("place", ["of the driver", "of a task"])
+def test_a_store_and_a_disk_without_room_are_told(cluster, dataset, monkeypatch, place):
+    if place == "of a task":
+        task = ray.remote(full)
+        monkeypatch.setattr("kgan_ray.data.ray_dataset.blocks", lambda dataset: iter(ray.get([task.remote()])))
+    else:
+        monkeypatch.setattr(ray, "put", full)
+    with pytest.raises(
+        UserError, match=r"^no room for .* GB of motions, neither .* on the disk of /.*; make room"
+    ):
+        SharedMotions([view_of(dataset)])
 
 
 def test_a_cluster_with_a_tiny_object_store_is_refused(cluster, dataset, monkeypatch):

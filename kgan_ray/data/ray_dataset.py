@@ -9,6 +9,7 @@ The driver reads, before workers or trials have taken the CPUs that Ray Data's t
 
 from __future__ import annotations
 
+import errno
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import ray.data
-from ray.exceptions import RayTaskError
+from ray.exceptions import ObjectStoreFullError, OutOfDiskError, RayTaskError
 
 from kgan_ray.data.dataset import FEW_PARTS
 from kgan_ray.data.loading import read_tables
@@ -27,6 +28,7 @@ from kgan_ray.storage import describe
 if TYPE_CHECKING:
     from kgan_ray.data.view import DataView
 
+_NO_ROOM = (OutOfDiskError, ObjectStoreFullError)
 LEAST_STORE_BYTES = 500_000_000  # in 120 MB Ray Data's tasks wait for one another for ever
 
 
@@ -59,20 +61,39 @@ def motion_dataset(view: DataView, window: str) -> ray.data.Dataset:
 
 @contextmanager
 def tables_of(view: DataView, window: str) -> Iterator[Iterator[pa.Table]]:
-    """Give the training split's tables, while the cluster reads them. Raises UserError for a lost or damaged part."""
+    """Give the training split's tables, while the cluster reads them.
+
+    What is put into the object store meanwhile is told of as well. Raises UserError for a lost or damaged part, and where neither
+    the store nor the disk that takes what it cannot hold has room.
+    """
+    with _failures_told(view):
+        yield _tables(view, window)
+
+
+def _tables(view: DataView, window: str) -> Iterator[pa.Table]:
     if len(view.dataset.manifest.parts) <= FEW_PARTS:
-        yield read_tables(view, view.rows("train"), window)
-        return
+        return read_tables(view, view.rows("train"), window)
     room = ray.cluster_resources().get("object_store_memory", 0.0)
     if room < LEAST_STORE_BYTES:
         raise UserError(
             f"the cluster's object store has {room / 1e9:.2f} GB; reading {view.path} needs {LEAST_STORE_BYTES / 1e9:g} GB: "
             "start Ray with a larger one"
         )
+    return blocks(motion_dataset(view, window))
+
+
+@contextmanager
+def _failures_told(view: DataView) -> Iterator[None]:
     try:
-        yield blocks(motion_dataset(view, window))
-    except (OSError, pa.ArrowInvalid, RayTaskError) as error:
+        yield
+    except (OSError, pa.ArrowInvalid, RayTaskError, *_NO_ROOM) as error:
         cause = error.cause if isinstance(error, RayTaskError) else error
+        if isinstance(cause, _NO_ROOM) or getattr(cause, "errno", 0) == errno.ENOSPC:
+            session = ray._private.worker._global_node.get_session_dir_path()
+            raise UserError(
+                f"no room for {view.bytes_of('train') / 1e9:.2g} GB of motions, neither in Ray's object store nor on the disk of "
+                f"{session}; make room, or let $RAY_TMPDIR name a folder on another disk"
+            ) from None
         raise UserError(f"{view.path}: a part is missing or damaged ({describe(cause)})") from None
 
 

@@ -37,7 +37,7 @@ class SharedMotions:
             rows = slice(0, len(view.rows("train")))
             with tables_of(view, window) as tables:
                 loaded = collected(tables, view, "train", rows, window)
-            self._splits[view.settings, window] = ray.put(loaded.motions.numpy())
+                self._splits[view.settings, window] = ray.put(loaded.motions.numpy())
 
     def motions(self, view: DataView, split: str, rows: slice, window: str) -> MotionTensors | None:
         """Map rows of a training split; nothing else is held."""

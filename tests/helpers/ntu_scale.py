@@ -1,4 +1,4 @@
-"""Prepare and load as many recordings as NTU RGB+D 60 or 120 has: time, memory, bytes read by each of four workers.
+"""Prepare and load as many recordings as NTU RGB+D 60 or 120 has: time, memory, bytes read; four workers, four trials.
 
     python tests/helpers/ntu_scale.py SAMPLE_FOLDER --classes 120 --output FOLDER [--count 114480]
 
@@ -10,6 +10,7 @@ import argparse
 import itertools
 import multiprocessing
 import os
+import statistics
 import subprocess
 import sys
 import threading
@@ -17,9 +18,13 @@ import time
 from pathlib import Path
 
 import psutil
+import torch
 
+from kgan_ray.cluster import connect
 from kgan_ray.data.dataset import Dataset
-from kgan_ray.settings import DataSettings
+from kgan_ray.data.shared import SharedMotions, bytes_to_share
+from kgan_ray.settings import DataSettings, resolve_settings
+from kgan_ray.training.gan import GAN
 
 COUNTS = {60: 56_880, 120: 114_480}
 BATCH, WORKERS = 32, 4
@@ -114,6 +119,80 @@ def measure_loading(path, held_in):
     return found
 
 
+def pss(process):
+    return process.memory_full_info().pss
+
+
+class Trial:
+    """What one trial of a sweep does until its first step is done, in a process of Ray's that has imported what it needs."""
+
+    def __init__(self, threads):
+        torch.set_num_threads(threads)
+        torch.optim.Adam([torch.ones(1)])  # imports a compiler
+
+    def started(self):
+        return True
+
+    def read(self, dataset, settings):
+        """Return the seconds to the first batch, and to an epoch's others in processor time for each."""
+        started = time.perf_counter()
+        self.view, self.settings = dataset.view(settings.data), settings
+        self.batches = self.view.batches(batch_size=BATCH, seed=settings.seed)
+        self.batches.batch(0)
+        to_first, started = time.perf_counter() - started, time.process_time()
+        for step in range(self.batches.batches_per_epoch):
+            self.batches.batch(step)
+        return to_first, (time.process_time() - started) / self.batches.batches_per_epoch
+
+    def step(self):
+        """Return the seconds that the networks and their first two steps take."""
+        times = [time.perf_counter()]
+        gan = GAN(self.settings, self.view.spec)
+        for step in range(2):
+            gan.step(*self.batches.batch(step))
+            times.append(time.perf_counter())
+        return times[1] - times[0], times[2] - times[1]
+
+
+def memory_of_all():
+    """Return the PSS of this process, which maps what it has shared, and of all that it has started."""
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    return sum(one.memory_full_info().pss for one in processes if one.status() != psutil.STATUS_ZOMBIE)
+
+
+def measure_trials(path, is_shared, number):
+    """Let so many trials read at once, then step one after the other: seconds, and bytes that all processes take more."""
+    import ray
+
+    settings = resolve_settings("ntu60-xsub", {"data.path": path})
+    dataset = Dataset.open(path)
+    view = dataset.view(settings.data)
+    view.rows("train")
+    connect(bytes_to_share=bytes_to_share([view]))
+    try:
+        started = time.perf_counter()
+        if is_shared:
+            dataset = dataset.holding(SharedMotions([view]))
+        seconds_to_share = time.perf_counter() - started
+        trials = [ray.remote(num_cpus=2 / WORKERS)(Trial).remote(threads=1) for _ in range(number)]
+
+        def ask_all(method, *given):
+            return ray.get([getattr(trial, method).remote(*given) for trial in trials])
+
+        ask_all("started")
+        before = memory_of_all()
+        read = ask_all("read", dataset, settings)
+        added = memory_of_all() - before
+        steps = [ray.get(trial.step.remote()) for trial in trials]
+        return [
+            seconds_to_share,
+            *map(statistics.median, (*zip(*read, strict=True), *zip(*steps, strict=True))),
+            added,
+        ]
+    finally:
+        ray.shutdown()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sample", type=Path)
@@ -138,6 +217,16 @@ def main():
             print(
                 f"| held in {held_in}, worker {rank} of {WORKERS}: Parquet to first batch | {wait:.1f} s, "
                 f"{read / 1e6:.0f} MB read, {held / 2**30:.2f} GiB of its own memory, {1e3 * per_batch:.2f} ms a batch |"
+            )
+    for is_shared in (False, True):
+        for number in (1, WORKERS):
+            sharing, first, per_batch, first_step, second_step, added = measure_trials(
+                str(data), is_shared, number
+            )
+            print(
+                f"| {number} trials at once, {f'one copy, made in {sharing:.1f} s' if is_shared else 'each reads'} | "
+                f"first batch {first:.2f} s, {1e3 * per_batch:.2f} ms of processor time a batch, {added / 1e9:.2f} GB for "
+                f"data; networks and first step {first_step:.2f} s, second step {second_step:.2f} s, alone |"
             )
 
 
