@@ -115,5 +115,5 @@ def merge(time: Tensor, point: Tensor) -> Tensor:
     out, middle = time.shape[:2]
     k, _, c = point.shape
     taps = time.squeeze(2).transpose(1, 2).reshape(out * 3, middle)
-    merged = taps @ point.transpose(0, 1).reshape(middle, k * c)
-    return merged.view(out, 3, k, c).permute(0, 3, 2, 1)
+    merged = torch.bmm(taps.expand(k, -1, -1), point)  # (K, C_out * 3, C_in)
+    return merged.view(k, out, 3, c).permute(1, 3, 0, 2)

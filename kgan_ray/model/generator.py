@@ -143,7 +143,7 @@ class Generator(PublishedState):
             else:
                 r = F.linear(x, weight, bias)
             r = norms.normalise(block.residual[1], r.view(-1, c), geometry.repeat).view(n, t, -1, c)
-            y = y + (r if geometry.repeat == 1 else r.repeat_interleave(geometry.repeat, dim=1))
+            y = (y.view(n, t, -1, *y.shape[2:]) + r[:, :, None]).view_as(y)  # on each copy of a frame
         return y
 
     def _narrowing_block(self, x: Tensor, joints: Tensor, norms: NormalisedPass) -> Tensor:
