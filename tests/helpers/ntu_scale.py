@@ -119,10 +119,6 @@ def measure_loading(path, held_in):
     return found
 
 
-def pss(process):
-    return process.memory_full_info().pss
-
-
 class Trial:
     """What one trial of a sweep does until its first step is done, in a process of Ray's that has imported what it needs."""
 
