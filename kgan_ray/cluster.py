@@ -29,6 +29,7 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # a worker's report waits for the controller's next poll
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_DATA_LOG_LEVEL": "CRITICAL",  # read when ray.data is imported; what its tasks raise is raised here too
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -80,7 +81,7 @@ def connect(*, dashboard: bool = False, bytes_to_share: int = 0) -> ray_module:
         raise UserError(f"{what}: {reason}") from None
     for name in ("ray", "ray.train", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what its tasks raise is raised here too
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # where it was imported before
     end_politely()  # Ray, when it starts, has a SIGTERM end the driver at once
     return ray
 

@@ -23,7 +23,7 @@ from kgan_ray.training.loop import train
 
 def finished(arguments):
     done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=500)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
