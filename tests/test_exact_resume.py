@@ -10,9 +10,9 @@ import mlflow
 import pytest
 import torch
 
-from helpers.loops import run
+from helpers.loops import PlainContext, run
 from helpers.stores import new_store
-from kgan_ray.settings import UserError, flatten
+from kgan_ray.settings import UserError, flatten, override
 from kgan_ray.storage import StorePath
 from kgan_ray.tracking.run import start_run
 from kgan_ray.training.checkpoint import read_checkpoint
@@ -54,7 +54,7 @@ def counted(*arguments, **more):
 setattr(place, name, counted)
 import torch
 torch.set_num_threads(1)
-from helpers.loops import run
+from helpers.loops import PlainContext, run
 from kgan_ray.settings import settings_from_flat
 from kgan_ray.tracking.run import start_run
 record = start_run(uri, experiment="test", name="run", run_id=run_id)
@@ -69,6 +69,19 @@ def undisturbed(tiny, tmp_path_factory):
     record = start_run(uri, experiment="test", name="run")
     run(tiny, folder / "run", record=record)
     return read_checkpoint(folder / "run"), curves(uri, record.id)
+
+
+def test_an_interrupted_run_saves_where_it_is_and_ends_as_if_it_had_not_been(tiny, tmp_path, undisturbed):
+    tiny = override(tiny, {"training.checkpoint_every": 4, "training.log_every": 1})
+    interrupted = PlainContext(interrupted_at=4)
+    outcome = run(tiny, tmp_path / "run", interrupted)
+    assert (outcome.status, outcome.step) == ("interrupted", 5)
+    assert read_checkpoint(tmp_path / "run").state["step"] == 5
+    assert run(tiny, tmp_path / "run").status == "finished"
+    whole, _ = undisturbed
+    gone_on = read_checkpoint(tmp_path / "run")
+    assert same(gone_on.weights, whole.weights)
+    assert same(gone_on.optimiser, whole.optimiser)
 
 
 @pytest.mark.slow

@@ -40,6 +40,9 @@ class Worker:
     def progress(self, progress):
         pass
 
+    def is_interrupted(self):
+        return False
+
 
 def join(rank, folder):
     torch.set_num_threads(1)

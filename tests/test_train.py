@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,8 @@ from kgan_ray.training.loop import train
 
 def finished(arguments):
     done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=500)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    assert all(line.startswith("step ") for line in done.stderr.splitlines()), done.stderr  # and none of Ray's
     return done.stdout
 
 
@@ -153,6 +155,57 @@ def test_the_same_command_after_a_kill_goes_on_from_the_checkpoint_in_the_same_r
     steps = [point.step for point in client.get_metric_history(record["id"], "discriminator/loss")]
     assert steps == sorted(set(steps)), "a step was recorded twice"
     assert steps[-1] == 400
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("signals", "told"),
+    [
+        (
+            [signal.SIGINT],
+            r"stopping: .* again stops now\n(step .*\n)*stopped; the same command goes on from step \d+",
+        ),
+        (
+            [signal.SIGTERM],
+            r"stopping: .* again stops now\n(step .*\n)*stopped; the same command goes on from step \d+",
+        ),
+        (
+            [signal.SIGINT, signal.SIGINT],
+            r"stopping: .* again stops now\n(step .*\n)*stopped before the first checkpoint, which is made at step 90,000: .* begins anew",
+        ),
+    ],
+    ids=["Ctrl-C", "SIGTERM", "twice"],
+)
+def test_ctrl_c_saves_and_says_from_where_the_same_command_goes_on(tiny, tmp_path, signals, told):
+    log_every = 3 if len(signals) == 1 else 50_000  # after which a run looks whether it is to stop
+    arguments = command(
+        tiny,
+        tmp_path,
+        training__steps=99_999,
+        training__checkpoint_every=90_000,
+        training__log_every=log_every,
+        evaluation__every_steps=90_000,
+    )
+    process = subprocess.Popen(
+        arguments,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert process.stdout
+    while "training run" not in process.stdout.readline():
+        assert process.poll() is None
+    time.sleep(10)
+    for number in signals:
+        process.send_signal(number)
+        time.sleep(1)
+    printed = process.communicate(timeout=100)[1]
+    assert process.returncode == 130, printed
+    assert re.fullmatch(told, printed.strip())
+    record = json.loads((tmp_path / "results" / "run" / "run.json").read_text())
+    assert mlflow.MlflowClient(record["uri"]).get_run(record["id"]).info.status == "KILLED"
 
 
 @pytest.fixture

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -60,6 +63,10 @@ class TrainContext:
     def progress(self, progress: Progress) -> None:
         """Put it on the board."""
         self._board.put(self._name, progress)
+
+    def is_interrupted(self) -> bool:
+        """Ask the board."""
+        return self._board.is_interrupted(self._name)
 
 
 def train_worker(config: Mapping[str, WorkerTask]) -> None:
@@ -121,6 +128,8 @@ def launch_training(
     A worker or node that dies is replaced, FAILURES times at most; training goes on from the newest checkpoint in the
     folder. With `resources.min_workers` it goes on with those that are left, and takes others in when they come.
 
+    Ctrl-C has the workers save and stop, which is an outcome as well; a second one is a KeyboardInterrupt.
+
     Raises UserError for a mistake in settings or data, and for more workers than the cluster has.
     """
     connect()
@@ -155,10 +164,35 @@ def launch_training(
     )
     watching = watched(board, lambda newest: show(newest[name])) if show else nullcontext()
     with watching, node_watched("the same command goes on"):
-        trainer.fit()
+        _run_interruptible(trainer.fit, lambda: board.interrupt(name))
     ending = board.ending(name)
     board.close()
     if ending.error:
         raise ending.error
     assert ending.outcome is not None, "Ray Train ended without an outcome"
     return ending.outcome
+
+
+def _run_interruptible(work: Callable[[], object], interrupt: Callable[[], None]) -> None:
+    """Do the work, and call `interrupt` at the first Ctrl-C; the second one is a KeyboardInterrupt.
+
+    In the main thread Ray Train would take Ctrl-C for itself, and end this process without a word and with the exit code 0.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        work()
+        return
+    done: Future[object] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # noqa: BLE001
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        done.result()
+    except KeyboardInterrupt:
+        os.write(2, b"\nstopping: the run saves and ends at its next line; Ctrl-C again stops now\n")
+        interrupt()
+        done.result()

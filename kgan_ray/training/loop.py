@@ -55,6 +55,8 @@ class Due:
 def train(settings: Settings, dataset: Dataset, folder: str, context: Context, run: Run | None = None) -> Outcome:
     """Train until `training.steps`, continuing from the newest checkpoint in `folder`/checkpoints.
 
+    Where the context says that it is interrupted, it saves and stops there.
+
     `folder` is a local path or a URI that every worker can reach. Raises UserError for settings, data or a
     checkpoint that do not fit together.
     """
@@ -91,22 +93,28 @@ def train(settings: Settings, dataset: Dataset, folder: str, context: Context, r
         due = Due.at(gan.step_count, settings)
         if not due.log:
             continue
-        reason = recorder.log(losses, watch, context, at_once=due.save) if recorder else ""
+        interrupted = distributed.any_rank(recorder is not None and context.is_interrupted())
+        saves = due.save or interrupted
+        reason = recorder.log(losses, watch, context, at_once=saves) if recorder else ""
         diverged = distributed.any_rank(bool(reason))  # before an evaluation, which all or none must enter
-        if due.save and not diverged:
+        if saves and not diverged:
             settle(gan, view)
         if due.evaluate and not diverged:
             reason = _evaluate(evaluation, recorder, settings)
             diverged = bool(reason)
         if diverged:
             break
-        if due.save:
+        if saves:
             if recorder:
                 recorder.save()
             watch.restart()
         if due.evaluate:
             context.report({**(recorder.metrics if recorder else {}), "step": float(gan.step_count)})
-    status: Literal["finished", "diverged"] = "diverged" if diverged else "finished"
+        if interrupted:
+            break
+    status: Literal["finished", "diverged", "interrupted"] = (
+        "diverged" if diverged else "finished" if gan.step_count == training.steps else "interrupted"
+    )
     if recorder:
         recorder.finish(status)
         return Outcome(status, recorder.step, recorder.metrics, reason, recorder.evaluator.extractor.recognition)

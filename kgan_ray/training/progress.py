@@ -44,9 +44,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. `metrics` are the last finite ones; `reason` says why it diverged."""
+    """How a run ended, or where it was interrupted. `metrics` are the last finite ones; `reason` says why it diverged."""
 
-    status: Literal["finished", "diverged"]
+    status: Literal["finished", "diverged", "interrupted"]
     step: int
     metrics: dict[str, float]
     reason: str = ""
@@ -65,6 +65,9 @@ class Context(Protocol):
 
     def progress(self, progress: Progress) -> None:
         """Take the progress every `training.log_every` steps, on rank 0."""
+
+    def is_interrupted(self) -> bool:
+        """Say whether the run is to save and stop: asked every `training.log_every` steps, on rank 0."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,16 @@ class ProgressBoard:
         ending: Ending = ray.get(self._actor.ending.remote(run))
         return ending
 
+    def interrupt(self, run: str) -> None:
+        """Ask a run to save and stop, without waiting for the actor."""
+        self._actor.interrupt.remote(run)
+
+    def is_interrupted(self, run: str) -> bool:
+        """Say whether a run was asked to save and stop."""
+        import ray
+
+        return bool(ray.get(self._actor.is_interrupted.remote(run)))
+
     def close(self) -> None:
         """End the actor."""
         import ray
@@ -121,6 +134,7 @@ class _Board:
     def __init__(self) -> None:
         self._progress: dict[str, Progress] = {}
         self._endings: dict[str, Ending] = {}
+        self._interrupted: set[str] = set()
 
     def put(self, run: str, progress: Progress) -> None:
         self._progress[run] = progress
@@ -133,6 +147,12 @@ class _Board:
 
     def ending(self, run: str) -> Ending:
         return self._endings.get(run, Ending())
+
+    def interrupt(self, run: str) -> None:
+        self._interrupted.add(run)
+
+    def is_interrupted(self, run: str) -> bool:
+        return run in self._interrupted
 
 
 def start_board() -> ProgressBoard:

@@ -183,11 +183,13 @@ class Recorder:
         self.sampled_at = time.perf_counter()
 
     def finish(self, status: str) -> None:
-        """Store samples and the best and the newest checkpoint in MLflow."""
+        """Store samples and the best and the newest checkpoint in MLflow, unless the run goes on later."""
         if not self.run:
             return
         self.run.flush()
         self.run.set_tags({Tag.OUTCOME: status})
+        if status == "interrupted":
+            return
         if status != "diverged":
             self.log_samples()
         lowest = best_is_lowest(self.settings.evaluation)

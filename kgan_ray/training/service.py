@@ -105,11 +105,24 @@ def train_run(
             outcome = launch_training(
                 settings, dataset, str(folder.absolute()), name=name, record=record, show=show
             )
-        except BaseException as error:
-            run.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            if outcome.status == "interrupted":
+                raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            run.finish("KILLED")
+            raise KeyboardInterrupt(_line_of_stop(settings, newest_state(store.root).get("step", 0))) from None
+        except BaseException:
+            run.finish("FAILED")
             raise
         run.finish("FAILED" if outcome.status == "diverged" else "FINISHED")
     return TrainedRun(outcome, folder, record, time.perf_counter() - started)
+
+
+def _line_of_stop(settings: Settings, step: int) -> str:
+    """Say from where the same command goes on."""
+    if step:
+        return f"stopped; the same command goes on from step {step:,}"
+    first = min(settings.training.checkpoint_every, settings.evaluation.every_steps)
+    return f"stopped before the first checkpoint, which is made at step {first:,}: the same command begins anew"
 
 
 def with_whole_paths(settings: Settings, dataset: Dataset) -> Settings:

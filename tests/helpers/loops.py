@@ -16,12 +16,16 @@ class PlainContext:
     device: str = "cpu"
     reports: list = dataclasses.field(default_factory=list)
     lines: list = dataclasses.field(default_factory=list)
+    interrupted_at: int | None = None
 
     def report(self, metrics):
         self.reports.append(metrics)
 
     def progress(self, progress):
         self.lines.append(progress)
+
+    def is_interrupted(self):
+        return self.interrupted_at in [line.step for line in self.lines]
 
 
 def run(settings, folder, context=None, record=None) -> Outcome:

@@ -75,6 +75,10 @@ class TuneContext:
             seconds_left = (self._total_steps - progress.step) / progress.steps_per_second
             self._board.put(self.job.name, replace(progress, steps=self._total_steps, seconds_left=seconds_left))
 
+    def is_interrupted(self) -> bool:
+        """Say no: Tune ends its trials itself, and they go on from their last checkpoint."""
+        return False
+
     def end(
         self, status: str, step: int, metrics: Mapping[str, float], reason: str = "", extractor: str = ""
     ) -> None:
