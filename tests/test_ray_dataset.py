@@ -21,6 +21,7 @@ from kgan_ray.data.prepare.ingest import ingest
 from kgan_ray.data.shared import SharedMotions, bytes_to_share
 from kgan_ray.data.sources.ntu_files import SkeletonFiles
 from kgan_ray.settings import DataSettings, UserError, override, resolve_settings
+from kgan_ray.storage import StoreError
 from kgan_ray.tuning.plan import Job
 
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not see the folder of the tests
@@ -171,6 +172,16 @@ def test_a_store_and_a_disk_without_room_are_told(cluster, dataset, monkeypatch,
     with pytest.raises(
         UserError, match=r"^no room for .* GB of motions, neither .* on the disk of /.*; make room"
     ):
+        SharedMotions([view_of(dataset)])
+
+
+def test_a_store_that_does_not_answer_is_not_called_a_damaged_part(cluster, dataset, monkeypatch):
+    def silent(*_arguments):
+        raise StoreError("the store does not answer")
+
+    monkeypatch.setattr("kgan_ray.data.ray_dataset.FEW_PARTS", 100)
+    monkeypatch.setattr("kgan_ray.data.ray_dataset.read_tables", silent)
+    with pytest.raises(StoreError, match=r"^the store does not answer$"):
         SharedMotions([view_of(dataset)])
 
 

@@ -23,7 +23,7 @@ from kgan_ray.data.dataset import FEW_PARTS
 from kgan_ray.data.loading import read_tables
 from kgan_ray.data.motion_tables import motion_columns, training_motions
 from kgan_ray.settings import UserError
-from kgan_ray.storage import describe
+from kgan_ray.storage import StoreError, describe
 
 if TYPE_CHECKING:
     from kgan_ray.data.view import DataView
@@ -66,8 +66,19 @@ def tables_of(view: DataView, window: str) -> Iterator[Iterator[pa.Table]]:
     What is put into the object store meanwhile is told of as well. Raises UserError for a lost or damaged part, and where neither
     the store nor the disk that takes what it cannot hold has room.
     """
-    with _failures_told(view):
+    try:
         yield _tables(view, window)
+    except StoreError:
+        raise
+    except (OSError, pa.ArrowInvalid, RayTaskError, *_NO_ROOM) as error:
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        if isinstance(cause, _NO_ROOM) or getattr(cause, "errno", 0) == errno.ENOSPC:
+            session = ray._private.worker._global_node.get_session_dir_path()
+            raise UserError(
+                f"no room for {view.bytes_of('train') / 1e9:.2g} GB of motions, neither in Ray's object store nor on the disk of "
+                f"{session}; make room, or let $RAY_TMPDIR name a folder on another disk"
+            ) from None
+        raise UserError(f"{view.path}: a part is missing or damaged ({describe(cause)})") from None
 
 
 def _tables(view: DataView, window: str) -> Iterator[pa.Table]:
@@ -80,21 +91,6 @@ def _tables(view: DataView, window: str) -> Iterator[pa.Table]:
             "start Ray with a larger one"
         )
     return blocks(motion_dataset(view, window))
-
-
-@contextmanager
-def _failures_told(view: DataView) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, pa.ArrowInvalid, RayTaskError, *_NO_ROOM) as error:
-        cause = error.cause if isinstance(error, RayTaskError) else error
-        if isinstance(cause, _NO_ROOM) or getattr(cause, "errno", 0) == errno.ENOSPC:
-            session = ray._private.worker._global_node.get_session_dir_path()
-            raise UserError(
-                f"no room for {view.bytes_of('train') / 1e9:.2g} GB of motions, neither in Ray's object store nor on the disk of "
-                f"{session}; make room, or let $RAY_TMPDIR name a folder on another disk"
-            ) from None
-        raise UserError(f"{view.path}: a part is missing or damaged ({describe(cause)})") from None
 
 
 def blocks(dataset: ray.data.Dataset | ray.data.DataIterator) -> Iterator[pa.Table]:
