@@ -54,7 +54,7 @@ def counted(*arguments, **more):
 setattr(place, name, counted)
 import torch
 torch.set_num_threads(1)
-from helpers.loops import PlainContext, run
+from helpers.loops import run
 from kgan_ray.settings import settings_from_flat
 from kgan_ray.tracking.run import start_run
 record = start_run(uri, experiment="test", name="run", run_id=run_id)

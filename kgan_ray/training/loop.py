@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -24,7 +24,7 @@ from kgan_ray.training.checkpoint import Checkpoint, CheckpointStore, read_folde
 from kgan_ray.training.evaluation import SharedEvaluation
 from kgan_ray.training.gan import GAN
 from kgan_ray.training.networks import standardise
-from kgan_ray.training.progress import Context, Outcome
+from kgan_ray.training.progress import Context, Outcome, RunStatus
 from kgan_ray.training.recorder import Recorder, Stopwatch
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def train(settings: Settings, dataset: Dataset, folder: str, context: Context, r
             context.report({**(recorder.metrics if recorder else {}), "step": float(gan.step_count)})
         if interrupted:
             break
-    status: Literal["finished", "diverged", "interrupted"] = (
+    status: RunStatus = (
         "diverged" if diverged else "finished" if gan.step_count == training.steps else "interrupted"
     )
     if recorder:

@@ -42,11 +42,14 @@ class Progress:
         return "  ".join(parts)
 
 
+RunStatus = Literal["finished", "diverged", "interrupted"]
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended, or where it was interrupted. `metrics` are the last finite ones; `reason` says why it diverged."""
 
-    status: Literal["finished", "diverged", "interrupted"]
+    status: RunStatus
     step: int
     metrics: dict[str, float]
     reason: str = ""
