@@ -161,6 +161,7 @@ def test_techniques_that_are_off_change_no_bit(spec):
         {"model.auxiliary_classifier": True},
         {"model.projection": True, "model.auxiliary_classifier": True},
         {"model.mapping_gain": 0.5},
+        {"model.smoothing": 1},
         {"training.mismatched_share": 0.25},
         {"training.discriminator_learning_rate": 1e-3},
         {"training.generator_learning_rate": 1e-3},

@@ -115,6 +115,20 @@ def test_width_narrows_channels_and_mapping_gain_the_first_weights():
     assert Generator(latent_dim=16, width=0.01).st_gcn_networks[4].noise.weight.numel() == 4
 
 
+@pytest.mark.parametrize("times", [1, 3])
+def test_smoothing_blends_each_frame_with_its_neighbours_so_many_times(times):
+    torch.manual_seed(0)
+    plain = Generator(latent_dim=16, num_classes=4, frames=16, width=0.25)
+    smooth = Generator(latent_dim=16, num_classes=4, frames=16, width=0.25, smoothing=times)
+    smooth.load_state_dict(plain.state_dict())
+    w, noise = torch.randn(3, 20), plain.split_noise(torch.randn(3, plain.noise_width))
+    frames = torch.atanh(plain.synthesise(w, noise).detach().double())  # as the last block gives them
+    for _ in range(times):
+        before, after = torch.cat([frames[:, :, :1], frames[:, :, :-1]], 2), torch.cat([frames[:, :, 1:], frames[:, :, -1:]], 2)
+        frames = (before + 2 * frames + after) / 4
+    torch.testing.assert_close(smooth.synthesise(w, noise), torch.tanh(frames).float(), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("sizes", [{"frames": 40}, {"coordinates": 4}, {"num_classes": 0}])
 def test_sizes_that_no_network_has_are_refused(sizes):
     with pytest.raises(UserError, match=next(iter(sizes))):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from kgan_ray.model.batch_norm import BatchStatistics, NormalisedPass
 from kgan_ray.model.blocks import LEAK, PARTITIONS, check_sizes, generator_design
-from kgan_ray.model.growth import GrowthGeometry, neighbouring_frames, repeated_convolution
+from kgan_ray.model.growth import GrowthGeometry, blend_of_frames, neighbouring_frames, repeated_convolution
 from kgan_ray.model.layers import EdgeMaps, GeneratorBlock, MappingNetwork, PublishedState
 from kgan_ray.model.standardised import Standardisation
 from kgan_ray.skeleton import SkeletonGraph, SkeletonLayout
@@ -32,11 +32,13 @@ class Generator(PublishedState):
     """Latent points z (N, latent_dim) and labels (N,) to motions (N, C, T, V) in [-1, 1].
 
     `width` is a factor on the channels, `mapping_gain` one on the mapping network's first weights; 1 is published. With
-    `standardised` a `Standardisation` makes motions of what the last block gives, which a tanh makes else.
+    `standardised` a `Standardisation` makes motions of what the last block gives, which a tanh makes else; before that
+    neighbouring frames are blended `smoothing` times, which leaves noise of single frames no way out.
     Raises UserError for sizes that do not fit together.
     """
 
     extra_parameters = ("standard.",)
+    blend: Tensor | None
 
     def __init__(
         self,
@@ -50,6 +52,7 @@ class Generator(PublishedState):
         width: float = 1.0,
         mapping_gain: float = 1.0,
         standardised: bool = False,
+        smoothing: int = 0,
     ) -> None:
         super().__init__()
         check_sizes(coordinates, num_classes, frames, latent_dim, mapping_depth)
@@ -69,6 +72,7 @@ class Generator(PublishedState):
         self.norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
         self.statistics = BatchStatistics()
         self.standard = Standardisation(coordinates, graph.layout) if standardised else None
+        self.register_buffer("blend", blend_of_frames(frames, smoothing) if smoothing else None, persistent=False)
 
     def forward(self, z: Tensor, label: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
         """Generate motions (N, C, T, V). `noise` is 7 tensors (N, 1, T_i, V_i), drawn from torch's global state by default."""
@@ -113,6 +117,8 @@ class Generator(PublishedState):
         y = self._add_noise(FIRST_NARROW, self._narrowing_block(x, joints[FIRST_NARROW], norms), noise)
         y = self._add_noise(LAST, self._last_block(F.leaky_relu(y, LEAK), joints[LAST]), noise)
         norms.finish()
+        if self.blend is not None:
+            y = (self.blend @ y.flatten(2)).view_as(y)
         return (self.standard.restored(y) if self.standard else torch.tanh(y)).transpose(1, 2)
 
     def _add_noise(self, index: int, y: Tensor, noise: Sequence[Tensor]) -> Tensor:

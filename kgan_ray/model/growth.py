@@ -54,6 +54,15 @@ class GrowthGeometry(nn.Module):
         return torch.einsum("srd,ocd->sroc", self.taps, weight)
 
 
+def blend_of_frames(frames: int, times: int) -> Tensor:
+    """Return what blends each frame with its neighbours, so many times (1, 2, 1) / 4: (T, T), its rows' sums 1."""
+    blend = torch.zeros(frames, frames, dtype=torch.float64)
+    for shift, weight in ((-1, 0.25), (0, 0.5), (1, 0.25)):
+        neighbour = (torch.arange(frames) + shift).clamp(0, frames - 1)  # at either end a frame is its own
+        blend[torch.arange(frames), neighbour] += weight
+    return torch.linalg.matrix_power(blend, times).float()
+
+
 def neighbouring_frames(x: Tensor) -> Tensor:
     """Put the frame before and the frame after beside each of x (N, T, C): (N, T, 3 * C), zeros beyond the ends."""
     return F.pad(x, (0, 0, 1, 1)).unfold(1, 3, 1).transpose(2, 3).flatten(2)

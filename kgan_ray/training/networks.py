@@ -31,6 +31,7 @@ def build_networks(settings: Settings, spec: MotionSpec) -> tuple[Generator, Dis
             width=model.width,
             mapping_gain=model.mapping_gain,
             standardised=model.standardised,
+            smoothing=model.smoothing,
         )
         discriminator = Discriminator(
             coordinates=spec.coordinates,
