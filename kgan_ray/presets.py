@@ -51,8 +51,8 @@ PRESETS: dict[str, dict[str, object]] = {
         # Found by time to quality, as docs/training.md says: the demo has a minute a run, not days.
         "model.standardised": True,
         "model.smoothing": 2,
-        "training.generator_learning_rate": 2e-3,
-        "training.discriminator_learning_rate": 2e-3,
+        "training.generator_learning_rate": 3e-3,
+        "training.discriminator_learning_rate": 3e-3,
         "training.learning_rate_decay": 0.2,
         "training.n_critic": 1,
         "training.beta1": 0.0,

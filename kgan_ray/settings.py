@@ -100,8 +100,6 @@ class TrainingSettings(FrozenModel):
     gradient_penalty: NonNegativeFloat = 10.0  # weight of the squared distance of the slope from 1
     auxiliary_weight: NonNegativeFloat = 1.0  # of the classification loss, if model.auxiliary_classifier
     auxiliary_generator_weight: NonNegativeFloat = 0.1  # the same in the generator; both as in WGAN-GP's AC-GAN
-    # Share of a discriminator step's fakes that are real motions beside another's label (Reed et al., 2016); 0 = off.
-    mismatched_share: float = Field(default=0.0, ge=0.0, lt=1.0)
     balanced_classes: bool = False  # draw rare classes' motions as often as others', over the batch
     ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)  # generator average; 0 = off, as published
     # Set the statistics of the generator's BatchNorm anew before it is measured or saved; false = as published.

@@ -180,7 +180,6 @@ MANY = {
     "model.auxiliary_classifier": [True],
     "model.standardised": [True],
     "model.smoothing": [2],
-    "training.mismatched_share": [0.25],
     "training.gradient_penalty": [0.0],
     "training.auxiliary_weight": [0.0],
     "training.auxiliary_generator_weight": [0.0],

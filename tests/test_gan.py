@@ -21,7 +21,6 @@ TECHNIQUES = {
     "techniques.input_noise_kind": "elementwise",
     "techniques.label_noise_std": 0.5,
     "techniques.mask_quantile": 0.7,
-    "training.mismatched_share": 0.5,
     "model.standardised": True,
 }
 
@@ -162,7 +161,6 @@ def test_techniques_that_are_off_change_no_bit(spec):
         {"model.projection": True, "model.auxiliary_classifier": True},
         {"model.mapping_gain": 0.5},
         {"model.smoothing": 1},
-        {"training.mismatched_share": 0.25},
         {"training.discriminator_learning_rate": 1e-3},
         {"training.generator_learning_rate": 1e-3},
         {"training.precision": "bfloat16"},

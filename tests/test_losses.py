@@ -9,7 +9,6 @@ from kgan_ray.training.losses import (
     interpolate,
     slope_penalty,
     slope_penalty_with_gradient,
-    with_mismatched,
 )
 
 
@@ -65,12 +64,3 @@ def test_gradients_written_out_are_those_of_differentiation():
     penalty, gradient = slope_penalty_with_gradient(slope, weight=10.0)
     torch.testing.assert_close(gradient, point.grad)
     assert penalty == slope_penalty(slope)
-
-
-@pytest.mark.parametrize("size", [6, 7])
-def test_mismatched_fakes_are_a_neighbours_motion_whose_label_is_another(size):
-    real, fake = torch.arange(1.0, size + 1)[:, None, None, None], torch.zeros(size, 1, 1, 1)
-    labels = torch.tensor([0, 1, 2, 2, 1, 0, 3])[:size]
-    chosen = torch.tensor([True, True, True, True, False, True, True])[:size]
-    # The third and fourth have the same label, the fifth was not chosen, and the seventh has no neighbour.
-    assert with_mismatched(fake, real, labels, chosen).flatten().tolist() == [2, 1, 0, 0, 0, 5, 0][:size]

@@ -120,7 +120,7 @@ def test_two_workers_train_what_one_does(tiny, tmp_path):
     """At the published rates: those of the demo blow differences of rounding up within six steps, as all it adds does."""
     names = ["generator_learning_rate", "discriminator_learning_rate", "beta1", "beta2", "recalibrate_batch_norm"]
     published = {f"training.{name}": getattr(TrainingSettings(), name) for name in names}
-    tiny = override(tiny, {**published, "model.standardised": False, "training.mismatched_share": 0.0})
+    tiny = override(tiny, {**published, "model.standardised": False, "model.smoothing": 0})
     train(tiny, Dataset.open(tiny.data.path), str(tmp_path / "one"), PlainContext())
     printed = finished([*command(tiny, tmp_path / "two"), "--workers", "2"])
     assert "finished at step 6" in printed

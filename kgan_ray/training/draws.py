@@ -38,10 +38,6 @@ class Draws:
         """Draw a tensor from N(0, 1) for a technique."""
         return _own_normal(shape, self.technique_random)
 
-    def technique_uniform(self, size: int) -> Tensor:
-        """Draw (size,) from [0, 1) for a technique."""
-        return _own_uniform(size, self.technique_random)
-
     def generator_noise(self, generator: Generator, size: int) -> list[Tensor]:
         """Draw the noise that the generator's blocks inject, for `size` motions."""
         return generator.split_noise(self.normal(size, generator.noise_width))

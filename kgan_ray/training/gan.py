@@ -31,7 +31,6 @@ from kgan_ray.training.losses import (
     generator_loss,
     interpolate,
     slope_penalty_with_gradient,
-    with_mismatched,
 )
 from kgan_ray.training.networks import average_decay, build_adam, build_networks, update_average
 
@@ -136,9 +135,6 @@ class GAN:
         real_and_fake, between = slice(0, 2 * size), slice(2 * size, 3 * size)
         with torch.no_grad():
             fake = self.judged_fakes(z, labels)
-            if training.mismatched_share:
-                chosen = self.draws.technique_uniform(size) < training.mismatched_share
-                fake = with_mismatched(fake, motions, labels, chosen)
             mix = self.draws.uniform(size)[:, None, None, None]
             motions, fake = net.judged(motions), net.judged(fake)
             motions = torch.cat([motions, fake, interpolate(motions, fake, mix)])

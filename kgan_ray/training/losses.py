@@ -38,28 +38,6 @@ def interpolate(real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
     return torch.lerp(fake, real, mix)
 
 
-def with_mismatched(fake: Tensor, real: Tensor, labels: Tensor, chosen: Tensor) -> Tensor:
-    """Put in the place of the `chosen` (N,) fakes the real motion beside, where that has another label than the fake (N,).
-
-    So the discriminator is shown what the label asks for (the matching-aware discriminator of Reed et al., "Generative
-    adversarial text to image synthesis", 2016). Each label is as frequent among fakes as it was: what a label says by
-    itself is no difference.
-    """
-    beside = _neighbours(len(labels), labels.device)
-    differs = labels.index_select(0, beside) != labels
-    return torch.where((chosen & differs)[:, None, None, None], real.index_select(0, beside), fake)
-
-
-@cache
-def _neighbours(size: int, device: torch.device) -> Tensor:
-    """Return the row beside each: 1, 0, 3, 2, ... (size,); the last of an odd number is its own.
-
-    Neighbours stay together in the shares of several workers. A constant, which lies on the device once it was asked for.
-    """
-    beside = torch.arange(size) ^ 1
-    return torch.where(beside < size, beside, beside - 1).to(device)
-
-
 def slope_penalty(slope: Tensor) -> Tensor:
     """Mean squared distance from 1 of the slopes' length over (C, T, V); slope is (N, C, T, V)."""
     return (torch.linalg.vector_norm(slope, dim=(1, 2, 3)) - 1).square().mean()
