@@ -68,7 +68,8 @@ class ModelSettings(FrozenModel):
     mapping_gain: PositiveFloat = 1.0  # factor on the mapping's first weights; 1 = published, N(0, 1)
     # Both networks work on what each joint's coordinates are beyond their mean, over their deviation; false = published.
     standardised: bool = False
-    smoothing: NonNegativeInt = 0  # times that neighbouring frames of the generator's last block are blended; 0 = published
+    # Times that neighbouring frames of the generator's last block are blended, (1, 2, 1) / 4; 0 = published.
+    smoothing: NonNegativeInt = 0
     projection: bool = False  # score += <embedding of the label, features> (Miyato and Koyama, 2018)
     auxiliary_classifier: bool = False  # name the class too (Odena et al., 2017), by the projection where it is on
 

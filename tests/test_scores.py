@@ -22,7 +22,9 @@ from kgan_ray.metrics.frechet import (
 )
 from kgan_ray.metrics.kernel import kernel_distance
 from kgan_ray.metrics.manifold import expected_coverage, manifold_overlap
+from kgan_ray.metrics.movement import deviation_ratio, deviation_within_classes, jerk_ratio, mean_jerk
 from kgan_ray.metrics.one_sided import mean_distance, mean_distance_within_classes
+from kgan_ray.metrics.sides import Motions
 
 
 def structured(count, dimensions, seed, shift=0.0):
@@ -213,6 +215,21 @@ def test_diversity_and_multimodality_of_known_points():
     assert mean_distance(normal, num_pairs=5000) == pytest.approx(mean, rel=0.05)
     with pytest.raises(ValueError, match="no class has 2 motions"):
         mean_distance_within_classes(np.ones((3, 2)), torch.arange(3))
+
+
+def test_jerk_and_deviation_of_known_motions():
+    frames = torch.arange(16.0).view(1, 1, 16, 1).expand(2000, 3, 16, 5)
+    assert mean_jerk(frames) == mean_jerk(frames**2) == 0
+    assert mean_jerk(frames**3) == mean_jerk(-(frames**3)) == 6
+    heights = torch.tensor([1.0, 3.0, 5.0, 5.0, 100.0]).view(5, 1, 1, 1).expand(5, 3, 16, 5)
+    # Class 0 deviates by the root of 2, class 1 not at all, and of class 2 there is one motion.
+    assert deviation_within_classes(heights, torch.tensor([0, 0, 1, 1, 2])) == pytest.approx(math.sqrt(2) / 2)
+    with pytest.raises(ValueError, match="no class has 2 motions"):
+        deviation_within_classes(heights, torch.arange(5))
+    still = Motions(torch.zeros(4, 3, 16, 5), torch.tensor([0, 0, 1, 1]))
+    for ratio in (jerk_ratio, deviation_ratio):
+        with pytest.raises(ValueError, match="neither move nor differ"):
+            ratio(still, still)
 
 
 @pytest.mark.slow

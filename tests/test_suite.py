@@ -82,9 +82,11 @@ def test_every_metric_is_described_in_a_sentence_and_can_be_asked_for_without_py
 
 
 def test_real_motions_against_themselves_are_perfect(evaluator, real):
-    values = evaluator.score(*real, ["fid", "precision", "recall", "coverage", "mmd_avg", "mmd_seq"])
+    names = ["fid", "precision", "recall", "coverage", "mmd_avg", "mmd_seq", "jerk_ratio", "deviation_ratio"]
+    values = evaluator.score(*real, names)
     assert values["fid"] == pytest.approx(0, abs=1e-6)
     assert values["precision"] == values["recall"] == values["coverage"] == 1
+    assert values["jerk_ratio"] == values["deviation_ratio"] == 1
     assert values["mmd_avg"] < 0.05
     assert values["mmd_seq"] < 0.05
 
@@ -108,6 +110,13 @@ def test_noise_is_worse_than_the_floor_by_every_distance(evaluator, real):
     assert all(noisy[name] > floor[name] for name in names)
 
 
+def test_bodies_that_tremble_are_told_by_their_jerk(evaluator, real):
+    motions, labels = real
+    noise = torch.randn(motions.shape, generator=torch.Generator().manual_seed(0)) * 0.01
+    steady, trembling = (evaluator.score(m, labels, ["jerk_ratio"]) for m in (motions, motions + noise))
+    assert trembling["jerk_ratio"] > 1.5 * steady["jerk_ratio"]
+
+
 def test_swapped_labels_cost_accuracy_and_not_fid(evaluator, real):
     motions, labels = real
     swapped = (labels + 1) % evaluator.spec.num_classes
@@ -121,6 +130,7 @@ def test_a_collapsed_generator_has_defined_scores_and_no_diversity(evaluator, re
     values = evaluator.score(motions[:1].expand_as(motions).clone(), labels, ALWAYS)
     assert all(math.isfinite(value) for value in values.values())
     assert values["diversity"] == values["multimodality"] == pytest.approx(0, abs=1e-4)
+    assert values["deviation_ratio"] == pytest.approx(0, abs=1e-6)
     assert values["coverage"] < 0.2
     assert values["fid"] > evaluator.floor(["fid"])["fid"]
 

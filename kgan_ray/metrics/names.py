@@ -137,6 +137,23 @@ METRICS: dict[str, Metric] = {
         is_objective=False,
         takes_even_classes=True,
     ),
+    "jerk_ratio": Metric(
+        "kgan_ray.metrics.movement:jerk_ratio",
+        "The mean jerk of generated motions over that of recorded ones: above 1 they tremble, below they glide.",
+        lower_is_better=True,
+        needs_motions=True,
+        is_above_zero=True,
+        is_objective=False,
+    ),
+    "deviation_ratio": Metric(
+        "kgan_ray.metrics.movement:deviation_ratio",
+        "The deviation of a class's generated motions over that of its recorded ones: 0 where all are the same.",
+        lower_is_better=False,
+        needs_motions=True,
+        is_above_zero=True,
+        is_objective=False,
+        takes_even_classes=True,
+    ),
     "mmd_avg": Metric(
         "kgan_ray.metrics.mmd:mmd_avg",
         "The frame-wise MMD of all motions of a class, the largest over 14 kernel widths, averaged over classes.",
