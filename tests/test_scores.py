@@ -22,8 +22,14 @@ from kgan_ray.metrics.frechet import (
 )
 from kgan_ray.metrics.kernel import kernel_distance
 from kgan_ray.metrics.manifold import expected_coverage, manifold_overlap
-from kgan_ray.metrics.movement import deviation_ratio, deviation_within_classes, jerk_ratio, mean_jerk
-from kgan_ray.metrics.one_sided import mean_distance, mean_distance_within_classes
+from kgan_ray.metrics.one_sided import (
+    deviation_ratio,
+    deviation_within_classes,
+    jerk_ratio,
+    mean_distance,
+    mean_distance_within_classes,
+    mean_jerk,
+)
 from kgan_ray.metrics.sides import Motions
 
 

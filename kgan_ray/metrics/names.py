@@ -138,7 +138,7 @@ METRICS: dict[str, Metric] = {
         takes_even_classes=True,
     ),
     "jerk_ratio": Metric(
-        "kgan_ray.metrics.movement:jerk_ratio",
+        "kgan_ray.metrics.one_sided:jerk_ratio",
         "The mean jerk of generated motions over that of recorded ones: above 1 they tremble, below they glide.",
         lower_is_better=True,
         needs_motions=True,
@@ -146,7 +146,7 @@ METRICS: dict[str, Metric] = {
         is_objective=False,
     ),
     "deviation_ratio": Metric(
-        "kgan_ray.metrics.movement:deviation_ratio",
+        "kgan_ray.metrics.one_sided:deviation_ratio",
         "The deviation of a class's generated motions over that of its recorded ones: 0 where all are the same.",
         lower_is_better=False,
         needs_motions=True,

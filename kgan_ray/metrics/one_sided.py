@@ -1,4 +1,7 @@
-"""Scores of the generated side alone: whether motions obey their labels, and how much they differ from each other."""
+"""Scores that need no pairs of the two sides: whether motions obey their labels, how much they differ, and how they move.
+
+Shapes: N motions (N, C, T, V) or features (N, D).
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from kgan_ray.metrics.features import FeatureLike, as_features
+from kgan_ray.metrics.features import BLOCK, FeatureLike, as_features
 
 if TYPE_CHECKING:
-    from kgan_ray.metrics.sides import Features
+    from kgan_ray.metrics.sides import Features, Motions
 
 
 def mean_distance(features: FeatureLike, *, seed: int = 0, num_pairs: int = 200) -> float:
@@ -70,3 +73,45 @@ def accuracy_per_class(real: Features, generated: Features) -> dict[str, float]:
 def _is_recognised(side: Features) -> Tensor:
     """Return 1.0 for each motion that the extractor gives its own class, else 0.0; float64 (N,)."""
     return (side.extractor.predict(side.values) == side.labels).double()
+
+
+def mean_jerk(motions: Tensor) -> float:
+    """Average the third difference of frames, without its sign, over (N, C, T - 3, V). Trembling is jerk above all else."""
+    return sum(
+        float(part.diff(n=3, dim=2).abs().mean(dim=(1, 2, 3)).sum()) for part in motions.split(BLOCK)
+    ) / len(motions)
+
+
+def deviation_within_classes(motions: Tensor, labels: Tensor) -> float:
+    """Average the standard deviation of a class's motions over (C, T, V), and over the classes that have two or more.
+
+    0 for a generator that gives each class one motion. Raises ValueError where no class has two.
+    """
+    classes = (motions[labels == label] for label in labels.unique())
+    deviations = [float(own.std(dim=0).mean()) for own in classes if len(own) > 1]
+    if not deviations:
+        raise ValueError("no class has 2 motions, which a deviation within classes needs")
+    return sum(deviations) / len(deviations)
+
+
+def jerk_ratio(real: Motions, generated: Motions) -> dict[str, float]:
+    return {"jerk_ratio": mean_jerk(generated.values) / _not_still(real.once(_jerk))}
+
+
+def deviation_ratio(real: Motions, generated: Motions) -> dict[str, float]:
+    deviation = deviation_within_classes(generated.values, generated.labels)
+    return {"deviation_ratio": deviation / _not_still(real.once(_deviation))}
+
+
+def _jerk(side: Motions) -> float:
+    return mean_jerk(side.values)
+
+
+def _deviation(side: Motions) -> float:
+    return deviation_within_classes(side.values, side.labels)
+
+
+def _not_still(recorded: float) -> float:
+    if not recorded:
+        raise ValueError("recorded motions neither move nor differ: there is nothing to compare with")
+    return recorded
