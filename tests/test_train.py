@@ -120,16 +120,18 @@ def test_two_workers_train_what_one_does(tiny, tmp_path):
     """At the published rates: those of the demo blow differences of rounding up within six steps, as all it adds does."""
     names = ["generator_learning_rate", "discriminator_learning_rate", "beta1", "beta2", "recalibrate_batch_norm"]
     published = {f"training.{name}": getattr(TrainingSettings(), name) for name in names}
-    tiny = override(tiny, {**published, "model.standardised": False, "model.smoothing": 0})
+    tiny = override(
+        tiny, {**published, "model.standardised": False, "model.smoothing": 0, "model.mapping_depth": 4}
+    )
     train(tiny, Dataset.open(tiny.data.path), str(tmp_path / "one"), PlainContext())
     printed = finished([*command(tiny, tmp_path / "two"), "--workers", "2"])
     assert "finished at step 6" in printed
     one, two = (read_checkpoint(tmp_path / name) for name in ("one", "two/results/run"))
-    # BatchNorm takes these biases out again: their gradients are rounding alone, which Adam blows up to whole steps.
+    # Within a tenth of the way of six steps of 2e-4. BatchNorm takes these biases out again: their gradients are rounding alone, which Adam blows up to whole steps.
     without_effect = ("residual.0.bias", "tcn.0.bias", "running_mean")
     for name in one.weights:
         if name.startswith("discriminator") or not name.endswith(without_effect):
-            torch.testing.assert_close(two.weights[name], one.weights[name], rtol=1e-3, atol=1e-5, msg=name)
+            torch.testing.assert_close(two.weights[name], one.weights[name], rtol=1e-3, atol=1e-4, msg=name)
 
 
 @pytest.mark.slow
