@@ -16,7 +16,7 @@ from helpers.commands import command, options
 from helpers.loops import PlainContext
 from kgan_ray.cli import run_verb
 from kgan_ray.data.dataset import Dataset
-from kgan_ray.settings import TrainingSettings, flatten, override
+from kgan_ray.settings import ModelSettings, TrainingSettings, flatten, override
 from kgan_ray.train import main
 from kgan_ray.training.checkpoint import read_checkpoint
 from kgan_ray.training.loop import train
@@ -118,20 +118,26 @@ def test_a_run_is_started_from_python_and_says_where_its_record_is(tiny, tmp_pat
 @pytest.mark.slow
 def test_two_workers_train_what_one_does(tiny, tmp_path):
     """At the published rates: those of the demo blow differences of rounding up within six steps, as all it adds does."""
-    names = ["generator_learning_rate", "discriminator_learning_rate", "beta1", "beta2", "recalibrate_batch_norm"]
-    published = {f"training.{name}": getattr(TrainingSettings(), name) for name in names}
-    tiny = override(
-        tiny, {**published, "model.standardised": False, "model.smoothing": 0, "model.mapping_depth": 4}
-    )
+    of_training = [
+        "generator_learning_rate",
+        "discriminator_learning_rate",
+        "beta1",
+        "beta2",
+        "recalibrate_batch_norm",
+    ]
+    of_model = ["mapping_depth", "standardised", "smoothing"]
+    published = {f"training.{name}": getattr(TrainingSettings(), name) for name in of_training}
+    published |= {f"model.{name}": getattr(ModelSettings(), name) for name in of_model}
+    tiny = override(tiny, published)
     train(tiny, Dataset.open(tiny.data.path), str(tmp_path / "one"), PlainContext())
     printed = finished([*command(tiny, tmp_path / "two"), "--workers", "2"])
     assert "finished at step 6" in printed
     one, two = (read_checkpoint(tmp_path / name) for name in ("one", "two/results/run"))
-    # Within a tenth of the way of six steps of 2e-4. BatchNorm takes these biases out again: their gradients are rounding alone, which Adam blows up to whole steps.
+    # BatchNorm takes these biases out again: their gradients are rounding alone, which Adam blows up to whole steps.
     without_effect = ("residual.0.bias", "tcn.0.bias", "running_mean")
     for name in one.weights:
         if name.startswith("discriminator") or not name.endswith(without_effect):
-            torch.testing.assert_close(two.weights[name], one.weights[name], rtol=1e-3, atol=1e-4, msg=name)
+            torch.testing.assert_close(two.weights[name], one.weights[name], rtol=1e-3, atol=1e-5, msg=name)
 
 
 @pytest.mark.slow
