@@ -224,14 +224,16 @@ def test_diversity_and_multimodality_of_known_points():
 
 
 def test_jerk_and_deviation_of_known_motions():
-    frames = torch.arange(16.0).view(1, 1, 16, 1).expand(2000, 3, 16, 5)
-    assert mean_jerk(frames) == mean_jerk(frames**2) == 0
-    assert mean_jerk(frames**3) == mean_jerk(-(frames**3)) == 6
+    frames, one_class = torch.arange(16.0).view(1, 1, 16, 1).expand(2000, 3, 16, 5), torch.zeros(2000)
+    for power, jerk in ((1, 0), (2, 0), (3, 6)):
+        assert mean_jerk(Motions(frames**power, one_class)) == jerk
+        assert mean_jerk(Motions(-(frames**power), one_class)) == jerk
     heights = torch.tensor([1.0, 3.0, 5.0, 5.0, 100.0]).view(5, 1, 1, 1).expand(5, 3, 16, 5)
     # Class 0 deviates by the root of 2, class 1 not at all, and of class 2 there is one motion.
-    assert deviation_within_classes(heights, torch.tensor([0, 0, 1, 1, 2])) == pytest.approx(math.sqrt(2) / 2)
+    some = Motions(heights, torch.tensor([0, 0, 1, 1, 2]))
+    assert deviation_within_classes(some) == pytest.approx(math.sqrt(2) / 2)
     with pytest.raises(ValueError, match="no class has 2 motions"):
-        deviation_within_classes(heights, torch.arange(5))
+        deviation_within_classes(Motions(heights, torch.arange(5)))
     still = Motions(torch.zeros(4, 3, 16, 5), torch.tensor([0, 0, 1, 1]))
     for ratio in (jerk_ratio, deviation_ratio):
         with pytest.raises(ValueError, match="neither move nor differ"):

@@ -75,19 +75,19 @@ def _is_recognised(side: Features) -> Tensor:
     return (side.extractor.predict(side.values) == side.labels).double()
 
 
-def mean_jerk(motions: Tensor) -> float:
+def mean_jerk(side: Motions) -> float:
     """Average the third difference of frames, without its sign, over (N, C, T - 3, V). Trembling is jerk above all else."""
-    return sum(
-        float(part.diff(n=3, dim=2).abs().mean(dim=(1, 2, 3)).sum()) for part in motions.split(BLOCK)
-    ) / len(motions)
+    parts = side.values.split(BLOCK)
+    sums = [float(part.diff(n=3, dim=2).abs().mean(dim=(1, 2, 3)).sum()) for part in parts]
+    return sum(sums) / len(side.values)
 
 
-def deviation_within_classes(motions: Tensor, labels: Tensor) -> float:
+def deviation_within_classes(side: Motions) -> float:
     """Average the standard deviation of a class's motions over (C, T, V), and over the classes that have two or more.
 
     0 for a generator that gives each class one motion. Raises ValueError where no class has two.
     """
-    classes = (motions[labels == label] for label in labels.unique())
+    classes = (side.values[side.labels == label] for label in side.labels.unique())
     deviations = [float(own.std(dim=0).mean()) for own in classes if len(own) > 1]
     if not deviations:
         raise ValueError("no class has 2 motions, which a deviation within classes needs")
@@ -95,20 +95,12 @@ def deviation_within_classes(motions: Tensor, labels: Tensor) -> float:
 
 
 def jerk_ratio(real: Motions, generated: Motions) -> dict[str, float]:
-    return {"jerk_ratio": mean_jerk(generated.values) / _not_still(real.once(_jerk))}
+    return {"jerk_ratio": mean_jerk(generated) / _not_still(real.once(mean_jerk))}
 
 
 def deviation_ratio(real: Motions, generated: Motions) -> dict[str, float]:
-    deviation = deviation_within_classes(generated.values, generated.labels)
-    return {"deviation_ratio": deviation / _not_still(real.once(_deviation))}
-
-
-def _jerk(side: Motions) -> float:
-    return mean_jerk(side.values)
-
-
-def _deviation(side: Motions) -> float:
-    return deviation_within_classes(side.values, side.labels)
+    deviation = deviation_within_classes(generated)
+    return {"deviation_ratio": deviation / _not_still(real.once(deviation_within_classes))}
 
 
 def _not_still(recorded: float) -> float:

@@ -32,7 +32,8 @@ class Draws:
 
     def uniform(self, size: int) -> Tensor:
         """Draw (size,) from [0, 1)."""
-        return _own_uniform(size, self.random)
+        whole = size * distributed.world_size()
+        return distributed.own_rows(torch.rand(whole, device=self.random.device, generator=self.random))
 
     def technique_normal(self, *shape: int) -> Tensor:
         """Draw a tensor from N(0, 1) for a technique."""
@@ -60,11 +61,6 @@ class Draws:
         """Go on exactly where `state` was taken."""
         self.random.set_state(state["chance"].cpu())
         self.technique_random.set_state(state["technique_chance"].cpu())
-
-
-def _own_uniform(size: int, random: torch.Generator) -> Tensor:
-    whole = size * distributed.world_size()
-    return distributed.own_rows(torch.rand(whole, device=random.device, generator=random))
 
 
 def _own_normal(shape: tuple[int, ...], random: torch.Generator) -> Tensor:
