@@ -56,6 +56,15 @@ def test_wall_time_counts_earlier_sessions():
     assert meter.is_spent(CONFIRM)
 
 
+def test_whole_runs_tell_how_long_one_takes_and_shorter_ones_only_before():
+    sweep = sweep_with("stopped", "stopped", seconds=10.0, step=20)  # most of which was their beginning
+    meter = meter_of(Budget(minutes=1.0), sweep, Clock())
+    assert not meter.has_room_for(4)
+    sweep.trials += sweep_with("finished", seconds=30.0, step=100).trials
+    assert meter.has_room_for(4)
+    assert not meter.has_room_for(5)
+
+
 def test_the_session_may_have_begun_before_its_trials():
     clock, sweep = Clock(), sweep_with()
     clock.seconds = 100.0

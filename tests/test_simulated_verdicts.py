@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kgan_ray.benchmarks import groups, verdicts
+from kgan_ray.benchmarks import rounds as allocation
 from kgan_ray.benchmarks.verdicts import TABLES, corrected, main, simulated
 from kgan_ray.settings import UserError
 from kgan_ray.tuning.answer.comparison import Comparison, Sample
@@ -79,6 +80,18 @@ def test_rounds_save_a_third_of_the_runs_where_the_effect_is_far_from_the_margin
     assert all(row["can't tell"] < 0.08 for row in clear)
     saved = [1 - float(row["runs in all"]) / row["as many words at one look"] for row in clear]
     assert np.mean(saved) > 0.33
+
+
+def test_runs_that_go_where_they_tell_more_give_more_words_and_no_more_false_ones(monkeypatch):
+    monkeypatch.setattr(allocation, "_EXPENSIVE", 4)
+    rows = rows_of("Rounds whose runs go where they tell more")
+    scarce = [row for row in rows if row["runs at most"] == allocation.RUNS[0]]
+    gains = {spread: [] for spread in {row["its spread"] for row in scarce}}
+    for row in scarce:
+        gains[row["its spread"]].append(row["told, allotted"] - row["told, halved"])
+    assert np.mean(gains.pop("1")) > -0.1  # nothing to gain, nothing lost but by chance
+    assert np.mean(list(gains.values())) > 0.05
+    assert np.mean([row["false, allotted"] for row in rows]) <= 0.05
 
 
 def test_rounds_are_judged_as_verdicts_are():

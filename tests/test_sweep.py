@@ -167,9 +167,9 @@ def test_a_further_round_is_for_the_undecided_and_the_baseline_and_the_record_re
     assert [one.word for one in Results(runner.sweep).verdicts] == ["better", "can't tell"]
     assert runner.most_confirmed == 9 + 5 * 2
     assert runner._add_round()
-    assert (runner.sweep.rounds, said) == ([3, 3], ["confirm: 3 more seeds for e2"])
+    assert (runner.sweep.rounds, said) == ([3, 4], ["confirm: 6 more runs, 2 of baseline, 4 of e2"])
     jobs = confirm_jobs(runner.sweep, runner.space, runner.settings, 2)
-    assert [job.configuration for job in jobs] == ["baseline", "e2"] * 3
+    assert [job.configuration for job in jobs] == ["baseline", "e2"] * 2 + ["e2"] * 2  # whose runs deviate more
     assert len(runner.sweep.stage(CONFIRM)) == 9 + 6
     assert runner.num_trials == 6 + 15
     runner.sweep.save(StorePath(tmp_path))
@@ -180,7 +180,7 @@ def test_a_further_round_is_for_the_undecided_and_the_baseline_and_the_record_re
     runner.sweep.done.append("confirm-2")
     assert [one.comparison.look for one in Results(runner.sweep).verdicts] == [1, 2]
     assert runner._add_round()
-    assert runner.sweep.rounds == [3, 3, 2]  # eight seeds at most
+    assert runner.sweep.rounds == [3, 4, 1]  # eight seeds at most
     runner.sweep.done.append("confirm-3")
     assert not runner._add_round()
     runner.sweep.rounds.append(1)  # --add-seeds is for everybody
@@ -198,16 +198,17 @@ def test_no_further_round_where_all_is_decided_or_one_was_asked_for(tmp_path):
     assert (runner.is_spent, one.is_spent) == (False, False)
 
 
-@pytest.mark.parametrize(("minutes", "seeds"), [(0.9, 0), (2.5, 2), (60.0, 3)])
-def test_a_further_round_has_as_many_seeds_as_the_budget_has_room_for(tmp_path, minutes, seeds):
-    """A run takes a minute, two run at a time: a seed of the baseline and one configuration takes one."""
+@pytest.mark.parametrize(("minutes", "runs"), [(0.9, 0), (1.5, 2), (2.5, 4), (60.0, 6)])
+def test_a_further_round_has_as_many_runs_as_the_budget_has_room_for(tmp_path, minutes, runs):
+    """A run takes a minute, and two run at a time."""
     runner = make_runner(tmp_path, SPACE | ROUNDS | {"budget": {"minutes": minutes}})
     sweep_after_one_round(runner, e2=0.9)
     for one in runner.sweep.trials:
         one.seconds = 60.0
-    assert runner._add_round() == (seeds > 0)
-    assert runner.sweep.rounds == [3] + [seeds] * (seeds > 0)
-    assert runner.is_spent == (seeds == 0)
+    assert runner._add_round() == (runs > 0)
+    assert len(runner.sweep.stage(CONFIRM)) == 9 + runs
+    assert len(runner.sweep.rounds) == 1 + (runs > 0)
+    assert runner.is_spent == (runs == 0)
 
 
 def test_a_record_of_format_3_had_one_look_and_no_margin(tmp_path):

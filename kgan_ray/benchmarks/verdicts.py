@@ -13,6 +13,7 @@ import numpy as np
 from scipy import stats
 
 from kgan_ray.benchmarks.groups import coverage_of_groups, false_summaries
+from kgan_ray.benchmarks.rounds import allotted_rounds
 from kgan_ray.cli import run_verb, verb_parser
 from kgan_ray.settings import UserError
 from kgan_ray.tuning.answer.comparison import Comparison, Sample
@@ -238,6 +239,7 @@ TABLES = {
     "Power": power,
     "False words in rounds until it is decided": false_words_in_rounds,
     "Rounds beside one look": rounds,
+    "Rounds whose runs go where they tell more": allotted_rounds,
     "Several groups together": coverage_of_groups,
     "False summaries of several groups": false_summaries,
     "How sure the advice is": sureness,

@@ -27,6 +27,7 @@ FILE = "sweep.json"
 
 Mode = Literal["min", "max"]
 Compare = Literal["difference", "ratio"]
+Side = tuple[str, str]  # of a comparison: a group, and a configuration of it
 Status = Literal["waiting", "running", "finished", "stopped", "diverged", "failed", "interrupted"]
 ENDED: tuple[Status, ...] = ("finished", "stopped", "diverged", "failed")
 LOST: tuple[Status, ...] = ("diverged", "failed")

@@ -51,7 +51,8 @@ def make_runner(folder: Path, tree=SPACE, uri: str = "", **options) -> Runner:
     options = {
         "trial_function": stand_in.stand_in,
         "announce": lambda line: None,
-        "undecided": lambda record: Results(record).undecided,
+        "undecided": lambda record: [one.side for one in Results(record).undecided],
+        "allot": lambda record, runs, most: Results(record).allotted(runs, most),
     } | options
     return Runner(sweep, space, settings, StorePath(folder), **options)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from kgan_ray.settings import UserError
 from kgan_ray.text import number
-from kgan_ray.tuning.state import Compare, Mode, Trial
+from kgan_ray.tuning.state import Compare, Mode, Side, Trial
 
 _WORTH_NAMING = 1000.0  # the largest ratio
 _LARGEST_LOGARITHM = 50.0  # a ratio above e^50 is endless
@@ -54,6 +54,10 @@ class Comparison:
     group: str = ""
     look: int = 1
     label: str = ""  # what people call the configuration, if not by its name
+
+    @property
+    def side(self) -> Side:
+        return self.group, self.configuration
 
     @property
     def has_losses(self) -> bool:

@@ -14,6 +14,7 @@ from functools import cached_property
 
 from kgan_ray.metrics.names import lower_is_better
 from kgan_ray.storage import StorePath
+from kgan_ray.tuning.answer.allocation import allotted
 from kgan_ray.tuning.answer.comparison import Comparison, Sample, check_comparable
 from kgan_ray.tuning.answer.reuse import lines_of_reuse
 from kgan_ray.tuning.answer.rows import (
@@ -30,7 +31,7 @@ from kgan_ray.tuning.answer.together import Together, over_groups
 from kgan_ray.tuning.answer.verdict import UNDECIDED, judge
 from kgan_ray.tuning.question.space import BASELINE
 from kgan_ray.tuning.search.candidates import explored_front
-from kgan_ray.tuning.state import CONFIRM, ENDED, EXPLORE, LOST, Compare, Sweep, Trial
+from kgan_ray.tuning.state import CONFIRM, ENDED, EXPLORE, LOST, Compare, Side, Sweep, Trial
 
 
 class Results:
@@ -101,13 +102,13 @@ class Results:
         )
 
     @property
-    def undecided(self) -> set[tuple[str, str]]:
-        """Name the configurations of which nothing can be told yet, with their groups."""
-        return {
-            (verdict.comparison.group, verdict.configuration)
-            for verdict in self.verdicts
-            if verdict.word == UNDECIDED
-        }
+    def undecided(self) -> list[Comparison]:
+        """Return the comparisons of which nothing can be told yet."""
+        return [verdict.comparison for verdict in self.verdicts if verdict.word == UNDECIDED]
+
+    def allotted(self, runs: int, most: int) -> dict[Side, int]:
+        """Share out the runs of a further round of those who are not decided; see `allocation`."""
+        return allotted(self.undecided, runs, most, self.compare)
 
     @property
     def lowest_is_best(self) -> bool:

@@ -78,9 +78,9 @@ class BudgetMeter:
         return self._earlier + self._now() - self._started
 
     def _seconds_per_run(self) -> float:
-        """Estimate the seconds of one full-length run from the trials so far; 0.0 until one has reported."""
-        reported = [(trial.seconds, trial.step) for trial in self.sweep.trials if trial.step and trial.seconds]
-        steps = sum(step for _, step in reported)
-        return (
-            self.sweep.settings.training.steps * sum(seconds for seconds, _ in reported) / steps if steps else 0.0
-        )
+        """Estimate the seconds of one full-length run: as whole ones took, or from shorter ones; 0.0 until one has reported."""
+        whole = self.sweep.settings.training.steps
+        trials = [trial for trial in self.sweep.trials if trial.step and trial.seconds]
+        trials = [trial for trial in trials if trial.step == whole] or trials
+        steps = sum(trial.step for trial in trials)
+        return whole * sum(trial.seconds for trial in trials) / steps if steps else 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container
+from collections.abc import Collection, Mapping
 from itertools import takewhile
 
 from kgan_ray.run_folder import CHECKPOINTS
@@ -13,7 +13,7 @@ from kgan_ray.training.checkpoint import CheckpointStore
 from kgan_ray.tuning.plan import Job
 from kgan_ray.tuning.question.space import BASELINE, Space
 from kgan_ray.tuning.search.candidates import best_explored
-from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep
+from kgan_ray.tuning.state import CONFIRM, EXPLORE, Side, Sweep
 
 
 def explore_jobs(listed: list[dict[str, SettingValue]], seed: int) -> list[Job]:
@@ -24,12 +24,12 @@ def explore_jobs(listed: list[dict[str, SettingValue]], seed: int) -> list[Job]:
 
 
 def confirm_jobs(
-    sweep: Sweep, space: Space, settings: Settings, number: int, among: Container[tuple[str, str]] | None = None
+    sweep: Sweep, space: Space, settings: Settings, number: int, shares: Mapping[Side, int] | None = None
 ) -> list[Job]:
     """Return the jobs of one round of confirmation, seed by seed: one cut short has compared like with like.
 
-    Those of a round that is in the record already are the same again. Of a new one they are those of the configurations
-    (group, name) `among`, None being all of them.
+    Those of a round that is in the record already are the same again. In a new one each configuration runs with as many
+    of the round's first seeds as its share is; None = with all of them.
     """
     schedules: dict[str, tuple[tuple[int, dict[str, SettingValue]], ...]] = {}
     if space.configurations:
@@ -51,16 +51,16 @@ def confirm_jobs(
             group,
             schedules.get(name, ()),
         )
-        for seed in seeds
+        for index, seed in enumerate(seeds)
         for group, changes in (space.groups or {"": {}}).items()
         for name, overrides in configurations.items()
-        if among is None or (group, name) in among
+        if shares is None or index < shares.get((group, name), 0)
     ]
     begun = {trial.name for trial in sweep.stage(CONFIRM) if trial.seed in seeds}
     return [job for job in jobs if not begun or job.name in begun]
 
 
-def with_baselines(undecided: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+def with_baselines(undecided: Collection[Side]) -> set[Side]:
     """Add the baseline of each group in which anybody is undecided: it runs along."""
     return {*undecided, *((group, BASELINE) for group, _ in undecided)}
 
@@ -95,7 +95,7 @@ def num_missing(sweep: Sweep, space: Space) -> int:
     return num_confirmed(sweep, space) - sum(trial.has_ended for trial in sweep.stage(CONFIRM))
 
 
-def most_confirmed(sweep: Sweep, space: Space, undecided: Collection[tuple[str, str]]) -> int:
+def most_confirmed(sweep: Sweep, space: Space, undecided: Collection[Side]) -> int:
     """Return how many confirmation runs the sweep will have if nobody is decided before the seeds are spent.
 
     `undecided` are those of whom the rounds so far told nothing.

@@ -44,7 +44,7 @@ from kgan_ray.tuning.search.early_stopping import early_stopping
 from kgan_ray.tuning.search.optuna_search import ResumableOptunaSearch
 from kgan_ray.tuning.search.population import Round, exchange_members, member_job, rounds_of
 from kgan_ray.tuning.search.proposals import listed_configurations, num_explored
-from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
+from kgan_ray.tuning.state import CONFIRM, EXPLORE, Side, Sweep, Trial
 
 RETRIES = 1  # of a trial whose process failed
 
@@ -65,8 +65,9 @@ class Runner:
     on_trial_end: Callable[[Trial], None] = lambda trial: None
     dataset: Dataset | None = None  # that trials train on; a stand-in for training needs none
     bytes_of_data: int = 0  # that its motions take in Ray's object store
-    # Gives each (group, configuration) that gets more seeds.
-    undecided: Callable[[Sweep], Collection[tuple[str, str]]] = lambda sweep: ()
+    # Give who gets more runs, and how many of so many each, at most so many.
+    undecided: Callable[[Sweep], Collection[Side]] = lambda sweep: ()
+    allot: Callable[[Sweep, int, int], Mapping[Side, int]] = lambda sweep, runs, most: {}
     started: float | None = None  # when this session began, by time.monotonic; its budget counts from there
     # Explored by earlier sweeps of the same question: hopeless trials end by their curves.
     past: Sequence[Trial] = ()
@@ -160,20 +161,21 @@ class Runner:
         Its trials enter the record with it, so a resume repeats the same round.
         """
         undecided = self.undecided(self.sweep)
-        seeds = min(self.space.confirm.seeds, self.space.confirm.seeds_at_most - sum(self.sweep.rounds))
-        if not undecided or seeds < 1:
+        most = self.space.confirm.seeds_at_most - sum(self.sweep.rounds)
+        if not undecided or most < 1:
             return False
-        going_on = with_baselines(undecided)
-        while seeds and not self._meter.has_room_for(seeds * len(going_on)):
-            seeds -= 1
-        self.is_spent = not seeds
+        runs = min(self.space.confirm.seeds, most) * len(with_baselines(undecided))
+        while runs >= len(undecided) and not self._meter.has_room_for(runs):
+            runs -= 1
+        self.is_spent = runs < len(undecided)
         if self.is_spent:
             return False
-        self.sweep.rounds.append(seeds)
-        jobs = confirm_jobs(self.sweep, self.space, self.settings, len(self.sweep.rounds), going_on)
+        shares = self.allot(self.sweep, runs, most)
+        self.sweep.rounds.append(max(shares.values()))
+        jobs = confirm_jobs(self.sweep, self.space, self.settings, len(self.sweep.rounds), shares)
         self.sweep.trials += [new_trial(job, self.sweep) for job in jobs]
-        names = (" ".join(one).strip() for one in sorted(undecided))
-        self.announce(f"{CONFIRM}: {seeds} more seeds for {', '.join(names)}")
+        each = (f"{count} of {' '.join(side).strip()}" for side, count in sorted(shares.items()))
+        self.announce(f"{CONFIRM}: {len(jobs)} more runs, {', '.join(each)}")
         return True
 
     def _run_rounds(self, jobs: list[Job]) -> bool:
