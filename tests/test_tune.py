@@ -52,10 +52,10 @@ def test_dry_run_prints_the_settings_and_the_space(tmp_path, capsys):
     assert "training.steps=7" in printed
     assert "# explore: 8 trials (tpe)" in printed
     assert (
-        "# confirm: 6 to 24 runs: the best 1 and the baseline, 3 to 12 fresh seeds each, until each is decided"
+        "# confirm: 8 to 24 runs: the best 1 and the baseline, 4 to 12 fresh seeds each, until each is decided"
         in printed
     )
-    assert "# budget: 8.5 minutes" in printed
+    assert "# budget: 8.8 minutes" in printed
     assert "# techniques.label_noise_std: uniform [0.0, 1.0]" in printed
     assert printed.endswith(f"python -m kgan_ray.benchmark --space {DISC} --set training.steps=7\n")
     assert list(tmp_path.iterdir()) == []
@@ -64,7 +64,7 @@ def test_dry_run_prints_the_settings_and_the_space(tmp_path, capsys):
 def test_a_files_budget_is_for_its_own_preset(tmp_path, capsys):
     asked = ["--space", DISC, "--dry-run", "--results", str(tmp_path)]
     assert main([*asked, "--preset", "demo"]) == 0
-    assert "# budget: 8.5 minutes" in capsys.readouterr().out
+    assert "# budget: 8.8 minutes" in capsys.readouterr().out
     assert main([*asked, "--preset", "ntu60-xsub"]) == 0
     assert "# budget" not in capsys.readouterr().out
 
