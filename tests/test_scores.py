@@ -231,9 +231,11 @@ def test_jerk_and_deviation_of_known_motions():
     heights = torch.tensor([1.0, 3.0, 5.0, 5.0, 100.0]).view(5, 1, 1, 1).expand(5, 3, 16, 5)
     # Class 0 deviates by the root of 2, class 1 not at all, and of class 2 there is one motion.
     some = Motions(heights, torch.tensor([0, 0, 1, 1, 2]))
-    assert deviation_within_classes(some) == pytest.approx(math.sqrt(2) / 2)
-    with pytest.raises(ValueError, match="no class has 2 motions"):
-        deviation_within_classes(Motions(heights, torch.arange(5)))
+    assert deviation_within_classes(some) == pytest.approx({0: math.sqrt(2), 1: 0})
+    wider = Motions(3 * heights[:2], torch.tensor([0, 0]))
+    assert deviation_ratio(some, wider) == pytest.approx({"deviation_ratio": 3})  # of the class that both have
+    with pytest.raises(ValueError, match="no class has 2 motions on both sides"):
+        deviation_ratio(some, Motions(heights, torch.arange(5)))
     still = Motions(torch.zeros(4, 3, 16, 5), torch.tensor([0, 0, 1, 1]))
     for ratio in (jerk_ratio, deviation_ratio):
         with pytest.raises(ValueError, match="neither move nor differ"):

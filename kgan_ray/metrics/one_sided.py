@@ -82,16 +82,13 @@ def mean_jerk(side: Motions) -> float:
     return sum(sums) / len(side.values)
 
 
-def deviation_within_classes(side: Motions) -> float:
-    """Average the standard deviation of a class's motions over (C, T, V), and over the classes that have two or more.
+def deviation_within_classes(side: Motions) -> dict[int, float]:
+    """Average the standard deviation of a class's motions over (C, T, V), for each class that has two or more.
 
-    0 for a generator that gives each class one motion. Raises ValueError where no class has two.
+    0 for a generator that gives the class one motion.
     """
-    classes = (side.values[side.labels == label] for label in side.labels.unique())
-    deviations = [float(own.std(dim=0).mean()) for own in classes if len(own) > 1]
-    if not deviations:
-        raise ValueError("no class has 2 motions, which a deviation within classes needs")
-    return sum(deviations) / len(deviations)
+    classes = {int(label): side.values[side.labels == label] for label in side.labels.unique()}
+    return {label: float(own.std(dim=0).mean()) for label, own in classes.items() if len(own) > 1}
 
 
 def jerk_ratio(real: Motions, generated: Motions) -> dict[str, float]:
@@ -99,8 +96,17 @@ def jerk_ratio(real: Motions, generated: Motions) -> dict[str, float]:
 
 
 def deviation_ratio(real: Motions, generated: Motions) -> dict[str, float]:
-    deviation = deviation_within_classes(generated)
-    return {"deviation_ratio": deviation / _not_still(real.once(deviation_within_classes))}
+    """Divide the mean deviation within classes, over those of which both sides have two motions.
+
+    Raises ValueError where there is none.
+    """
+    ours, recorded = deviation_within_classes(generated), real.once(deviation_within_classes)
+    shared = sorted(ours.keys() & recorded.keys())
+    if not shared:
+        raise ValueError("no class has 2 motions on both sides, which a deviation within classes needs")
+    return {
+        "deviation_ratio": sum(map(ours.__getitem__, shared)) / _not_still(sum(map(recorded.__getitem__, shared)))
+    }
 
 
 def _not_still(recorded: float) -> float:
