@@ -97,6 +97,22 @@ def test_a_trial_counts_as_ended_only_when_tune_says_so(tmp_path):
     assert status_of(recorder.sweep.uri, run.id) == "FINISHED"
 
 
+@pytest.mark.parametrize(("compare", "score"), [("ratio", 20.0), ("difference", 25.0)])
+def test_a_runs_score_is_the_mean_of_its_last_evaluations(tmp_path, compare, score):
+    recorder, name, run = recorder_of_one(tmp_path)
+    recorder.sweep.mean_of, recorder.sweep.compare = 2, compare
+    tune, scores = Events(recorder), []
+    for step, status, value in ((10, "running", 100.0), (20, "running", 40.0), (30, "finished", 10.0)):
+        told = {"status": status, "step": step, "run_id": run.id, "extractor": "e", OBJECTIVE: value}
+        trial = TunesTrial(name, told | {"measured": {"fid": value, "accuracy": 0.5}})
+        tune.trial_result(trial, trial.last_result)
+        scores.append(recorder.sweep.trial(name).value("fid"))
+    tune.trial_complete(trial)
+    mine = recorder.sweep.trial(name)
+    assert (scores[0], mine.value("fid"), mine.value("accuracy")) == pytest.approx((100.0, score, 0.5))
+    assert mine.curve == [(10, 100.0), (20, 40.0), (30, 10.0)]
+
+
 def test_a_proposed_trial_is_in_the_record_before_it_starts_and_keeps_its_name_in_a_later_session(tmp_path):
     first, again = {"techniques.label_noise_std": 0.1}, {"techniques.label_noise_std": 0.3}
     runner = make_runner(tmp_path, SPACE | {"search": {"algorithm": "tpe", "num_trials": 3}})

@@ -276,6 +276,10 @@ NUMBERS = {
         (changed("objective", "diversity"), "objective.metric: diversity ranks nothing"),
         (changed("objective", ["fid", "fid"]), "objective: fid, fid names a metric twice"),
         (
+            changed("objective", [{"metric": "fid", "mean_of": 2}, "accuracy"]),
+            "objective.mean_of: it goes with one objective, and not with scheduler.type pbt",
+        ),
+        (
             {**changed("objective", "accuracy"), "confirm": {"compare": "ratio"}},
             "confirm.compare: ratio is for fid, fid_test, fid_per_class, fid_inception; accuracy may be 0 or below",
         ),

@@ -52,7 +52,7 @@ def test_dry_run_prints_the_settings_and_the_space(tmp_path, capsys):
     assert "training.steps=7" in printed
     assert "# explore: 8 trials (tpe)" in printed
     assert (
-        "# confirm: 8 to 24 runs: the best 1 and the baseline, 4 to 12 fresh seeds each, until each is decided"
+        "# confirm: 6 to 18 runs: the best 1 and the baseline, 3 to 9 fresh seeds each, until each is decided"
         in printed
     )
     assert "# budget: 8.8 minutes" in printed

@@ -54,6 +54,11 @@ def test_the_answer_begins_with_the_question_and_ends_with_one_command(word):
         )
 
 
+def test_the_answer_says_what_scores_a_run_where_it_is_no_single_evaluation():
+    lines = answer_lines(Results(compared(0.5, mean_of=2)))
+    assert str(lines[2]) == "The fid of a run is the geometric mean of its last 2 evaluations."
+
+
 def test_report_page_and_description_have_the_same_lines():
     results = Results(compared(0.5), folder=StorePath("elsewhere/disc"))
     lines = [str(line) for line in answer_lines(results)]

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
+from statistics import fmean, geometric_mean
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
@@ -85,6 +86,7 @@ class Sweep(_Record):
     compare: Compare = "difference"  # what the verdicts are about
     # Within which a configuration is the same as the baseline; up to format 3 there was none.
     margin: float | None = None
+    mean_of: int = 1  # a run's last evaluations make its score
     planned_looks: int = 1  # at the verdicts, before the first; up to format 3 one was
     objectives: dict[str, Mode] = {}  # all of them where there are several
     seed_key: str = ""  # which, with an index, makes the seed of a confirmation run; empty: as format 2 did
@@ -124,6 +126,7 @@ class Sweep(_Record):
                 "seed_key": hashlib.sha256(question.encode()).hexdigest()[:16],
                 "objectives": space.modes if len(space.objectives) > 1 else {},
                 "experiment": space.name,
+                "mean_of": space.objective.mean_of,
                 "margin": space.confirm.margin,
                 "planned_looks": space.confirm.planned_looks,
                 "rounds": [space.confirm.seeds],
@@ -145,6 +148,12 @@ class Sweep(_Record):
         """Format 1 kept settings flat."""
         is_flat = isinstance(tree, Mapping) and any("." in name for name in tree)
         return settings_from_flat(tree, where=FILE) if is_flat else tree
+
+    def score(self, trial: Trial) -> float:
+        """Return the mean of the last evaluations on a trial's curve, of which it has one or more."""
+        last = [value for _, value in trial.curve[-self.mean_of :]]
+        is_geometric = self.compare == "ratio" and min(last) > 0
+        return geometric_mean(last) if is_geometric else fmean(last)
 
     def stage(self, stage: str) -> list[Trial]:
         return [trial for trial in self.trials if trial.stage == stage]

@@ -114,8 +114,8 @@ def earlier_deviation(sweep: Sweep, others: Sequence[Sweep]) -> tuple[float, int
     return (math.sqrt(squares / freedom), runs) if freedom and squares else None
 
 
-def _asked(sweep: Sweep) -> tuple[str, str, int]:
-    return sweep.dataset_hash, sweep.metric, sweep.settings.training.steps
+def _asked(sweep: Sweep) -> tuple[str, str, int, int]:
+    return sweep.dataset_hash, sweep.metric, sweep.mean_of, sweep.settings.training.steps
 
 
 def line_before_start(sweep: Sweep, seeds: int, comparisons: int, others: Sequence[Sweep]) -> str:

@@ -49,6 +49,7 @@ def answer_lines(results: Results) -> list[Line]:
             if results.is_judged or one.comparison.own.runs
         ),
         *(Line("finding", one.sentence) for one in results.together),
+        *([Line("finding", _what_scores(results))] if results.verdicts and results.sweep.mean_of > 1 else []),
         *([] if results.has_answer or results.notice else [Line("caution", f"No answer: {_why_none(results)}.")]),
         *(Line("caution", text) for text in _at_chance(results)),
         *(Line("finding", text) for text in what_mattered(results)),
@@ -56,6 +57,12 @@ def answer_lines(results: Results) -> list[Line]:
         Line("cost", _cost(results)),
         _next_step(results),
     ]
+
+
+def _what_scores(results: Results) -> str:
+    sweep = results.sweep
+    mean = "geometric mean" if sweep.compare == "ratio" else "mean"
+    return f"The {sweep.metric} of a run is the {mean} of its last {sweep.mean_of} evaluations."
 
 
 def _why_none(results: Results) -> str:

@@ -124,6 +124,8 @@ def check_algorithm(
     metrics = [objective.metric for objective in objectives]
     if len(set(metrics)) < len(metrics):
         raise UserError(f"{where}: objective: {', '.join(metrics)} names a metric twice")
+    if any(objective.mean_of > 1 for objective in objectives) and (len(metrics) > 1 or scheduler.type == "pbt"):
+        raise UserError(f"{where}: objective.mean_of: it goes with one objective, and not with scheduler.type pbt")
     if len(metrics) > 1 and scheduler.type != "none":
         raise UserError(
             f"{where}: scheduler.type: {scheduler.type} ranks trials by one number, and there are {len(metrics)} "

@@ -16,6 +16,8 @@ class Objective(FrozenModel):
 
     metric: str = "fid"
     mode: Literal["min", "max"] | None = None
+    # A run's score is the mean of its last so many evaluations: the geometric one where ratios are compared.
+    mean_of: PositiveInt = 1
 
     @property
     def direction(self) -> Literal["min", "max"]:

@@ -183,6 +183,8 @@ class StageRecorder(Callback, Stopper):
         last = mine.curve[-1][0] if mine.curve else -1
         if mine.step > last and result["status"] not in LOST:
             mine.curve.append((mine.step, float(result[OBJECTIVE])))
+        if mine.curve and self.sweep.mean_of > 1:
+            mine.metrics[self.sweep.metric] = self.sweep.score(mine)
 
     def _close(self, mine: Trial) -> None:
         self._to_end.append(mine)
