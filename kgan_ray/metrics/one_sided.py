@@ -104,9 +104,8 @@ def deviation_ratio(real: Motions, generated: Motions) -> dict[str, float]:
     shared = sorted(ours.keys() & recorded.keys())
     if not shared:
         raise ValueError("no class has 2 motions on both sides, which a deviation within classes needs")
-    return {
-        "deviation_ratio": sum(map(ours.__getitem__, shared)) / _not_still(sum(map(recorded.__getitem__, shared)))
-    }
+    recorded_sum = sum(recorded[label] for label in shared)
+    return {"deviation_ratio": sum(ours[label] for label in shared) / _not_still(recorded_sum)}
 
 
 def _not_still(recorded: float) -> float:

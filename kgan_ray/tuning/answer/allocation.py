@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -36,12 +36,12 @@ def allotted(undecided: Sequence[Comparison], runs: int, most: int, compare: Com
     variances = _variances(samples, compare)
     shares = Counter(own for own, _ in pairs)
     for _ in range(runs - len(pairs)):
-        gains: Counter[Side] = Counter()
+        gains: defaultdict[Side, float] = defaultdict(float)
         for pair in pairs:
             counts = {side: samples[side].runs + shares[side] for side in pair}
             errors = {side: variances[side] / max(1, counts[side]) for side in pair}
             for side in pair:
-                gains[side] += errors[side] / (counts[side] + 1) / sum(errors.values())  # type: ignore[assignment]
+                gains[side] += errors[side] / (counts[side] + 1) / sum(errors.values())
         able = [side for side in gains if shares[side] < most]
         if not able:
             break
