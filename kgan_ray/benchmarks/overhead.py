@@ -94,6 +94,7 @@ def _runner(num_trials: int, seconds: float, *, with_record: bool, scratch: Path
     from kgan_ray.storage import StorePath
     from kgan_ray.tracking.run import start_run
     from kgan_ray.tracking.store import prepare_store
+    from kgan_ray.tuning.answer.results import Results
     from kgan_ray.tuning.question.space import base_settings, parse_space
     from kgan_ray.tuning.running.runner import Runner
     from kgan_ray.tuning.state import Sweep
@@ -116,6 +117,7 @@ def _runner(num_trials: int, seconds: float, *, with_record: bool, scratch: Path
         space,
         settings,
         StorePath(scratch / "sweep"),
+        Results,
         trial_function=Sleeper(seconds, str(scratch / "marks")),
         announce=lambda line: None,
     )

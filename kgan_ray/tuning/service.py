@@ -170,10 +170,9 @@ def _run(request: Request, budget: Mapping[str, float], concurrent: int | None) 
         space,
         settings,
         folder,
+        Results,
         concurrent=concurrent,
         started=started,
-        undecided=lambda record: [one.side for one in Results(record).undecided],
-        allot=lambda record, runs, most: Results(record).allotted(runs, most),
         tags=trial_tags(sweep, code),
         bytes_of_data=bytes_to_share(views),
     )

@@ -48,13 +48,8 @@ def make_runner(folder: Path, tree=SPACE, uri: str = "", **options) -> Runner:
         if uri:
             prepare_store(uri)
             sweep.parent_id = start_run(uri, experiment="test", name="test").id
-    options = {
-        "trial_function": stand_in.stand_in,
-        "announce": lambda line: None,
-        "undecided": lambda record: [one.side for one in Results(record).undecided],
-        "allot": lambda record, runs, most: Results(record).allotted(runs, most),
-    } | options
-    return Runner(sweep, space, settings, StorePath(folder), **options)
+    options = {"trial_function": stand_in.stand_in, "announce": lambda line: None} | options
+    return Runner(sweep, space, settings, StorePath(folder), Results, **options)
 
 
 SCRIPT = """

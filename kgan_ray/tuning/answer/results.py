@@ -102,13 +102,17 @@ class Results:
         )
 
     @property
-    def undecided(self) -> list[Comparison]:
-        """Return the comparisons of which nothing can be told yet."""
-        return [verdict.comparison for verdict in self.verdicts if verdict.word == UNDECIDED]
+    def undecided(self) -> list[Side]:
+        """Return the configurations of which nothing can be told yet."""
+        return [comparison.side for comparison in self._untold]
 
     def allotted(self, runs: int, most: int) -> dict[Side, int]:
         """Share out the runs of a further round of those who are not decided; see `allocation`."""
-        return allotted(self.undecided, runs, most, self.compare)
+        return allotted(self._untold, runs, most, self.compare)
+
+    @property
+    def _untold(self) -> list[Comparison]:
+        return [verdict.comparison for verdict in self.verdicts if verdict.word == UNDECIDED]
 
     @property
     def lowest_is_best(self) -> bool:

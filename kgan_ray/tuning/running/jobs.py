@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from itertools import takewhile
+from typing import Protocol
 
 from kgan_ray.run_folder import CHECKPOINTS
 from kgan_ray.settings import Settings, SettingValue
@@ -14,6 +15,17 @@ from kgan_ray.tuning.plan import Job
 from kgan_ray.tuning.question.space import BASELINE, Space
 from kgan_ray.tuning.search.candidates import best_explored
 from kgan_ray.tuning.state import CONFIRM, EXPLORE, Side, Sweep
+
+
+class Judgement(Protocol):
+    """What is known of a sweep's configurations by now."""
+
+    @property
+    def undecided(self) -> Collection[Side]:
+        """Those who need more runs."""
+
+    def allotted(self, runs: int, most: int) -> Mapping[Side, int]:
+        """Give them and their baselines so many more runs, at most so many each."""
 
 
 def explore_jobs(listed: list[dict[str, SettingValue]], seed: int) -> list[Job]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ray import tune
@@ -28,6 +28,7 @@ from kgan_ray.tuning.question.space import Space
 from kgan_ray.tuning.running.budget import BudgetMeter
 from kgan_ray.tuning.running.interrupt import Interrupts
 from kgan_ray.tuning.running.jobs import (
+    Judgement,
     changes_of_device,
     confirm_jobs,
     cut_round,
@@ -44,7 +45,7 @@ from kgan_ray.tuning.search.early_stopping import early_stopping
 from kgan_ray.tuning.search.optuna_search import ResumableOptunaSearch
 from kgan_ray.tuning.search.population import Round, exchange_members, member_job, rounds_of
 from kgan_ray.tuning.search.proposals import listed_configurations, num_explored
-from kgan_ray.tuning.state import CONFIRM, EXPLORE, Side, Sweep, Trial
+from kgan_ray.tuning.state import CONFIRM, EXPLORE, Sweep, Trial
 
 RETRIES = 1  # of a trial whose process failed
 
@@ -57,6 +58,7 @@ class Runner:
     space: Space
     settings: Settings
     folder: StorePath
+    judge: Callable[[Sweep], Judgement]  # of what the runs so far tell
     trial_function: TrialFunction = train_trial  # a test gives a cheap one
     concurrent: int | None = None
     retries: int = RETRIES
@@ -65,9 +67,6 @@ class Runner:
     on_trial_end: Callable[[Trial], None] = lambda trial: None
     dataset: Dataset | None = None  # that trials train on; a stand-in for training needs none
     bytes_of_data: int = 0  # that its motions take in Ray's object store
-    # Give who gets more runs, and how many of so many each, at most so many.
-    undecided: Callable[[Sweep], Collection[Side]] = lambda sweep: ()
-    allot: Callable[[Sweep, int, int], Mapping[Side, int]] = lambda sweep, runs, most: {}
     started: float | None = None  # when this session began, by time.monotonic; its budget counts from there
     # Explored by earlier sweeps of the same question: hopeless trials end by their curves.
     past: Sequence[Trial] = ()
@@ -123,7 +122,7 @@ class Runner:
     @property
     def most_confirmed(self) -> int:
         """How many runs confirm, if nobody is decided before all seeds are spent."""
-        return most_confirmed(self.sweep, self.space, self.undecided(self.sweep))
+        return most_confirmed(self.sweep, self.space, self.judge(self.sweep).undecided)
 
     def _explore(self) -> bool:
         if not self.space.explores or EXPLORE in self.sweep.done:
@@ -160,7 +159,8 @@ class Runner:
 
         Its trials enter the record with it, so a resume repeats the same round.
         """
-        undecided = self.undecided(self.sweep)
+        judgement = self.judge(self.sweep)
+        undecided = judgement.undecided
         most = self.space.confirm.seeds_at_most - sum(self.sweep.rounds)
         if not undecided or most < 1:
             return False
@@ -170,7 +170,7 @@ class Runner:
         self.is_spent = runs < len(undecided)
         if self.is_spent:
             return False
-        shares = self.allot(self.sweep, runs, most)
+        shares = judgement.allotted(runs, most)
         self.sweep.rounds.append(max(shares.values()))
         jobs = confirm_jobs(self.sweep, self.space, self.settings, len(self.sweep.rounds), shares)
         self.sweep.trials += [new_trial(job, self.sweep) for job in jobs]
