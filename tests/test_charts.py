@@ -53,6 +53,15 @@ def test_a_ratio_is_drawn_on_a_logarithmic_axis_with_its_line_at_one():
     assert [line.x0 for line in figure.layout.shapes] == [1]
 
 
+@pytest.mark.parametrize(
+    ("compare", "margin", "ends"), [("ratio", 1.25, (0.8, 1.25)), ("difference", 0.1, (-0.1, 0.1))]
+)
+def test_the_margin_of_a_verdict_is_shaded(compare, margin, ends):
+    results = Results(finished_sweep(compare=compare, margin=margin))
+    _, band = charts.intervals(results.verdicts, "fid").layout.shapes
+    assert (band.x0, band.x1) == pytest.approx(ends)
+
+
 def test_main_effects_hold_every_trial_and_the_means():
     figure = setting_charts.main_effects(effects_of(POINTS), "fid")
     dots = [trace for trace in figure.data if trace.marker.color == charts.BLUE]

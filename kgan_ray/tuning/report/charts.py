@@ -92,7 +92,10 @@ def explored_curves(
 
 
 def intervals(verdicts: Sequence[Verdict], metric: str) -> go.Figure | None:
-    """Draw each configuration's effect with the test's interval; a verdict without an interval is left out."""
+    """Draw each configuration's effect with the test's interval, over the margin within which it would be about as good.
+
+    A verdict without an interval is left out.
+    """
     bounded = [verdict for verdict in verdicts if math.isfinite(verdict.low) and math.isfinite(verdict.high)]
     if not bounded:
         return None
@@ -111,12 +114,17 @@ def intervals(verdicts: Sequence[Verdict], metric: str) -> go.Figure | None:
             hovertext=[folded(verdict.sentence)], hoverinfo="text", showlegend=False,
         )  # fmt: skip
     figure.add_vline(1 if is_ratio else 0, line={"dash": "dash", "color": GREY}, opacity=0.8)
+    margin = bounded[0].margin
+    same = (1 / margin, margin) if margin and is_ratio else (-margin, margin) if margin else ()
+    if same:
+        figure.add_vrect(*same, fillcolor=_WORDS["same"], opacity=0.08, line_width=0, layer="below")
     kind = f"ratio of {metric} to the baseline's" if is_ratio else f"difference in {metric} to the baseline"
     widest = (
         max(_WIDEST_RATIO, *(max(verdict.effect, 1 / verdict.effect) for verdict in bounded)) if is_ratio else 1.0
     )
     ends = [
         1.0,
+        *same,
         *(min(max(end, 1 / widest), widest) for verdict in bounded for end in (verdict.low, verdict.high)),
     ]
     name_axes(figure, kind, "", x_values=ends if is_ratio else [])
