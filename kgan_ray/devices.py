@@ -12,10 +12,14 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from kgan_ray.limits import num_cores
 from kgan_ray.resources import ResourceSettings
 from kgan_ray.settings import Settings, UserError, override
+
+if TYPE_CHECKING:
+    import torch
 
 _DRIVER_FILE = Path("/proc/driver/nvidia/version")
 _ACCELERATOR = "accelerator_type:"  # begins the name of Ray's resource that says which GPU a node has
@@ -151,6 +155,18 @@ def _nvidia_driver() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return ran.stdout.splitlines()[0].strip() if ran.returncode == 0 and ran.stdout.strip() else ""
+
+
+def fastest_precision(device: torch.device) -> Literal["bfloat16", "float32"]:
+    """Return bfloat16 for a device that multiplies it in hardware: NVIDIA's from Ampere on, CPUs with AMX or AVX512-BF16."""
+    import torch
+
+    if device.type == "cuda":
+        in_hardware = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        has: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # an older PyTorch has none
+        in_hardware = any(has.get(kind) for kind in ("amx_bf16", "avx512_bf16"))
+    return "bfloat16" if in_hardware else "float32"
 
 
 @contextmanager

@@ -28,6 +28,7 @@ _UCLA: dict[str, object] = {
     "training.checkpoint_every": 1_000,
     "evaluation.every_steps": 1_000,
     "training.recalibrate_batch_norm": True,
+    "training.precision": "auto",
 }
 
 # What makes the label matter early.
@@ -66,6 +67,7 @@ PRESETS: dict[str, dict[str, object]] = {
         "evaluation.every_steps": 270,
         "evaluation.num_motions": 1000,
         "training.recalibrate_batch_norm": True,
+        "training.precision": "auto",
     },
     "ucla-xview": _UCLA,
     "ucla-xview-classes": {**_UCLA, **_CLASSES},

@@ -105,7 +105,8 @@ class TrainingSettings(FrozenModel):
     ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)  # generator average; 0 = off, as published
     # Set the statistics of the generator's BatchNorm anew before it is measured or saved; false = as published.
     recalibrate_batch_norm: bool = False
-    precision: Literal["float32", "tf32", "bfloat16"] = "float32"  # of products in training; scores are float32
+    # Of products in training; auto = bfloat16 where the device has it in hardware, else float32. Scores are float32.
+    precision: Literal["auto", "float32", "tf32", "bfloat16"] = "float32"
     # Launch a step whole: needs a GPU and one worker; auto = where there are these.
     cuda_graph: bool | Literal["auto"] = "auto"
     log_every: PositiveInt = 50  # steps between recorded losses

@@ -41,6 +41,7 @@ def tiny(demo) -> Settings:
             "training.steps": 6,
             "training.batch_size": 8,
             "training.learning_rate_decay": 1.0,  # or a run in parts would have other rates
+            "training.precision": "float32",  # the same numbers on every processor
             "training.log_every": 2,
             "training.checkpoint_every": 2,
             "evaluation.every_steps": 4,

@@ -14,6 +14,7 @@ from helpers.networks import batch, motion_spec, narrow
 from kgan_ray import devices
 from kgan_ray.data.dataset import Dataset
 from kgan_ray.devices import (
+    fastest_precision,
     fitting_runs,
     forget_earlier_runs,
     line_of_device,
@@ -62,6 +63,33 @@ def test_what_a_user_decided_stays():
     settings = override(Settings(), {"training.cuda_graph": False, "resources.gpus_per_worker": 1})
     assert with_devices(settings, EIGHT) == settings
     assert with_devices(settings, CORES) == settings
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"avx512_bf16": True, "amx_bf16": False}, "bfloat16"),
+        ({"avx512_bf16": False, "amx_bf16": True}, "bfloat16"),
+        ({"avx512_bf16": False, "amx_bf16": False, "avx512_f": True}, "float32"),
+        ({"architecture": "aarch64"}, "float32"),
+    ],
+)
+def test_auto_is_bfloat16_where_a_processor_multiplies_it(monkeypatch, capabilities, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert fastest_precision(torch.device("cpu")) == expected
+    assert GAN(narrow({"training.precision": "auto"}), motion_spec()).precision == expected
+
+
+def test_auto_is_float32_where_pytorch_does_not_say_what_a_processor_has(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert fastest_precision(torch.device("cpu")) == "float32"
+
+
+@pytest.mark.parametrize(("has_it", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_is_bfloat16_where_a_gpu_multiplies_it(monkeypatch, has_it, expected):
+    supported = {"including_emulation": False}
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **asked: asked == supported and has_it)
+    assert fastest_precision(torch.device("cuda")) == expected
 
 
 def test_undecided_settings_ask_for_no_gpu():

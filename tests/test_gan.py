@@ -395,6 +395,13 @@ def test_bfloat16_stays_near_float32(spec):
     )
 
 
+@pytest.mark.parametrize("fastest", ["float32", "bfloat16"])
+def test_auto_trains_as_the_precision_that_it_stands_for(spec, monkeypatch, fastest):
+    monkeypatch.setattr("kgan_ray.training.gan.fastest_precision", lambda device: fastest)
+    named, auto = (losses_of(GAN(narrow({"training.precision": kind}), spec)) for kind in (fastest, "auto"))
+    assert auto == named
+
+
 def test_networks_depend_on_the_seed_alone(spec):
     torch.manual_seed(1)
     first = build_networks(narrow(), spec)

@@ -74,11 +74,12 @@ def test_another_dataset_is_refused(tiny, tmp_path, monkeypatch):
 def test_the_record_holds_curves_samples_and_checkpoints(tiny, tmp_path):
     uri = new_store(tmp_path)
     record = start_run(uri, experiment="test", name="run")
-    run(tiny, tmp_path / "run", record=record)
+    run(override(tiny, {"training.precision": "bfloat16"}), tmp_path / "run", record=record)
     client = mlflow.MlflowClient(uri)
     assert [point.step for point in client.get_metric_history(record.id, "metric/fid")] == [0, 4, 6]
     assert [point.step for point in client.get_metric_history(record.id, "discriminator/loss")] == [2, 4, 6]
-    assert client.get_run(record.id).data.tags["outcome"] == "finished"
+    tags = client.get_run(record.id).data.tags
+    assert (tags["outcome"], tags["precision"]) == ("finished", "bfloat16")
     artifacts = {file.path for file in client.list_artifacts(record.id)}
     assert artifacts == {"samples", "checkpoints"}
     weights = {file.path for file in client.list_artifacts(record.id, "checkpoints/best")}

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kgan_ray.devices import products
+from kgan_ray.devices import fastest_precision, products
 from kgan_ray.limits import keep_freed_memory
 from kgan_ray.model import Discriminator, Generator
 from kgan_ray.model.batch_norm import BatchStatistics
@@ -51,6 +51,7 @@ class GAN:
             )
         self.average = copy.deepcopy(self.generator).requires_grad_(False) if settings.training.ema_decay else None
         training = settings.training
+        self.precision = fastest_precision(self.device) if training.precision == "auto" else training.precision
         self._taken_in: float | Tensor = 0.0  # the generator's share in a new average
         self.generator_adam = build_adam(self.generator, training.generator_learning_rate, training)
         self.discriminator_adam = build_adam(self.discriminator, training.discriminator_learning_rate, training)
@@ -74,7 +75,7 @@ class GAN:
         """
         with_generator = self.step_count % self.settings.training.n_critic == 0
         self._keep_to_schedule()
-        with products(tf32=self.settings.training.precision == "tf32"):
+        with products(tf32=self.precision == "tf32"):
             if self.settings.training.uses_cuda_graph:
                 self._captured = self._captured or self._capture()
                 metrics = self._captured(self._compute, motions, labels, with_generator)
@@ -229,11 +230,7 @@ class GAN:
 
     @property
     def _dtype(self) -> torch.dtype:
-        return (
-            torch.bfloat16
-            if self.settings.training.precision == "bfloat16"
-            else self.discriminator.fcn.weight.dtype
-        )
+        return torch.bfloat16 if self.precision == "bfloat16" else self.discriminator.fcn.weight.dtype
 
     def sample(
         self,

@@ -96,7 +96,13 @@ class Recorder:
         self.step = gan.step_count  # the last one whose losses were read
         self._kept = KeptLosses()
         if run:
-            run.set_tags({Tag.DATASET: view.hash, Tag.EXTRACTOR: self.evaluator.extractor.hash})
+            run.set_tags(
+                {
+                    Tag.DATASET: view.hash,
+                    Tag.EXTRACTOR: self.evaluator.extractor.hash,
+                    Tag.PRECISION: gan.precision,
+                }
+            )
             if resumed and (change := change_of_device(gan.step_count, resumed.device, gan.device.type)):
                 run.set_tags({Tag.RESEEDED: change})
 
