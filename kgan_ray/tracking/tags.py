@@ -19,7 +19,7 @@ class Tag(StrEnum):
     | DATASET       | all            | the hash of the data                                     | tuning, training|
     | CODE          | sweep, trial   | the commit or version that ran                           | tuning.report   |
     | EXTRACTOR     | trial, train   | the hash of the extractor that measured it               | training        |
-    | PRECISION     | trial, train   | of the numbers that its products are of: bfloat16, ...    | training        |
+    | PRECISION     | trial, train   | of the numbers that its products are of: bfloat16, ...   | training        |
     | TRIAL         | trial          | its name; of a registered model: that of its trial       | tuning          |
     | CONFIGURATION | trial          | the name; of a registered model: that of its trial       | tuning          |
     | GROUP         | trial          | the group's name, in a sweep of several                  | tuning.running  |

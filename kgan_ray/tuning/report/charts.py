@@ -115,7 +115,7 @@ def intervals(verdicts: Sequence[Verdict], metric: str) -> go.Figure | None:
         )  # fmt: skip
     figure.add_vline(1 if is_ratio else 0, line={"dash": "dash", "color": GREY}, opacity=0.8)
     margin = bounded[0].margin
-    same = (1 / margin, margin) if margin and is_ratio else (-margin, margin) if margin else ()
+    same = [] if margin is None else [1 / margin if is_ratio else -margin, margin]
     if same:
         figure.add_vrect(*same, fillcolor=_WORDS["same"], opacity=0.08, line_width=0, layer="below")
     kind = f"ratio of {metric} to the baseline's" if is_ratio else f"difference in {metric} to the baseline"

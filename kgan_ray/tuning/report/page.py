@@ -63,8 +63,8 @@ def _comparison(results: Results) -> Iterator[str]:
     objective, *others = results.metrics
     yield _section("Confirmed configurations", "Each was run again with fresh seeds. " + tables.legend(results))
     yield _table(tables.configuration_cells(results))
-    shaded = ", and its margin shaded" if results.sweep.margin else ""
     if figure := charts.intervals(results.verdicts, objective):
+        shaded = ", and its margin shaded" if results.sweep.margin else ""
         yield _section(
             "Effects",
             "Dot: the effect. Bar: the test's interval. Dashed: no effect. Green: better. Red: worse. "
